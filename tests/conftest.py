@@ -1,0 +1,38 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def _shared(folder: str) -> Path:
+    root = Path(os.environ.get("RECT_SWEEPS_SHARED", REPOSITORY.parent / "shared"))
+    path = root / folder
+    if not path.is_dir():
+        pytest.skip(f"{path} is missing: samples of the real data and reference numbers are not part of the project")
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with small samples of the real data sets (never committed)."""
+    return _shared("data")
+
+
+@pytest.fixture(scope="session")
+def shared_oracle() -> Path:
+    """Folder with reference numbers of an independent implementation of ROME and MEMIT."""
+    return _shared("oracle")
+
+
+@pytest.fixture(scope="session")
+def default_model_folder() -> Path:
+    """The default model, converted once into the cache folder."""
+    from rect import models
+
+    return models.resolve(models.DEFAULT)
