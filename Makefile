@@ -1,0 +1,39 @@
+# `make demo` sets everything up and runs the main job; `make test` sets everything up and passes the tests.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint format pins clean distclean
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## build or refresh .venv (ACCELERATOR=cpu|cuda, PYTHON=python3.12); seconds when nothing changed
+	@requirements/install
+
+demo: setup ## the whole path on a real model: edits, RECT, vLLM, eight tasks, report (about 10 minutes on 2 cores)
+	$(BIN)/sweeps run configs/demo.yaml
+
+test: setup ## unit tests, and the core path with the real model and vLLM
+	$(PYTEST) -m "not slow and not gpu"
+
+test-slow: setup ## kill-and-resume and other long tests
+	$(PYTEST) -m "slow and not gpu"
+
+lint: setup ## ruff, format check, mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## apply ruff's fixes and formatting
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+pins: setup ## pin all dependencies again (requirements/*.in -> *.txt)
+	requirements/compile $(BIN)/uv
+
+clean: ## remove caches of tools and builds; results/ and .venv stay
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.venv/*' -exec rm -rf {} +
+
+distclean: clean ## also remove .venv
+	rm -rf .venv
