@@ -1,0 +1,328 @@
+"""From rows to the trade-off: pure functions of the rows table (one measurement per row, see `sweeps.store`).
+
+Missing stays missing: what cannot be computed is NaN, and the reason stands in the column `notes`. Nothing here reads a
+file, and the order of the rows changes no result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+UNEDITED = "unedited"
+"""Value of `setting` for the cell of the unedited model."""
+
+IDS = ("model", "method", "setting", "batch_size", "regularizer", "k", "seed")
+"""Columns that say what a cell is."""
+
+GROUP = ("model", "method", "setting", "batch_size")
+"""Cells that differ only in regularizer, k and seed: what a trade-off compares."""
+
+EDIT_METRICS = (
+    "reliability/token_accuracy",
+    "reliability/preference",
+    "generalization/token_accuracy",
+    "generalization/preference",
+    "locality/token_accuracy",
+)
+ABILITIES = ("perplexity", "drift")
+TASK_METRICS = ("score", "score_release", "answered")
+
+CHANCE = {"nli": 0.5, "closed_domain_qa": 0.5, "sentiment": 0.5, "dialogue": 0.25}
+"""Score of guessing among the allowed answers; 0 for a task that is not listed."""
+
+REGULARIZER_ORDER = ("none", "rect", "random", "pca", "pca-release", "magnitude")
+
+# 97.5% points of Student's t for 1, 2, ... degrees of freedom; beyond the table the normal's 1.96 is within 2%.
+_T: tuple[float, ...] = (
+    12.706,
+    4.303,
+    3.182,
+    2.776,
+    2.571,
+    2.447,
+    2.365,
+    2.306,
+    2.262,
+    2.228,
+    2.201,
+    2.179,
+    2.160,
+    2.145,
+    2.131,
+)
+_T += (2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)
+
+
+def task_names(rows: pd.DataFrame) -> list[str]:
+    """Tasks that any row has a score of, sorted."""
+    names = rows.loc[rows["kind"] == "task", "name"]
+    return sorted({name.split("/")[0] for name in names if name.endswith("/score")})
+
+
+def one_evaluation(rows: pd.DataFrame) -> pd.DataFrame:
+    """Keep one evaluation of each measurement, so that only like is compared with like.
+
+    A folder may hold a task's scores over 8 and, from an earlier run, over 4 examples. Per name the evaluation that
+    covers most checkpoints is kept; among equals the one with more examples, then the lesser id.
+    """
+    if "evaluation" not in rows or rows.empty:
+        return rows
+    spread = rows.groupby(["kind", "name", "evaluation"], dropna=False).agg(points=("cell", "size"), n=("n", "max"))
+    spread = spread.reset_index().sort_values(["points", "n", "evaluation"], ascending=[False, False, True])
+    chosen = spread.drop_duplicates(["kind", "name"])[["kind", "name", "evaluation"]]
+    return rows.merge(chosen, on=["kind", "name", "evaluation"], how="inner")
+
+
+def tradeoff(rows: pd.DataFrame, tasks: Sequence[str] | None = None) -> pd.DataFrame:
+    """One line per cell at its last checkpoint: what it keeps of the editing, and of the model's ability.
+
+    Args:
+        rows: the rows table.
+        tasks: tasks that count; default all that occur in the rows.
+
+    Returns:
+        `cell`, the columns of `IDS`, `n_edits`, then
+        - the edit metrics (`reliability_token_accuracy`, ...), `edit_score`: mean of reliability and generalization
+          (token accuracy), `edit_retention`: edit_score over that of the cell with regularizer `none` at the same
+          number of edits; both again with the suffix `_preference`. Locality stays out: doing nothing is perfect there.
+        - `<task>_score`, `<task>_score_release`, `<task>_answered`, `<task>_retention` (score over the unedited
+          model's), `task_score` and `task_score_release`: means over all tasks, `task_retention`: mean over the
+          `retention_tasks` tasks on which the unedited model is better than chance by two standard errors.
+        - `perplexity`, `drift` where measured, `pareto`: on the front of (edit_retention, task_retention) among the
+          cells of one group and seed, `notes`: why a value is missing.
+    """
+    rows = one_evaluation(rows)
+    tasks = task_names(rows) if tasks is None else list(tasks)
+    wide = _wide(rows, tasks)
+    last = wide.sort_values("n_edits").drop_duplicates("cell", keep="last").reset_index(drop=True)
+    notes: list[list[str]] = [[] for _ in range(len(last))]
+    table = last[["cell", *IDS, "n_edits"]].copy()
+    for metric in EDIT_METRICS:
+        table[metric.replace("/", "_")] = last[metric]
+    _add_edit_retention(table, wide, notes)
+    _add_task_retention(table, last, wide, tasks, notes)
+    for name in ABILITIES:
+        table[name] = last[name]
+    table = table.copy()  # one block: many single insertions leave it fragmented
+    table["pareto"] = pareto(table, "edit_retention", "task_retention", by=[*GROUP, "seed"])
+    table["notes"] = ["; ".join(dict.fromkeys(note)) for note in notes]
+    return _sorted(table)
+
+
+def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    """Average `tradeoff` lines over seeds: `seeds` of them, and `<column>_low`, `<column>_high` for both retentions.
+
+    The bounds are the 95% interval of the mean (Student's t), NaN for a single seed. A seed whose value is missing is
+    left out of the mean and of `<column>_seeds`.
+    """
+    keys = [*GROUP, "regularizer", "k", "n_edits"]
+    values = [c for c in table.columns if c not in {*keys, "cell", "seed", "pareto", "notes"}]
+    groups = table.groupby(keys, dropna=False, sort=False)
+    mean = groups[values].mean().reset_index()
+    mean["seeds"] = groups["seed"].nunique().to_numpy()
+    for column in ("edit_retention", "task_retention"):
+        low, high = interval(mean[column], groups[column].std(), groups[column].count())
+        mean[f"{column}_low"], mean[f"{column}_high"] = low, high
+        mean[f"{column}_seeds"] = groups[column].count().to_numpy()
+    mean["pareto"] = pareto(mean, "edit_retention", "task_retention", by=list(GROUP))
+    return _sorted(mean)
+
+
+def curves(rows: pd.DataFrame, kinds: Iterable[str] = ("edit", "task", "ability")) -> pd.DataFrame:
+    """Every averaged measurement over the number of edits: mean over seeds and its 95% interval.
+
+    The unedited model is the point `n_edits` = 0 of each of its model's curves. In the setting `batch-single` each
+    batch size is a cell of its own and a point of one curve, so `batch_size` is NaN there.
+
+    Returns:
+        `model, method, setting, batch_size, regularizer, k, kind, name, n_edits, mean, low, high, stderr, seeds`;
+        `stderr` is the root mean square of the rows' own standard errors (over examples or facts, not over seeds).
+    """
+    rows = one_evaluation(rows)
+    rows = rows[rows["kind"].isin(list(kinds))]
+    averaged = rows["name"].isin([*EDIT_METRICS, *ABILITIES]) | (rows["kind"] == "task")
+    rows = rows[averaged].copy()
+    rows["batch_size"] = rows["batch_size"].astype(float).mask(rows["setting"] == "batch-single")
+    unedited = rows["setting"] == UNEDITED
+    keys = ["model", "method", "setting", "batch_size", "regularizer", "k"]
+    edited = rows[~unedited]
+    starts = edited[keys].drop_duplicates().merge(rows[unedited].drop(columns=keys[1:]), on="model")
+    points = pd.concat([edited, starts[edited.columns]], ignore_index=True) if len(starts) else edited
+    points = points.assign(square=points["stderr"].astype(float) ** 2)
+    groups = points.groupby([*keys, "kind", "name", "n_edits"], dropna=False, sort=True)
+    out = groups.agg(mean=("value", "mean"), seeds=("seed", "nunique"), stderr=("square", "mean")).reset_index()
+    out["stderr"] = np.sqrt(out["stderr"])
+    out["low"], out["high"] = interval(out["mean"], groups["value"].std(), groups["value"].count())
+    return out[[*keys, "kind", "name", "n_edits", "mean", "low", "high", "stderr", "seeds"]]
+
+
+def interval(mean: pd.Series, std: pd.Series, count: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """95% interval of a mean over `count` seeds, mean -+ t * std / sqrt(count); NaN where count < 2."""
+    degrees = count.to_numpy() - 1
+    t = np.array([np.nan if d < 1 else _T[d - 1] if d <= len(_T) else 1.96 for d in degrees])
+    half = t * std.to_numpy(dtype=float) / np.sqrt(np.maximum(count.to_numpy(), 1))
+    return mean.to_numpy(dtype=float) - half, mean.to_numpy(dtype=float) + half
+
+
+def pareto(table: pd.DataFrame, x: str, y: str, by: Sequence[str] = ()) -> pd.Series:
+    """Which lines no other line of their group beats: none has at least as much of both `x` and `y` and more of one.
+
+    A line with NaN in `x` or `y` is not on the front, and beats nothing.
+    """
+    front = pd.Series(False, index=table.index)
+    known = table[table[x].notna() & table[y].notna()]
+    groups = [known] if not by else [group for _, group in known.groupby(list(by), dropna=False, sort=False)]
+    for group in groups:
+        if group.empty:
+            continue
+        best = group.groupby(x)[y].max().sort_index(ascending=False)  # the best y at each x, largest x first
+        above = best.cummax().shift(fill_value=-np.inf)  # the best y at any larger x
+        tops = best[best > above]
+        front[group.index] = group[y].to_numpy() == group[x].map(tops).to_numpy()
+    return front
+
+
+def smallest_k(table: pd.DataFrame, share: float = 0.95, metric: str = "edit_retention") -> pd.DataFrame:
+    """The smallest k of each regularizer whose mean over seeds of `metric` is at least `share`.
+
+    Args:
+        table: what `tradeoff` returns.
+        share: of the unregularized cell's editing, e.g. 0.95.
+
+    Returns:
+        one line per group and regularizer: the columns of `GROUP`, `regularizer`, `k` (NaN if none reaches the share),
+        `n_edits`, `edit_retention` and `task_retention` at that k, `reason` where k is NaN.
+    """
+    mean = over_seeds(table)
+    mean = mean[~mean["regularizer"].isin(["none"]) & (mean["setting"] != UNEDITED)]
+    lines = []
+    for keys, group in mean.groupby([*GROUP, "regularizer"], dropna=False, sort=False):
+        # A cell that stopped early is not compared with those that went on.
+        group = group[group["n_edits"] == group["n_edits"].max()].sort_values("k")
+        line = dict(zip((*GROUP, "regularizer"), keys, strict=True)) | {"n_edits": int(group["n_edits"].iloc[0])}
+        enough = group[group[metric] >= share]
+        if len(enough):
+            first = enough.iloc[0]
+            line |= {c: first[c] for c in ("k", "edit_retention", "task_retention")} | {"reason": ""}
+        else:
+            line |= dict.fromkeys(("k", "edit_retention", "task_retention"), np.nan)
+            line["reason"] = _why_no_k(group, share, metric)
+        lines.append(line)
+    columns = [*GROUP, "regularizer", "n_edits", "k", "edit_retention", "task_retention", "reason"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def missing(rows: pd.DataFrame, expected: pd.DataFrame) -> pd.DataFrame:
+    """Lines of `expected` (columns `cell`, `n_edits`, more) of which the rows have no measurement."""
+    there = pd.MultiIndex.from_frame(rows[["cell", "n_edits"]].drop_duplicates())
+    wanted = pd.MultiIndex.from_frame(expected[["cell", "n_edits"]])
+    return expected[~wanted.isin(there)].reset_index(drop=True)
+
+
+def label(regularizer: str, k: float | None) -> str:
+    """What a regularizer is called in tables and pictures: "none", "rect 40"."""
+    return regularizer if k is None or pd.isna(k) else f"{regularizer} {k:g}"
+
+
+def _wide(rows: pd.DataFrame, tasks: Sequence[str]) -> pd.DataFrame:
+    """One line per (cell, n_edits): `cell`, `IDS`, `n_edits` and one column per wanted measurement (NaN: not there)."""
+    wanted = [*EDIT_METRICS, *ABILITIES, *(f"{task}/{metric}" for task in tasks for metric in TASK_METRICS)]
+    errors = [f"{task}/score" for task in tasks]
+    part = rows[rows["name"].isin(wanted) & rows["kind"].isin(["edit", "task", "ability"])]
+    values = part.pivot_table(index=["cell", "n_edits"], columns="name", values="value", aggfunc="mean")
+    stderr = part.pivot_table(index=["cell", "n_edits"], columns="name", values="stderr", aggfunc="mean")
+    values = values.reindex(columns=wanted)
+    stderr = stderr.reindex(index=values.index, columns=errors).add_suffix(" stderr")
+    # A cell with rows of other kinds only (say, its tasks failed) is listed all the same.
+    ids = rows[["cell", *IDS]].drop_duplicates("cell")
+    points = rows[["cell", "n_edits"]].drop_duplicates().merge(ids, on="cell")
+    return points.merge(values.join(stderr).reset_index(), on=["cell", "n_edits"], how="left")
+
+
+def _add_edit_retention(table: pd.DataFrame, wide: pd.DataFrame, notes: list[list[str]]) -> None:
+    keys = [*GROUP, "seed", "n_edits"]
+    edited = (table["setting"] != UNEDITED).to_numpy()
+    for form, suffix in (("token_accuracy", ""), ("preference", "_preference")):
+        names = [f"reliability/{form}", f"generalization/{form}"]
+        scored = wide.assign(score=wide[names].mean(axis=1, skipna=False))
+        none = scored[scored["regularizer"] == "none"].groupby(keys, dropna=False)["score"].agg(["mean", "size"])
+        own = table[["cell", *keys]].merge(scored[["cell", "n_edits", "score"]], on=["cell", "n_edits"], how="left")
+        own = own.merge(none.reset_index(), on=keys, how="left")
+        usable = own["score"].notna() & (own["size"] == 1) & (own["mean"] > 0) & edited
+        table[f"edit_score{suffix}"] = own["score"].to_numpy()
+        table[f"edit_retention{suffix}"] = (own["score"] / own["mean"]).where(usable).to_numpy()
+        for i in np.flatnonzero(edited & ~usable.to_numpy()):
+            notes[i].append(_why_no_edit_retention(own.iloc[i], form))
+
+
+def _why_no_edit_retention(line: pd.Series, form: str) -> str:
+    what = f"edit retention ({form})"
+    if pd.isna(line["score"]):
+        return f"{what}: reliability or generalization was not measured at {line['n_edits']} edits"
+    if pd.isna(line["size"]):
+        return f"{what}: no cell with regularizer none at {line['n_edits']} edits and seed {line['seed']}"
+    if line["size"] > 1:
+        return f"{what}: {line['size']:g} cells with regularizer none fit"
+    if pd.isna(line["mean"]):
+        return f"{what}: the cell with regularizer none has no score at {line['n_edits']} edits"
+    return f"{what}: the score with regularizer none is 0"
+
+
+def _add_task_retention(
+    table: pd.DataFrame, last: pd.DataFrame, wide: pd.DataFrame, tasks: Sequence[str], notes: list[list[str]]
+) -> None:
+    unedited = wide[wide["setting"] == UNEDITED].groupby("model").mean(numeric_only=True)
+    retained = pd.DataFrame(index=table.index)
+    for task in tasks:
+        for metric in TASK_METRICS:
+            table[f"{task}_{metric}"] = last[f"{task}/{metric}"]
+        base = table["model"].map(unedited[f"{task}/score"])
+        error = table["model"].map(unedited[f"{task}/score stderr"])
+        chance = CHANCE.get(task, 0.0)
+        usable = base > chance + 2 * error.fillna(0.0)
+        retained[task] = (table[f"{task}_score"] / base).where(usable)
+        table[f"{task}_retention"] = retained[task]
+        for i in np.flatnonzero(table[f"{task}_score"].isna()):
+            notes[i].append(f"{task} was not scored at {table['n_edits'].iloc[i]} edits")
+        for i in np.flatnonzero(~usable):
+            notes[i].append(_why_no_task_retention(task, base.iloc[i], error.iloc[i], chance))
+    # A mean over fewer tasks than another cell's would not compare: any missing score makes it missing.
+    for metric in ("score", "score_release"):
+        scores = table[[f"{task}_{metric}" for task in tasks]]
+        table[f"task_{metric}"] = scores.mean(axis=1, skipna=False) if tasks else np.nan
+    scored = table[[f"{task}_score" for task in tasks]].notna().all(axis=1)
+    table["task_retention"] = retained.mean(axis=1).where(scored) if tasks else np.nan
+    table["retention_tasks"] = retained.notna().sum(axis=1)
+
+
+def _why_no_task_retention(task: str, base: float, error: float, chance: float) -> str:
+    if pd.isna(base):
+        return f"{task} retention: the unedited model has no score"
+    if base == 0:
+        return f"{task} retention: the unedited score is 0"
+    within = f"{base:.3g} +- {error:.2g}" if not pd.isna(error) else f"{base:.3g}"
+    why = f"within two standard errors of chance ({chance:g}) or below"
+    return f"{task} retention: the unedited score {within} is {why}"
+
+
+def _why_no_k(group: pd.DataFrame, share: float, metric: str) -> str:
+    known = group[group[metric].notna()]
+    if known.empty:
+        return f"{metric} is not known for any k"
+    best = known.iloc[int(known[metric].to_numpy().argmax())]
+    return f"no k reaches {share:.0%}; the best is {best[metric]:.0%} at k = {best['k']:g}"
+
+
+def _sorted(table: pd.DataFrame) -> pd.DataFrame:
+    """In the order of reading: the unedited model first, then by group, regularizer, k and seed."""
+    order = {name: i for i, name in enumerate(REGULARIZER_ORDER)}
+    keys = table.assign(
+        _unedited=table["setting"] != UNEDITED,
+        _regularizer=table["regularizer"].map(lambda name: (order.get(name, len(order)), name)),
+    )
+    names = ["model", "_unedited", "method", "setting", "batch_size", "_regularizer", "k", "n_edits"]
+    names += [name for name in ("seed", "cell") if name in table]
+    return table.loc[keys.sort_values(names).index].reset_index(drop=True)

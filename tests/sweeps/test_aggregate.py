@@ -1,0 +1,260 @@
+"""Aggregation against values computed by hand, and its properties."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic_rows import NONE, row, sweep, unedited
+
+from sweeps import aggregate
+
+RECT40 = {"regularizer": "rect", "k": 40.0}
+
+
+def edits(cell: str, n_edits: int, scores: tuple[float, ...], **more: object) -> list[dict]:
+    return [row(cell, n_edits, "edit", name, v, **more) for name, v in zip(aggregate.EDIT_METRICS, scores, strict=True)]
+
+
+def tasks(cell: str, n_edits: int, scores: dict[str, float], stderr: float = 0.01, **more: object) -> list[dict]:
+    return [
+        row(cell, n_edits, "task", f"{task}/{metric}", v * factor, stderr=stderr, **more)
+        for task, v in scores.items()
+        for metric, factor in (("score", 1.0), ("score_release", 0.5))
+    ]
+
+
+@pytest.fixture
+def small() -> pd.DataFrame:
+    """One model; regularizers none and rect 40; checkpoints 1 and 3; an unedited model at chance on nli."""
+    lines = tasks("base", 0, {"ner": 0.4, "nli": 0.51}, **unedited())
+    lines += edits("none", 1, (1.0, 1.0, 1.0, 1.0, 1.0)) + tasks("none", 1, {"ner": 0.36, "nli": 0.5})
+    lines += edits("none", 3, (1.0, 1.0, 0.6, 0.8, 0.9)) + tasks("none", 3, {"ner": 0.1, "nli": 0.4})
+    lines += edits("rect", 1, (0.5, 0.5, 0.5, 0.5, 1.0), **RECT40)
+    lines += edits("rect", 3, (0.9, 0.8, 0.5, 0.7, 0.95), **RECT40)
+    lines += tasks("rect", 1, {"ner": 0.4, "nli": 0.5}, **RECT40)
+    lines += tasks("rect", 3, {"ner": 0.3, "nli": 0.5}, **RECT40)
+    return pd.DataFrame(lines)
+
+
+def line(table: pd.DataFrame, cell: str) -> pd.Series:
+    found = table[table["cell"] == cell]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+def test_tradeoff_by_hand(small: pd.DataFrame) -> None:
+    table = aggregate.tradeoff(small)
+    assert list(table["cell"]) == ["base", "none", "rect"]
+    rect = line(table, "rect")
+    assert rect["n_edits"] == 3
+    assert rect["reliability_token_accuracy"] == pytest.approx(0.9)
+    assert rect["edit_score"] == pytest.approx(0.7)  # (0.9 + 0.5) / 2
+    assert rect["edit_retention"] == pytest.approx(0.7 / 0.8)  # none: (1.0 + 0.6) / 2
+    assert rect["edit_retention_preference"] == pytest.approx(0.75 / 0.9)  # (0.8 + 0.7) / (1.0 + 0.8)
+    assert rect["task_score"] == pytest.approx(0.4)  # (0.3 + 0.5) / 2
+    assert rect["task_score_release"] == pytest.approx(0.2)
+    assert rect["ner_retention"] == pytest.approx(0.75)
+    assert math.isnan(rect["nli_retention"])  # 0.51 is within 2 x 0.01 of 0.5
+    assert rect["task_retention"] == pytest.approx(0.75)
+    assert rect["retention_tasks"] == 1
+    assert rect["notes"].startswith(
+        "nli retention: the unedited score 0.51 +- 0.01 is within two standard errors of chance"
+    )
+    none = line(table, "none")
+    assert (none["edit_retention"], none["edit_retention_preference"]) == (1.0, 1.0)
+    assert none["task_retention"] == pytest.approx(0.25)
+    base = line(table, "base")
+    assert base["task_retention"] == 1.0
+    assert math.isnan(base["edit_score"])
+    assert math.isnan(base["edit_retention"])
+    assert "edit retention" not in base["notes"]
+    assert list(table["pareto"]) == [False, True, True]
+
+
+def test_nli_counts_once_it_is_above_chance(small: pd.DataFrame) -> None:
+    small.loc[(small["cell"] == "base") & (small["name"] == "nli/score"), "value"] = 0.53
+    rect = line(aggregate.tradeoff(small), "rect")
+    assert rect["nli_retention"] == pytest.approx(0.5 / 0.53)
+    assert rect["task_retention"] == pytest.approx((0.75 + 0.5 / 0.53) / 2)
+    assert rect["notes"] == ""
+
+
+def test_unedited_zero_gives_no_retention(small: pd.DataFrame) -> None:
+    small.loc[(small["cell"] == "base") & (small["name"] == "ner/score"), ["value", "stderr"]] = 0.0
+    rect = line(aggregate.tradeoff(small), "rect")
+    assert math.isnan(rect["ner_retention"])
+    assert math.isnan(rect["task_retention"])
+    assert rect["retention_tasks"] == 0
+    assert "ner retention: the unedited score is 0" in rect["notes"]
+
+
+def test_a_cell_is_compared_at_its_own_number_of_edits(small: pd.DataFrame) -> None:
+    stopped = small[~((small["cell"] == "rect") & (small["n_edits"] == 3))]
+    rect = line(aggregate.tradeoff(stopped), "rect")
+    assert rect["n_edits"] == 1
+    assert rect["edit_retention"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("gone", "column", "reason"),
+    [
+        (("none", "edit"), "edit_retention", "no score at 3 edits"),
+        (("none", None), "edit_retention", "no cell with regularizer none at 3 edits and seed 0"),
+        (("rect", "edit"), "edit_retention", "not measured at 3 edits"),
+        (("rect", "task"), "task_retention", "ner was not scored at 3 edits"),
+        (("base", None), "task_retention", "the unedited model has no score"),
+    ],
+)
+def test_missing_stays_missing_and_is_named(
+    small: pd.DataFrame, gone: tuple[str, str | None], column: str, reason: str
+) -> None:
+    cell, kind = gone
+    rows = small[~((small["cell"] == cell) & ((small["kind"] == kind) if kind else True))]
+    rect = line(aggregate.tradeoff(rows), "rect")
+    assert math.isnan(rect[column])
+    assert reason in rect["notes"]
+
+
+def test_one_missing_task_makes_the_mean_missing(small: pd.DataFrame) -> None:
+    rows = small[~((small["cell"] == "rect") & (small["name"] == "nli/score"))]
+    rect = line(aggregate.tradeoff(rows), "rect")
+    assert rect["ner_score"] == pytest.approx(0.3)
+    assert math.isnan(rect["task_score"])
+    assert math.isnan(rect["task_retention"])
+    assert "nli was not scored at 3 edits" in rect["notes"]
+    assert line(aggregate.tradeoff(rows, tasks=["ner"]), "rect")["task_score"] == pytest.approx(0.3)
+
+
+def test_two_reference_cells_are_ambiguous(small: pd.DataFrame) -> None:
+    twin = small[small["cell"] == "none"].assign(cell="none-too")
+    rect = line(aggregate.tradeoff(pd.concat([small, twin])), "rect")
+    assert math.isnan(rect["edit_retention"])
+    assert "2 cells with regularizer none fit" in rect["notes"]
+
+
+def test_evaluations_are_not_mixed(small: pd.DataFrame) -> None:
+    other = small[(small["kind"] == "task") & (small["cell"] == "rect")].assign(evaluation="old", value=0.0)
+    pd.testing.assert_frame_equal(aggregate.tradeoff(pd.concat([other, small])), aggregate.tradeoff(small))
+
+
+@settings(max_examples=4, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_order_of_rows_changes_nothing(seed: int) -> None:
+    rows = sweep(seeds=(0, 1), ks=(20,), tasks=("ner", "sentiment"), facts=0)
+    shuffled = rows.sample(frac=1.0, random_state=seed)
+    table = aggregate.tradeoff(rows)
+    pd.testing.assert_frame_equal(table, aggregate.tradeoff(shuffled))
+    pd.testing.assert_frame_equal(aggregate.curves(rows), aggregate.curves(shuffled))
+    pd.testing.assert_frame_equal(aggregate.smallest_k(table), aggregate.smallest_k(aggregate.tradeoff(shuffled)))
+
+
+def test_retention_of_the_unregularized_cell_is_one() -> None:
+    table = aggregate.tradeoff(sweep(models=("a", "b"), seeds=(0, 1, 2)))
+    none = table[(table["regularizer"] == "none") & (table["setting"] != aggregate.UNEDITED)]
+    assert len(none) == 6
+    assert (none["edit_retention"] == 1.0).all()
+    assert (none["edit_retention_preference"] == 1.0).all()
+    assert (table.loc[table["setting"] == aggregate.UNEDITED, "task_retention"] == 1.0).all()
+
+
+points = st.lists(st.tuples(*[st.one_of(st.integers(0, 4).map(float), st.just(NONE))] * 2, st.sampled_from("ab")))
+
+
+@settings(deadline=None)
+@given(points)
+def test_front_dominates(drawn: list[tuple[float, float, str]]) -> None:
+    table = pd.DataFrame(drawn, columns=["x", "y", "group"])
+    front = aggregate.pareto(table, "x", "y", by=["group"])
+
+    def beats(p: pd.Series, q: pd.Series) -> bool:
+        return bool(
+            p["group"] == q["group"] and p["x"] >= q["x"] and p["y"] >= q["y"] and (p["x"] > q["x"] or p["y"] > q["y"])
+        )
+
+    for i, q in table.iterrows():
+        known = not (math.isnan(q["x"]) or math.isnan(q["y"]))
+        beaten = any(beats(p, q) for _, p in table.iterrows())
+        assert front[i] == (known and not beaten)
+
+
+def test_curves_by_hand(small: pd.DataFrame) -> None:
+    second = small[small["cell"] == "none"].assign(cell="none-1", seed=1)
+    second.loc[second["name"] == "ner/score", "value"] += 0.04
+    curve = aggregate.curves(pd.concat([small, second]))
+    ner = curve[(curve["regularizer"] == "none") & (curve["name"] == "ner/score")].set_index("n_edits")
+    assert list(ner.index) == [0, 1, 3]
+    assert list(ner["seeds"]) == [1, 2, 2]
+    assert list(ner["mean"]) == pytest.approx([0.4, 0.38, 0.12])
+    # Two values 0.04 apart: std 0.04 / sqrt 2, so t * std / sqrt 2 = 12.706 * 0.02.
+    assert ner.loc[3, "high"] - ner.loc[3, "mean"] == pytest.approx(12.706 * 0.02)
+    assert math.isnan(ner.loc[0, "low"])
+    assert ner.loc[3, "stderr"] == pytest.approx(0.01)
+    rect = curve[(curve["regularizer"] == "rect") & (curve["name"] == "ner/score")]
+    assert list(rect["mean"]) == pytest.approx([0.4, 0.4, 0.3])
+    assert list(rect["k"]) == [40.0] * 3
+    reliability = curve[(curve["regularizer"] == "rect") & (curve["name"] == "reliability/token_accuracy")]
+    assert list(reliability["n_edits"]) == [1, 3]
+
+
+def test_batch_sizes_of_batch_single_form_one_curve() -> None:
+    ids = {"setting": "batch-single", "method": "memit"}
+    lines = [row(f"b{b}", b, "task", "ner/score", 0.4 - b / 100, batch_size=b, **ids) for b in (1, 10)]
+    curve = aggregate.curves(pd.DataFrame(lines))
+    assert list(curve["n_edits"]) == [1, 10]
+    assert curve["batch_size"].isna().all()
+
+
+def test_over_seeds_by_hand(small: pd.DataFrame) -> None:
+    second = small[small["setting"] != aggregate.UNEDITED].assign(seed=1, cell=lambda rows: rows["cell"] + "-1")
+    second.loc[(second["cell"] == "rect-1") & (second["name"] == "ner/score") & (second["n_edits"] == 3), "value"] = 0.2
+    mean = aggregate.over_seeds(aggregate.tradeoff(pd.concat([small, second])))
+    assert len(mean) == 3
+    rect = mean[mean["regularizer"] == "rect"].iloc[0]
+    assert rect["seeds"] == 2
+    assert rect["task_retention"] == pytest.approx(0.625)  # 0.75 and 0.5
+    assert rect["task_retention_high"] == pytest.approx(0.625 + 12.706 * 0.125)
+    assert rect["edit_retention"] == pytest.approx(0.875)
+    assert rect["edit_retention_low"] == pytest.approx(0.875)
+
+
+def test_smallest_k() -> None:
+    table = pd.DataFrame(
+        [
+            {"cell": f"{regularizer}-{k}", "model": "m", "method": "rome", "setting": "s", "batch_size": 1, "seed": 0}
+            | {"regularizer": regularizer, "k": k, "n_edits": n, "edit_retention": kept, "task_retention": 0.5}
+            for regularizer, k, n, kept in [
+                ("none", NONE, 6, 1.0),
+                ("rect", 20.0, 6, 0.7),
+                ("rect", 40.0, 6, 0.96),
+                ("rect", 80.0, 6, 0.99),
+                ("rect", 10.0, 2, 1.0),  # stopped early: not comparable
+                ("random", 40.0, 6, 0.3),
+                ("pca", 40.0, 6, NONE),
+            ]
+        ]
+    ).assign(pareto=False, notes="")
+    best = aggregate.smallest_k(table, share=0.95).set_index("regularizer")
+    assert list(best.index) == ["rect", "random", "pca"]
+    assert best.loc["rect", "k"] == 40.0
+    assert best.loc["rect", "edit_retention"] == pytest.approx(0.96)
+    assert math.isnan(best.loc["random", "k"])
+    assert best.loc["random", "reason"] == "no k reaches 95%; the best is 30% at k = 40"
+    assert best.loc["pca", "reason"] == "edit_retention is not known for any k"
+    assert aggregate.smallest_k(table, share=0.5).set_index("regularizer").loc["rect", "k"] == 20.0
+
+
+def test_missing_names_cells_and_checkpoints(small: pd.DataFrame) -> None:
+    expected = pd.DataFrame({"cell": ["rect", "rect", "other"], "n_edits": [3, 5, 3]})
+    found = aggregate.missing(small, expected)
+    assert list(found.itertuples(index=False, name=None)) == [("rect", 5), ("other", 3)]
+
+
+def test_empty_rows_give_an_empty_table(small: pd.DataFrame) -> None:
+    empty = small.iloc[:0]
+    assert aggregate.tradeoff(empty).empty
+    assert aggregate.curves(empty).empty
+    assert aggregate.smallest_k(aggregate.tradeoff(empty)).empty
