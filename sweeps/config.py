@@ -1,0 +1,337 @@
+"""The sweep's configuration: YAML in, one validated and frozen `Config` out. Everything behind it trusts its types."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from rect.errors import InputError
+from sweeps import names, yaml_files
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+Count = Annotated[int, Field(ge=1)]
+Percent = Annotated[float, Field(gt=0, le=100)]
+
+
+class Strict(BaseModel):
+    """Frozen; an unknown key is an error that names the nearest known one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            known = list(cls.model_fields) + list(cls._also())
+            for key in data:
+                if key not in known:
+                    raise PydanticCustomError("unknown_key", "unknown key '{key}'{nearest} known are {known}", {
+                        "key": str(key), "nearest": nearest(str(key), known) or ";", "known": ", ".join(known)})  # fmt: skip
+        return data
+
+    @classmethod
+    def _also(cls) -> tuple[str, ...]:
+        """Keys that are read but are no fields: short forms."""
+        return ()
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """ "; did you mean 'x'?" or nothing."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f", did you mean '{close[0]}'?" if close else ""
+
+
+def _known_name(kind: str, name: str, known: Sequence[str]) -> str:
+    if name not in known:
+        raise PydanticCustomError("unknown_name", "unknown {kind} '{name}'{nearest} known are {known}", {
+            "kind": kind, "name": name, "nearest": nearest(name, known) or ";", "known": ", ".join(known)})  # fmt: skip
+    return name
+
+
+class _Named(Strict):
+    """What may be written as its bare name."""
+
+    name: str = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, data: Any) -> Any:
+        return {"name": data} if isinstance(data, str) else data
+
+
+class ModelSpec(_Named):
+    """A model to edit: a known name, a folder or a hub id."""
+
+    revision: str | None = None
+    dtype: Dtype = "float32"
+    trust_remote_code: bool = False
+
+
+class EditsSpec(Strict):
+    """The facts that are edited in."""
+
+    source: str = "bundled"
+    format: Literal["facts", "zsre", "counterfact"] = "facts"
+    count: Count | None = None
+    strict: bool = False
+
+
+class MethodSpec(_Named):
+    """An editing method; `label` tells two entries of one method apart in the tables."""
+
+    hparams: dict[str, Any] | None = None
+    label: str | None = None
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
+    @field_validator("name")
+    @classmethod
+    def _registered(cls, name: str) -> str:
+        return _known_name("method", name, names.methods(name))
+
+    @field_validator("hparams", mode="before")
+    @classmethod
+    def _from_file(cls, value: Any) -> Any:
+        """A path is read here, once, so that no other machine needs the file."""
+        if isinstance(value, str):
+            try:
+                return yaml_files.mapping(Path(value))
+            except InputError as error:
+                raise PydanticCustomError("hparams_file", "{reason}", {"reason": str(error)}) from None
+        return value
+
+    @property
+    def shown(self) -> str:
+        """Name in the tables."""
+        return self.label or self.name
+
+
+class InstanceSequential(Strict):
+    """One fact per operation, `edits` operations on the same model."""
+
+    kind: Literal["instance-sequential"]
+    edits: Count
+    checkpoints: tuple[int, ...] = ()
+    batch_sizes: tuple[Literal[1], ...] = (1,)
+
+    @model_validator(mode="after")
+    def _within(self) -> InstanceSequential:
+        _check_checkpoints(self.checkpoints, self.edits)
+        return self
+
+
+class BatchSingle(Strict):
+    """b facts in one operation on the unedited model, for each b."""
+
+    kind: Literal["batch-single"]
+    batch_sizes: tuple[Count, ...] = Field(min_length=1)
+
+    @property
+    def edits(self) -> int:
+        return 1
+
+    @property
+    def checkpoints(self) -> tuple[int, ...]:
+        return (1,)
+
+
+class BatchSequential(Strict):
+    """b facts per operation, `edits` operations on the same model, for each b."""
+
+    kind: Literal["batch-sequential"]
+    batch_sizes: tuple[Count, ...] = Field(min_length=1)
+    edits: Count
+    checkpoints: tuple[int, ...] = ()
+
+    @model_validator(mode="after")
+    def _within(self) -> BatchSequential:
+        _check_checkpoints(self.checkpoints, self.edits)
+        return self
+
+
+Setting = Annotated[InstanceSequential | BatchSingle | BatchSequential, Field(discriminator="kind")]
+KINDS = ("instance-sequential", "batch-single", "batch-sequential")
+
+
+def _check_checkpoints(checkpoints: tuple[int, ...], edits: int) -> None:
+    for value in checkpoints:
+        if not 0 <= value <= edits:
+            raise PydanticCustomError("checkpoint", "checkpoint {value} is outside 0 to {edits} (edits)", {
+                "value": value, "edits": edits})  # fmt: skip
+
+
+class RegularizerSpec(_Named):
+    """A regularizer and the percentages k it is run with."""
+
+    k: tuple[Percent, ...] = ()
+
+    @field_validator("name")
+    @classmethod
+    def _registered(cls, name: str) -> str:
+        return _known_name("regularizer", name, names.regularizers(name))
+
+    @field_validator("k", mode="before")
+    @classmethod
+    def _as_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _has_k(self) -> RegularizerSpec:
+        if self.name != "none" and not self.k:
+            raise PydanticCustomError("no_k", "regularizer '{name}' needs k, the percentage of elements to keep, "
+                                      "such as k: [20, 40]", {"name": self.name})  # fmt: skip
+        return self
+
+
+class TasksSpec(Strict):
+    """General ability: which tasks, on how many examples of each, from where."""
+
+    names: tuple[str, ...] = ()
+    examples: Count | None = None
+    source: str = "bundled"
+    seed: int = 0
+
+    @field_validator("names", mode="before")
+    @classmethod
+    def _all(cls, value: Any) -> Any:
+        if value == "all":
+            return names.tasks()
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("names")
+    @classmethod
+    def _registered(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not name.endswith(".py"):  # a path: a task of one's own
+                _known_name("task", name, names.tasks())
+            elif not Path(name).is_file():
+                raise PydanticCustomError("task_file", "there is no file '{name}'", {"name": name})
+        return tuple(dict.fromkeys(value))
+
+
+class EngineSpec(Strict):
+    """What generates, and how much memory it may take."""
+
+    name: Literal["auto", "vllm", "transformers"] = "auto"
+    dtype: Dtype = "float32"
+    kv_cache_gib: float = Field(default=1.0, gt=0)
+    max_model_len: Count = 2048
+
+
+class ResourcesSpec(Strict):
+    """What one trial takes and how many run at a time."""
+
+    cpus: float = Field(default=2, gt=0)
+    gpus: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
+    concurrency: Literal["auto"] | Count = "auto"
+    max_failures: Annotated[int, Field(ge=0)] = 2
+
+
+class Config(Strict):
+    """A whole sweep. `load` makes one from a YAML file."""
+
+    name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
+    models: tuple[ModelSpec, ...] = Field(min_length=1)
+    edits: EditsSpec = EditsSpec()
+    methods: tuple[MethodSpec, ...] = Field(min_length=1)
+    settings: tuple[Setting, ...] = Field(min_length=1)
+    regularizers: tuple[RegularizerSpec, ...] = (RegularizerSpec(name="none"),)
+    tasks: TasksSpec = TasksSpec()
+    engine: EngineSpec = EngineSpec()
+    resources: ResourcesSpec = ResourcesSpec()
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+
+    @classmethod
+    def _also(cls) -> tuple[str, ...]:
+        return ("seed",)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_seed(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "seed" in data:
+            if "seeds" in data:
+                raise PydanticCustomError("seeds", "give seed or seeds, not both")
+            data = {**{key: value for key, value in data.items() if key != "seed"}, "seeds": [data["seed"]]}
+        return data
+
+    @model_validator(mode="after")
+    def _labels(self) -> Config:
+        shown = [method.shown for method in self.methods]
+        for name in shown:
+            if shown.count(name) > 1:
+                raise PydanticCustomError("label", "two methods are called '{name}': give each its own label", {
+                    "name": name})  # fmt: skip
+        return self
+
+    def as_yaml(self) -> str:
+        """The configuration as resolved, every default spelled out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file, apply `key=value` overrides (dotted keys, YAML values), validate.
+
+    Raises:
+        InputError: one line with the file, its line, the dotted key, what is wrong and what would be right.
+    """
+    data, lines = yaml_files.mapping_with_lines(Path(path))
+    given = [yaml_files.override(data, text) for text in overrides]
+    for one, other in (("seed", "seeds"), ("seeds", "seed")):  # two spellings of one key: the command line's wins
+        if one in given and other not in given:
+            data.pop(other, None)
+    return validate(data, str(path), lines, given)
+
+
+def validate(
+    data: dict[str, Any], source: str, lines: dict[str, int] | None = None, given: Sequence[str] = ()
+) -> Config:
+    """Validate plain data. `lines`: where a dotted key stands in `source`; `given`: keys set on the command line."""
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise InputError(_one_line(error, source, lines or {}, given)) from None
+
+
+def _one_line(error: ValidationError, source: str, lines: dict[str, int], given: Sequence[str]) -> str:
+    # A list all of whose items are wrong is reported as too short besides: the items say more.
+    errors = [e for e in error.errors(include_url=False) if not (e["type"] == "too_short" and e["input"])]
+    first = errors[0]
+    key = ".".join(str(part) for part in first["loc"] if part not in KINDS)
+    if first["type"] == "unknown_key":
+        key = ".".join(filter(None, [key, first["ctx"]["key"]]))
+    where = source
+    line = lines.get(key) or lines.get(key.rpartition(".")[0])
+    if any(key == one or key.startswith(one + ".") or one.startswith(key + ".") for one in given):
+        where = "--set"
+    elif line:
+        where = f"{source}:{line}"
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{where}: {key + ': ' if key else ''}{_reason(first)}{more}"
+
+
+def _reason(first: Any) -> str:
+    kind, message, found = first["type"], first["msg"], first["input"]
+    if kind == "missing":
+        return "this key is missing"
+    if kind == "too_short":
+        return "the list is empty: at least one entry is wanted"
+    if kind == "union_tag_not_found":
+        return f"the key 'kind' is missing: one of {', '.join(KINDS)}"
+    if kind == "union_tag_invalid":
+        tag = first["ctx"]["tag"]
+        return f"unknown kind '{tag}'{nearest(tag, KINDS) or ';'} known are {', '.join(KINDS)}"
+    if kind in ("unknown_key", "unknown_name", "checkpoint", "no_k", "seeds", "label", "task_file", "hparams_file"):
+        return message
+    hint = (
+        nearest(found, first["ctx"]["expected"].replace("'", "").split(" or "))
+        if kind == "literal_error" and isinstance(found, str)
+        else ""
+    )
+    return f"{message[0].lower()}{message[1:]}, found {found!r}{hint}"
