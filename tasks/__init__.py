@@ -1,0 +1,46 @@
+"""Zero-shot tasks that show what an edit did to a model's general abilities: data, prompts, scoring, engines.
+
+>>> import tasks
+>>> nli = tasks.get("nli")
+>>> examples = nli.examples("bundled", limit=8, seed=0)
+>>> prompts = [nli.prompt(example) for example in examples]
+>>> nli.score([" True"] * 8, examples)["score"]        # doctest: +SKIP
+Score(value=0.5, stderr=0.19, n=8)
+
+Scoring works on plain strings: no model and no engine is needed for it. Importing the package loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tasks.base import Example, Judgement, Task
+    from tasks.errors import InputError
+    from tasks.registry import NAMES, TASKS, get
+    from tasks.scores import Score
+
+__all__ = ["NAMES", "TASKS", "Example", "InputError", "Judgement", "Score", "Task", "get"]
+
+_HOMES = {
+    "Example": "tasks.base",
+    "InputError": "tasks.errors",
+    "Judgement": "tasks.base",
+    "NAMES": "tasks.registry",
+    "Score": "tasks.scores",
+    "TASKS": "tasks.registry",
+    "Task": "tasks.base",
+    "get": "tasks.registry",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Loads an exported name on first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tasks' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,204 @@
+"""What a task is: where its examples come from, how they are asked, how an output is judged."""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import InputError
+from tasks.fields import Record
+from tasks.prompts import Template
+from tasks.scores import Score, mean
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question to the model.
+
+    id: its index in the source ("17"; ner adds the type: "17/Person"); the same however many are drawn.
+    fields: the texts that fill the prompt.
+    gold: the right answer, JSON-able; what it is depends on the task.
+    """
+
+    id: str
+    fields: dict[str, str]
+    gold: Any
+
+
+class Examples(list[Example]):
+    """A list of examples that knows where it came from.
+
+    provenance: source, file and SHA-256, or data set id and revision; goes into the rows' environment.
+    """
+
+    def __init__(self, examples: Sequence[Example] = (), provenance: dict[str, str] | None = None) -> None:
+        super().__init__(examples)
+        self.provenance = dict(provenance or {})
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What an output is worth.
+
+    score: by the stricter rule, in [0, 1].
+    release: by the rule of the paper's released scripts, which gave the published curves.
+    answered: whether the output is an answer at all; a collapsed model shows here first.
+    """
+
+    score: float
+    release: float
+    answered: bool
+
+
+@dataclass(frozen=True)
+class HubData:
+    """A data set on the Hugging Face hub that loads without a script."""
+
+    path: str
+    config: str | None
+    split: str
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data set behind a task.
+
+    title, split, size, licence, citation: for people.
+    files: where it may lie in a directory, first match wins: the authors' file name first, then others.
+    text: how its plain-text files are read: "conll", "mutual", or "" where it has none.
+    """
+
+    title: str
+    split: str
+    size: int
+    licence: str
+    citation: str
+    files: tuple[str, ...] = ()
+    hub: HubData | None = None
+    text: str = ""
+
+
+class Task(ABC):
+    """A zero-shot task, greedy decoding, the prompt is the whole input.
+
+    Subclasses set the attributes and write `parse`, `judge` and `gold_output`; docs/add-a-task.md walks through one.
+    `version` goes up whenever a prompt, a rule or a budget changes: rows of different versions are never mixed.
+    """
+
+    name: str
+    version: str = "1"
+    mode: str = "generate"  # or "likelihood"
+    max_new_tokens: int
+    template: Template
+    metric: str
+    data: Data
+
+    # Examples -------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def parse(self, record: Record, index: str) -> list[Example]:
+        """The examples of one record of the source (one; ner: four). Raises InputError that names the field."""
+
+    def examples(self, source: str | Path = "bundled", limit: int | None = None, seed: int = 0) -> Examples:
+        """Examples in the order of the source.
+
+        source: "bundled", a directory (or file) with the data, or "hub".
+        limit: draw at most so many records (for ner: sentences), None for all. The draw depends on the seed, the task
+            and the record's index alone, so that a larger limit only adds to a smaller one.
+        Raises InputError for malformed data, with file and line.
+        """
+        from tasks import sources
+
+        return sources.examples(self, source, limit, seed)
+
+    def on(self, source: str | Path) -> Task:
+        """This task as it runs on a source: itself, or another version where the source lacks something."""
+        return self
+
+    # Asking ---------------------------------------------------------------------------------------------------------
+
+    def prompt(self, example: Example) -> str:
+        """The whole input to the model."""
+        return self.template_of(example).fill(example.fields)
+
+    def fit(self, example: Example, count_tokens: Callable[[str], int], max_tokens: int) -> tuple[str, bool]:
+        """The prompt in at most `max_tokens` tokens, its passage cut from the left if need be; whether it was cut."""
+        return self.template_of(example).fit(example.fields, count_tokens, max_tokens)
+
+    def template_of(self, example: Example) -> Template:
+        """The template that an example fills: the task's, unless an example lacks one of its fields."""
+        return self.template
+
+    # Scoring generated text -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def judge(self, output: str, example: Example) -> Judgement:
+        """What one output (the continuation alone) is worth."""
+
+    @abstractmethod
+    def gold_output(self, example: Example) -> str:
+        """An output that is right."""
+
+    def score(self, outputs: Sequence[str], examples: Sequence[Example]) -> dict[str, Score]:
+        """`score`, `score_release`, `score_answered` (unanswered ones left out), `answered` (share of answers)."""
+        return summarize([self.judge(output, example) for output, example in paired(outputs, examples)])
+
+    # Scoring by likelihood, for tasks with a fixed set of answers ---------------------------------------------------
+
+    @property
+    def has_choices(self) -> bool:
+        """Whether there is a likelihood mode."""
+        return type(self).choices is not Task.choices
+
+    def choices(self, example: Example) -> list[str]:
+        """The possible continuations, each with its leading space; InputError if the task has none."""
+        raise InputError(f"task {self.name!r} has no fixed set of answers")
+
+    def gold_choice(self, example: Example) -> int:
+        """Which of `choices(example)` is right."""
+        raise InputError(f"task {self.name!r} has no fixed set of answers")
+
+    def judge_choice(self, logprobs: Sequence[float], example: Example) -> Judgement:
+        """The choice with the highest total log-probability is the answer, the first of equals; none if one is NaN."""
+        if len(logprobs) != len(self.choices(example)):
+            raise InputError(f"{self.name}: {len(logprobs)} log-probabilities for {len(self.choices(example))} choices")
+        answered = not any(math.isnan(value) for value in logprobs)
+        best = max(range(len(logprobs)), key=lambda i: logprobs[i])
+        right = float(answered and best == self.gold_choice(example))
+        return Judgement(right, right, answered)
+
+    def score_choices(self, logprobs: Sequence[Sequence[float]], examples: Sequence[Example]) -> dict[str, Score]:
+        """As `score`, without `score_release`: the release has no such mode."""
+        scores = summarize([self.judge_choice(values, example) for values, example in paired(logprobs, examples)])
+        del scores["score_release"]
+        return scores
+
+    def likelihood(self) -> Task:
+        """This task in likelihood mode, under a name and version of its own."""
+        if not self.has_choices:
+            raise InputError(f"task {self.name!r} has no fixed set of answers: no likelihood mode")
+        task = copy.copy(self)
+        task.name, task.version, task.mode = f"{self.name}:likelihood", f"{self.version}-likelihood", "likelihood"
+        return task
+
+
+def paired(outputs: Sequence[Any], examples: Sequence[Example]) -> list[tuple[Any, Example]]:
+    """Outputs with their examples; InputError if their numbers differ."""
+    if len(outputs) != len(examples):
+        raise InputError(f"{len(outputs)} outputs for {len(examples)} examples: one for each is needed")
+    return list(zip(outputs, examples, strict=True))
+
+
+def summarize(judgements: Sequence[Judgement]) -> dict[str, Score]:
+    """Means of the judgements, with n and standard error."""
+    return {
+        "score": mean(j.score for j in judgements),
+        "score_release": mean(j.release for j in judgements),
+        "score_answered": mean(j.score for j in judgements if j.answered),
+        "answered": mean(j.answered for j in judgements),
+    }

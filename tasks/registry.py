@@ -1,0 +1,51 @@
+"""All tasks by name. A new one is one file and one line here, or no line at all: a YAML file (docs/add-a-task.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tasks.base import Task
+from tasks.closed_domain_qa import ClosedDomainQA
+from tasks.dialogue import Dialogue
+from tasks.errors import InputError, nearest
+from tasks.ner import NER
+from tasks.nli import NLI
+from tasks.open_domain_qa import OpenDomainQA
+from tasks.reasoning import Reasoning
+from tasks.sentiment import Sentiment
+from tasks.summarization import Summarization
+
+TASKS: dict[str, Task] = {
+    "reasoning": Reasoning(),
+    "nli": NLI(),
+    "open_domain_qa": OpenDomainQA(),
+    "closed_domain_qa": ClosedDomainQA(),
+    "dialogue": Dialogue(),
+    "summarization": Summarization(),
+    "ner": NER(),
+    "sentiment": Sentiment(),
+}
+NAMES: tuple[str, ...] = tuple(TASKS)
+
+_FILES = (".yaml", ".yml", ".jsonl")
+_LIKELIHOOD = ":likelihood"
+
+
+def get(name: str | Path) -> Task:
+    """A task by its name, or from the path of a YAML or JSONL file; `<task>:likelihood` is its likelihood mode.
+
+    Raises InputError that names the nearest known one.
+    """
+    text = str(name)
+    if text in TASKS:
+        return TASKS[text]
+    if text.endswith(_LIKELIHOOD):
+        return get(text.removesuffix(_LIKELIHOOD)).likelihood()
+    if text.endswith(_FILES):
+        from tasks import custom
+
+        task = custom.load(Path(text))
+        if task.name in TASKS:
+            raise InputError(f"{text}: the name {task.name!r} is taken by a task of the package; choose another")
+        return task
+    raise InputError(f"unknown task {text!r}; {nearest(text, NAMES)}; or the path of a .yaml or .jsonl file")

@@ -1,0 +1,57 @@
+"""Sentiment: SST-2, positive or negative."""
+
+from __future__ import annotations
+
+from tasks import fields
+from tasks.base import Data, Example, HubData, Judgement, Task
+from tasks.prompts import Template
+from tasks.text import first_of
+
+LABELS = {"1": "positive", "0": "negative", "positive": "positive", "negative": "negative"}
+
+
+class Sentiment(Task):
+    """Right when the first of 'positive' and 'negative' in the output is the gold one, case folded."""
+
+    name = "sentiment"
+    max_new_tokens = 1
+    template = Template(
+        "For each snippet of text, label the sentiment of the text as positive or negative. "
+        "The answer should be exact 'positive' or 'negative'. text: {text} answer:",
+        passage="text",
+    )
+    metric = "accuracy: 'positive' for 1, 'negative' for 0"
+    data = Data(
+        title="SST-2 (GLUE)",
+        split="validation",
+        size=872,
+        licence="Stanford Sentiment Treebank, research use",
+        citation="Socher et al. 2013, Recursive Deep Models for Semantic Compositionality, EMNLP",
+        files=(
+            "test-SentimentAnalysis.tsv",
+            "sentiment.jsonl",
+            "sst2.jsonl",
+            "sst2.tsv",
+            "SST-2/dev.tsv",
+            "sst2/dev.tsv",
+        ),
+        hub=HubData("nyu-mll/glue", "sst2", "validation"),
+    )
+
+    def parse(self, record: fields.Record, index: str) -> list[Example]:
+        """`sentence`, `label` (1 positive, 0 negative). Gold: "positive" or "negative"."""
+        return [Example(index, {"text": fields.text(record, "sentence")}, fields.label(record, "label", LABELS))]
+
+    def judge(self, output: str, example: Example) -> Judgement:
+        answer = first_of(output, ("positive", "negative"))
+        right = float(answer == example.gold)
+        return Judgement(right, right, answer is not None)
+
+    def gold_output(self, example: Example) -> str:
+        return f" {example.gold}"
+
+    def choices(self, example: Example) -> list[str]:
+        return [" positive", " negative"]
+
+    def gold_choice(self, example: Example) -> int:
+        return ("positive", "negative").index(example.gold)

@@ -1,0 +1,117 @@
+"""Where examples come from: bundled with the package, a directory of files, or the Hugging Face hub."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tasks import readers
+from tasks.base import Example, Examples, Task
+from tasks.errors import InputError
+from tasks.readers import Located
+
+logger = logging.getLogger(__name__)
+
+BUNDLED = Path(__file__).parent / "data"
+ROOTS = (".", "task-data", "data/task-data")  # in a directory: itself, or the authors' folders in it
+
+
+def examples(task: Task, source: str | Path, limit: int | None, seed: int) -> Examples:
+    """The drawn examples of a task, in the order of the source; see `Task.examples`."""
+    task = task.on(source)
+    if source == "hub":
+        from tasks import hub
+
+        records, provenance = hub.records(task)
+    else:
+        paths = files(task, source)
+        records = read_all(paths, task.data.text)
+        kind = "bundled" if source == "bundled" else "directory"
+        provenance = {"source": kind, "file": str(paths[0]), "files": str(len(paths)), "sha256": digest(paths)}
+    return Examples(drawn(parsed(task, records), task.name, limit, seed), provenance)
+
+
+def parsed(task: Task, records: Iterable[Located]) -> list[list[Example]]:
+    """The examples of every record; InputError with the record's place if one is malformed."""
+    groups = []
+    for index, (where, record) in enumerate(records):
+        try:
+            groups.append(task.parse(record, str(index)))
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+    return groups
+
+
+def drawn(groups: list[list[Example]], name: str, limit: int | None, seed: int) -> list[Example]:
+    """The examples of at most `limit` records: those whose hash of (seed, task, index) is smallest.
+
+    So it depends neither on the order of tasks nor on the number of records, and a larger limit only adds to it.
+    """
+    if limit is not None and limit < 1:
+        raise InputError(f"examples must be at least 1 (or none given, for all), not {limit}")
+    if limit is None or limit >= len(groups):
+        if limit is not None and limit > len(groups):
+            logger.warning("%s: %d examples asked for, the source has %d", name, limit, len(groups))
+        return [example for group in groups for example in group]
+    base = name.split(":")[0]  # the modes of a task share their examples
+
+    def rank(index: int) -> bytes:
+        return hashlib.sha256(f"{seed}:{base}:{index}".encode()).digest()
+
+    kept = sorted(sorted(range(len(groups)), key=rank)[:limit])
+    return [example for index in kept for example in groups[index]]
+
+
+def first_record(task: Task, source: str | Path) -> Located:
+    """The first record of a bundled or directory source."""
+    return next(read_all(files(task, source), task.data.text))
+
+
+def files(task: Task, source: str | Path) -> list[Path]:
+    """The file (MuTual: files) of a task in a source. InputError that says what was looked for."""
+    name = task.name.split(":")[0]
+    if source == "bundled":
+        return _existing([BUNDLED / f"{name}.jsonl"], f"no bundled data for task {name!r}")
+    folder = Path(source)
+    if folder.is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: no such directory or file; a source is bundled, hub, or a directory with the data sets"
+        )
+    for pattern in (*task.data.files, f"{name}.jsonl"):
+        for root in ROOTS:
+            found = sorted((path for path in (folder / root).glob(pattern) if path.is_file()), key=_by_number)
+            if found:
+                logger.info("%s: reads %s", name, found[0] if len(found) == 1 else f"{len(found)} files {pattern}")
+                return found
+    raise InputError(
+        f"{folder}: no data for task {name!r}; looked for {', '.join((*task.data.files, f'{name}.jsonl'))}"
+    )
+
+
+def read_all(paths: Iterable[Path], text: str) -> Iterator[Located]:
+    """The records of several files, one after the other."""
+    for path in paths:
+        yield from readers.read(path, text)
+
+
+def digest(paths: Iterable[Path]) -> str:
+    """SHA-256 over the bytes of the files, in order."""
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def _existing(paths: list[Path], otherwise: str) -> list[Path]:
+    if not all(path.is_file() for path in paths):
+        raise InputError(f"{otherwise} ({', '.join(map(str, paths))} is missing)")
+    return paths
+
+
+def _by_number(path: Path) -> tuple[list[int], str]:
+    return [int(digits) for digits in re.findall(r"[0-9]{1,18}", path.name)], str(path)
