@@ -1,0 +1,123 @@
+"""Facts: what is to be edited, and the prompts that show whether it worked.
+
+A prompt has `{}` where the subject stands. It is filled by replacement, so other braces in it mean themselves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import pydantic
+
+from rect.errors import InputError
+
+Text = Annotated[str, pydantic.AfterValidator(lambda text: text.rstrip())]
+Answer = Annotated[str, pydantic.AfterValidator(lambda text: text.strip())]
+
+
+class _Record(pydantic.BaseModel):
+    """Frozen; bad values raise InputError in one line."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    def __init__(self, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except pydantic.ValidationError as error:
+            raise InputError(_reason(error)) from None
+
+
+def _reason(error: pydantic.ValidationError) -> str:
+    """The first thing that is wrong, with its key, in one line."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}" if key else message
+
+
+class Locality(_Record):
+    """A prompt out of the edit's scope, which the edited model must answer as before.
+
+    Attributes:
+        prompt: the full text.
+        answer: its right answer, as far as known.
+    """
+
+    prompt: Text
+    answer: Answer | None = None
+
+    @pydantic.field_validator("prompt")
+    @classmethod
+    def _not_empty(cls, text: str) -> str:
+        return _filled_in("prompt", text)
+
+
+class Fact(_Record):
+    """One fact to be edited. White space around answers and at the end of prompts is removed.
+
+    Attributes:
+        subject: what the fact is about, "France".
+        prompt: "The capital of {} is"; `{}` stands for the subject.
+        target: the new answer, "Rome".
+        original: the answer before editing, "Paris"; without it the fact has no preference score.
+        rephrasings: the same question in other words, full sentences with the subject filled in.
+        locality: prompts out of scope.
+        id: a name for it in tables.
+    """
+
+    subject: Answer
+    prompt: Text
+    target: Answer
+    original: Answer | None = None
+    rephrasings: tuple[Text, ...] = ()
+    locality: tuple[Locality, ...] = ()
+    id: str | None = None
+
+    @pydantic.field_validator("subject", "target")
+    @classmethod
+    def _not_empty(cls, text: str, info: pydantic.ValidationInfo) -> str:
+        return _filled_in(str(info.field_name), text)
+
+    @pydantic.field_validator("prompt")
+    @classmethod
+    def _has_a_place(cls, text: str) -> str:
+        if "{}" not in text:
+            raise ValueError(f"{text!r} has no {{}} where the subject stands")
+        return text
+
+    @pydantic.field_validator("original")
+    @classmethod
+    def _none_if_empty(cls, text: str | None) -> str | None:
+        return text or None
+
+    @property
+    def filled(self) -> str:
+        """The prompt with the subject in its place."""
+        return self.prompt.replace("{}", self.subject)
+
+
+def _filled_in(key: str, text: str) -> str:
+    if not text:
+        raise ValueError(f"{key} is empty")
+    return text
+
+
+def draw(facts: Sequence[Fact], seed: int, n: int) -> list[Fact]:
+    """The first n facts of a seeded permutation that does not depend on n; where the set is smaller it is repeated.
+
+    The order is that of the SHA-256 of (seed, index): the same on every machine and with every version of anything.
+    """
+    if not facts:
+        raise InputError("the edit set is empty")
+    order = sorted(range(len(facts)), key=lambda index: hashlib.sha256(f"{seed}/{index}".encode()).digest())
+    return [facts[order[i % len(order)]] for i in range(n)]
+
+
+def digest(facts: Sequence[Fact]) -> str:
+    """SHA-256 of the facts as canonical JSON."""
+    records = [fact.model_dump() for fact in facts]
+    text = json.dumps(records, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,288 @@
+"""A language model whose weights can be edited and put back to the bit."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+from rect import architecture, models
+from rect.architecture import Architecture
+from rect.errors import InputError
+from rect.update import Update
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+
+
+class EditableModel:
+    """A Hugging Face causal language model, its tokenizer, and the originals of the weights that were changed.
+
+    Args:
+        hf: the model; it is put into eval mode and its parameters stop asking for gradients.
+        tokenizer: its tokenizer.
+        name: what tables call it.
+        folder: where its files lie, if it has any: an engine is started from there.
+
+    Attributes:
+        hf, tokenizer, name, folder: as given.
+        architecture: where its parts lie.
+    """
+
+    def __init__(self, hf: Any, tokenizer: Any, name: str = "model", folder: Path | None = None) -> None:
+        self.hf = hf.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.name = name
+        self.folder = folder
+        self.architecture: Architecture = architecture.of(hf.config)
+        self._parameters: dict[str, nn.Parameter] = dict(hf.named_parameters())
+        self._originals: dict[str, Tensor] = {}
+
+    @classmethod
+    def load(
+        cls,
+        name: str,
+        device: str = "auto",
+        dtype: str = "float32",
+        revision: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> EditableModel:
+        """Load a model by name, hub id or folder.
+
+        Args:
+            name: "smollm2-135m", a hub id such as "openai-community/gpt2-xl", or a local folder.
+            device: "auto" (the first GPU, else the CPU) or a name that torch knows.
+            dtype: one of `DTYPES`.
+            revision: of the hub id.
+            trust_remote_code: run Python code that comes with the model.
+
+        Raises:
+            InputError: the model is not there, its family is unknown, or device or dtype is none.
+        """
+        where = _device(device)
+        if dtype not in DTYPES:
+            raise InputError(f"dtype {dtype!r} is not known; one of: {', '.join(DTYPES)}")
+        folder = models.resolve(name, revision)
+        architecture.of(_config(folder, trust_remote_code))
+        try:
+            hf = transformers.AutoModelForCausalLM.from_pretrained(
+                folder, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=trust_remote_code
+            )
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{folder}: cannot load the model ({_first_line(error)})") from error
+        nn.Module.to(hf, where)
+        return cls(hf, tokenizer, name=name, folder=folder)
+
+    # What it is
+
+    @property
+    def device(self) -> torch.device:
+        return self.hf.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.hf.dtype
+
+    @property
+    def n_layers(self) -> int:
+        return self.hf.config.num_hidden_layers
+
+    @property
+    def hidden_size(self) -> int:
+        return self.hf.config.hidden_size
+
+    def module(self, path: str) -> nn.Module:
+        """The submodule at a dotted path such as "model.layers.5.mlp"."""
+        return self.hf.get_submodule(path)
+
+    def path(self, template: str, layer: int) -> str:
+        """A template of the architecture with the layer filled in.
+
+        Raises:
+            InputError: there is no such layer.
+        """
+        if not 0 <= layer < self.n_layers:
+            raise InputError(f"layer {layer} is not there: {self.name} has layers 0 to {self.n_layers - 1}")
+        return template.replace("{}", str(layer))
+
+    def block(self, layer: int) -> nn.Module:
+        """The transformer block of a layer."""
+        return self.module(self.path(self.architecture.block, layer))
+
+    def mlp_out_name(self, layer: int) -> str:
+        """Name of the weight that projects out of a layer's MLP, such as "model.layers.5.mlp.down_proj.weight"."""
+        return f"{self.path(self.architecture.mlp_out, layer)}.weight"
+
+    def mlp_in_names(self, layer: int) -> tuple[str, ...]:
+        """Names of the weights that project into a layer's MLP: one, or gate and up."""
+        return tuple(f"{self.path(template, layer)}.weight" for template in self.architecture.mlp_in)
+
+    def names(self) -> list[str]:
+        """Names of the matrices inside the blocks: what editing methods may change."""
+        head = self.architecture.block.split("{}")[0]
+        return [name for name, p in self._parameters.items() if p.ndim == 2 and name.startswith(head)]
+
+    # Weights
+
+    def weight(self, name: str) -> Tensor:
+        """The live tensor of a parameter, without gradient.
+
+        Raises:
+            InputError: there is no parameter of this name.
+        """
+        if name not in self._parameters:
+            raise InputError(f"{self.name} has no parameter {name!r}{self._tied_to(name)}")
+        return self._parameters[name].data
+
+    def original(self, name: str) -> Tensor:
+        """The tensor as it was before the first change; the live one where nothing was changed."""
+        live = self.weight(name)
+        return self._originals.get(name, live)
+
+    def add(self, update: Update, tied: bool = False) -> None:
+        """W <- W + dW, summed in float32 (float64 for a float64 model) and rounded once to the weight's dtype.
+
+        Nothing is changed when anything is wrong.
+
+        Args:
+            update: dW per parameter.
+            tied: let a weight through that is token embedding and head in one.
+
+        Raises:
+            InputError: an unknown name, another shape, or a tied weight.
+            UpdateError: NaN or infinity in the update.
+        """
+        self._check(update, tied)
+        for name in update:
+            live = self.weight(name)
+            self._originals.setdefault(name, live.clone())
+            wide = torch.promote_types(live.dtype, torch.float32)
+            live.copy_(live.to(wide) + update.dense(name).to(live.device, wide))
+
+    def _check(self, update: Update, tied: bool) -> None:
+        for name, entry in update.items():
+            shape = tuple(self.weight(name).shape)
+            if entry.shape != shape:
+                raise InputError(f"{name}: the update has shape {entry.shape}, the weight of {self.name} has {shape}")
+            if not tied and self._is_tied(name):
+                raise InputError(f"{name} is both token embedding and head of {self.name} (tied); it cannot be edited")
+        update.check_finite()
+
+    def _ends(self) -> tuple[Any, Any]:
+        return self.hf.get_input_embeddings(), self.hf.get_output_embeddings()
+
+    def _is_tied(self, name: str) -> bool:
+        embedding, head = self._ends()
+        return head is not None and embedding.weight is head.weight and self._parameters[name] is head.weight
+
+    def _tied_to(self, name: str) -> str:
+        if name == f"{self.architecture.head}.weight":
+            return f": its head is tied to {self.architecture.embedding}.weight, which cannot be edited"
+        return ""
+
+    def changed(self) -> dict[str, Tensor]:
+        """The live tensors that differ from their originals, by name."""
+        live = {name: self.weight(name) for name in sorted(self._originals)}
+        return {name: tensor for name, tensor in live.items() if not torch.equal(tensor, self._originals[name])}
+
+    def digest(self) -> str:
+        """SHA-256 over names and bytes of the changed tensors; for an unedited model that of nothing."""
+        total = hashlib.sha256()
+        for name, tensor in self.changed().items():
+            total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            total.update(tensor.cpu().contiguous().view(torch.uint8).numpy().data)
+        return total.hexdigest()
+
+    def restore(self) -> None:
+        """Put every weight back, to the bit."""
+        for name, tensor in self._originals.items():
+            self.weight(name).copy_(tensor)
+        self._originals.clear()
+
+    @contextlib.contextmanager
+    def edited(self, update: Update) -> Iterator[EditableModel]:
+        """Within the context the update is added; afterwards the weights are what they were before, to the bit."""
+        before = {name: self.weight(name).clone() for name in update}
+        known = set(self._originals)
+        self.add(update)
+        try:
+            yield self
+        finally:
+            for name, tensor in before.items():
+                self.weight(name).copy_(tensor)
+                if name not in known:
+                    self._originals.pop(name, None)
+
+    # Use
+
+    def complete(self, prompt: str, max_new_tokens: int = 10) -> str:
+        """The greedy continuation of a prompt, without the prompt and without special tokens.
+
+        The most likely token is taken at each step, whatever the model's generation config says of sampling and
+        penalties; an end-of-sequence token ends it.
+
+        Raises:
+            InputError: prompt and continuation do not fit into the model's context.
+        """
+        ids = self.tokenizer(prompt, return_tensors="pt")["input_ids"].to(self.device)  # (1, tokens)
+        limit = getattr(self.hf.config, "max_position_embeddings", None)
+        if limit is not None and ids.shape[1] + max_new_tokens > limit:
+            raise InputError(
+                f"{ids.shape[1]} prompt tokens and {max_new_tokens} new ones exceed the context of {limit}"
+            )
+        end = self.hf.generation_config.eos_token_id
+        ends = set(end) if isinstance(end, list) else {end}
+        given, tokens, cache = ids[0].tolist(), ids[0].tolist(), None
+        while len(tokens) < len(given) + max_new_tokens:
+            with torch.no_grad():
+                out = self.hf(input_ids=ids, past_key_values=cache, use_cache=True)
+            token = int(out.logits[0, -1].argmax())
+            if token in ends:
+                break
+            tokens.append(token)
+            ids, cache = torch.tensor([[token]], device=self.device), out.past_key_values
+        return self._text(tokens)[len(self._text(given)) :]  # the whole is decoded: a first token alone loses its space
+
+    def _text(self, tokens: list[int]) -> str:
+        return self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Export the model as it stands now, with its tokenizer, as a folder that transformers and vLLM load."""
+        folder = Path(folder)
+        self.hf.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        return folder
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"device {name!r} cannot be used ({_first_line(error)}); auto, cpu, cuda, cuda:1 ..."
+        ) from None
+    return device
+
+
+def _config(folder: Path, trust_remote_code: bool) -> Any:
+    try:
+        return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{folder}: cannot read the model's config.json ({_first_line(error)})") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0]

