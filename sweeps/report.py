@@ -1,0 +1,183 @@
+"""What a sweep found: a table to the terminal, tradeoff.csv and report.html, all from the rows in its folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from rect.errors import InputError
+from sweeps import aggregate, report_page
+from sweeps.report_page import Material
+from sweeps.store import Store
+
+if TYPE_CHECKING:
+    from sweeps.identity import Plan
+
+log = logging.getLogger(__name__)
+
+TABLE = "tradeoff.csv"
+PAGE = "report.html"
+
+COLUMNS = {
+    "n_edits": "edits",
+    "reliability_token_accuracy": "reliability",
+    "generalization_token_accuracy": "general- ization",
+    "locality_token_accuracy": "locality",
+    "edit_retention": "editing kept",
+    "task_score": "task score",
+    "task_score_release": "(release)",
+    "task_retention": "tasks kept",
+}
+
+
+def report(out: str | os.PathLike[str], console: Console | None = None) -> Material:
+    """Print the trade-off, write `tradeoff.csv` and `report.html` into the folder. Returns what they were made of.
+
+    Args:
+        out: a sweep's folder, any fsspec path.
+        console: where the table goes; default the terminal.
+
+    Raises:
+        InputError: there is no sweep in that folder.
+    """
+    material = gather(out)
+    store = Store(out)
+    store.folder.write(TABLE, material.table.to_csv(index=False).encode())
+    store.folder.write(PAGE, report_page.render(material).encode())
+    show(material, console or Console())
+    return material
+
+
+def gather(out: str | os.PathLike[str]) -> Material:
+    """Read a sweep's folder: of the rows, those that its present configuration asks for."""
+    store = Store(out)
+    config = store.folder.read_or_none("config.yaml")
+    rows, outputs = store.rows(), store.outputs()
+    if config is None and rows.empty:
+        raise InputError(f"{out}: there is no sweep in this folder (no config.yaml, no rows)")
+    text = (config or b"").decode()
+    environment: dict[str, Any] = json.loads(store.folder.read_or_none("environment.json") or b"{}")
+    plan = _plan(text, store)
+    failures = store.failures()
+    if plan is None:
+        tasks = None
+        failed = [(cell, reason) for cell, reason in failures.items()]
+        missing: list[tuple[str, str]] = []
+    else:
+        rows, outputs = _asked_for(rows, plan), _asked_for(outputs, plan)
+        tasks = [one.name for one in plan.questions]
+        failed = [(str(cell), failures[cell.id]) for cell in plan.cells if cell.id in failures]
+        missing = _missing(plan, store, failures)
+    return Material(
+        name=plan.config.name if plan else os.fspath(out).rstrip("/").rpartition("/")[2],
+        rows=rows,
+        outputs=outputs,
+        table=aggregate.tradeoff(rows, tasks),
+        planned=len(plan.cells) if plan else None,
+        failed=failed,
+        missing=missing,
+        command=str(environment.pop("command", "")),
+        environment=environment,
+        config=text,
+    )
+
+
+def _plan(config: str, store: Store) -> Plan | None:
+    """The plan of the folder's configuration, or None where its facts or examples are not to be had here."""
+    import yaml
+
+    from sweeps.config import validate
+    from sweeps.identity import make_plan
+
+    if not config:
+        return None
+    try:
+        return make_plan(validate(yaml.safe_load(config), store.folder.path("config.yaml")))
+    except InputError as error:
+        log.warning("all rows of %s are shown, whichever configuration they belong to: %s", store.url, error)
+        return None
+
+
+def _asked_for(frame: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """Rows or outputs of the plan's cells and evaluations; rows of kind `time` belong to no evaluation."""
+    cells = {cell.id for cell in plan.cells}
+    wanted = {evaluation for cell in plan.cells for evaluation in plan.wanted(cell)}
+    keep = frame["evaluation"].isin(wanted)
+    if "kind" in frame:
+        keep |= frame["kind"] == "time"
+    return frame[frame["cell"].isin(cells) & keep].reset_index(drop=True)
+
+
+def _missing(plan: Plan, store: Store, failures: dict[str, str]) -> list[tuple[str, str]]:
+    done = store.done()
+    found = []
+    for cell in plan.cells:
+        missing = plan.missing(cell, done)
+        if not missing or cell.id in failures:
+            continue
+        names = plan.wanted(cell)
+        if all(len(missing.get(n, ())) == len(names) for n in cell.checkpoints):
+            what = "no result"
+        else:
+            parts = [f"{', '.join(sorted(names[one] for one in gone))} at {n} edits" for n, gone in missing.items()]
+            what = f"missing: {'; '.join(parts)}"
+        found.append((str(cell), what))
+    return found
+
+
+def show(material: Material, console: Console) -> None:
+    """The trade-off table, the headline, and what failed or is missing."""
+    if material.table.empty:
+        console.print("There are no results yet.")
+    else:
+        console.print(terminal_table(material.table))
+        for headline in report_page.headlines(material.table):
+            console.print(f"[bold]{escape(headline['title'])}[/bold]: {escape(headline['finding'])}", highlight=False)
+            console.print(escape(headline["scores"]), highlight=False)
+        for reason, count in report_page.reasons(material.table):
+            console.print(f"[dim]{escape(reason)} ({count} {'cell' if count == 1 else 'cells'})[/dim]", highlight=False)
+    for title, style, lines in (("failed", "red", material.failed), ("not finished", "yellow", material.missing)):
+        for cell, reason in lines:
+            first = reason.strip().splitlines()[0] if reason.strip() else "no reason was recorded"
+            console.print(f"[{style}]{title}[/{style}] {escape(cell)}: {escape(first)}", highlight=False)
+
+
+def terminal_table(table: pd.DataFrame) -> Table:
+    """One line per cell. Columns that are the same for all edited cells are told in the title instead."""
+    edited = table[table["setting"] != aggregate.UNEDITED]
+    titled, columns = [], []
+    for name in ("model", "method", "setting", "batch_size", "seed"):
+        values = edited[name].unique()
+        if len(values) > 1:
+            columns.append(name)
+        elif len(values) == 1:
+            titled.append(f"{name.replace('_', ' ')} {values[0]}" if name in ("batch_size", "seed") else str(values[0]))
+    shown = Table(title=escape(", ".join(titled)) or None, title_justify="left", caption="* on the front")
+    shown.add_column("regularizer")
+    for name in columns:
+        shown.add_column(name.replace("_", " "), overflow="fold")
+    for title in COLUMNS.values():
+        shown.add_column(title, justify="right")
+    shown.add_column("", no_wrap=True)
+    for _, line in table.iterrows():
+        unedited = line["setting"] == aggregate.UNEDITED
+        name = "unedited" if unedited else aggregate.label(line["regularizer"], line["k"])
+        ids = ["" if unedited and column != "model" else str(line[column]) for column in columns]
+        values = [_text(column, line[column]) for column in COLUMNS]
+        shown.add_row(*map(escape, [name, *ids, *values]), "*" if line["pareto"] else "")
+    return shown
+
+
+def _text(column: str, value: Any) -> str:
+    if pd.isna(value):
+        return "-"
+    if column == "n_edits":
+        return str(value)
+    return f"{value:.0%}" if column.endswith("retention") else f"{value:.3f}"
