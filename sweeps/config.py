@@ -31,8 +31,9 @@ class Strict(BaseModel):
             known = list(cls.model_fields) + list(cls._also())
             for key in data:
                 if key not in known:
-                    raise PydanticCustomError("unknown_key", "unknown key '{key}'{nearest} known are {known}", {
-                        "key": str(key), "nearest": nearest(str(key), known) or ";", "known": ", ".join(known)})  # fmt: skip
+                    context = {"key": str(key), "nearest": nearest(str(key), known) or ";", "known": ", ".join(known)}
+                    text = "unknown key '{key}'{nearest} known are {known}"
+                    raise PydanticCustomError("unknown_key", text, context)
         return data
 
     @classmethod
@@ -207,12 +208,15 @@ class TasksSpec(Strict):
 
     @field_validator("names")
     @classmethod
-    def _registered(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Names, or paths of task files, which are read here."""
+        import tasks
+
         for name in value:
-            if not name.endswith(".py"):  # a path: a task of one's own
-                _known_name("task", name, names.tasks())
-            elif not Path(name).is_file():
-                raise PydanticCustomError("task_file", "there is no file '{name}'", {"name": name})
+            try:
+                tasks.get(name)
+            except tasks.InputError as error:
+                raise PydanticCustomError("task", "{reason}", {"reason": str(error)}) from None
         return tuple(dict.fromkeys(value))
 
 
@@ -327,7 +331,7 @@ def _reason(first: Any) -> str:
     if kind == "union_tag_invalid":
         tag = first["ctx"]["tag"]
         return f"unknown kind '{tag}'{nearest(tag, KINDS) or ';'} known are {', '.join(KINDS)}"
-    if kind in ("unknown_key", "unknown_name", "checkpoint", "no_k", "seeds", "label", "task_file", "hparams_file"):
+    if kind in ("unknown_key", "unknown_name", "checkpoint", "no_k", "seeds", "label", "task", "hparams_file"):
         return message
     hint = (
         nearest(found, first["ctx"]["expected"].replace("'", "").split(" or "))

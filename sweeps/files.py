@@ -1,0 +1,149 @@
+"""Whole files or none, on any fsspec path: what is read was written to its end, whatever was killed meanwhile.
+
+On a local disk a file is written under a temporary name that tells its writer, synced, and renamed. On an object store
+an object appears whole by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+TEMPORARY = ".tmp~"
+STALE_AFTER = 24 * 3600.0  # seconds until another machine's temporary file is nobody's
+_WRITER = re.compile(re.escape(TEMPORARY) + r"(?P<host>.*)~(?P<pid>\d+)~")
+
+
+class Folder:
+    """A folder on a local disk or an object store.
+
+    Args:
+        url: a path, or anything that fsspec knows: "s3://bucket/sweep", "memory://sweep".
+    """
+
+    def __init__(self, url: str | os.PathLike[str]) -> None:
+        self.url = os.fspath(url)
+        self.fs: Any
+        self.fs, root = fsspec.core.url_to_fs(self.url)
+        self.root = root.rstrip("/")
+        self.local = isinstance(self.fs, LocalFileSystem)
+
+    def __repr__(self) -> str:
+        return f"Folder({self.url!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Folder, (self.url,))
+
+    def path(self, name: str) -> str:
+        return f"{self.root}/{name}"
+
+    def read(self, name: str) -> bytes:
+        """Raises FileNotFoundError where there is no such file."""
+        return self.fs.cat_file(self.path(name))
+
+    def read_from(self, name: str, start: int) -> bytes:
+        """What the file holds from a byte on; nothing where there is no more, or no such file."""
+        try:
+            return self.fs.cat_file(self.path(name), start=start) if start < self.fs.size(self.path(name)) else b""
+        except FileNotFoundError:
+            return b""
+
+    def read_or_none(self, name: str) -> bytes | None:
+        try:
+            return self.read(name)
+        except FileNotFoundError:
+            return None
+
+    def exists(self, name: str) -> bool:
+        return self.fs.exists(self.path(name))
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write whole; an older file of this name is replaced."""
+        if not self.local:
+            self.fs.pipe_file(self.path(name), data)
+            return
+        with self._temporary(name, data) as temporary:
+            os.replace(temporary, self.path(name))
+
+    def write_if_absent(self, name: str, data: bytes) -> bool:
+        """Write whole unless there is a file of this name already. Returns whether this call wrote it."""
+        if not self.local:
+            if self.exists(name):
+                return False
+            try:
+                self.fs.pipe_file(self.path(name), data, mode="create")
+            except FileExistsError:
+                return False
+            return True
+        if self.exists(name):
+            return False
+        with self._temporary(name, data) as temporary:
+            try:
+                os.link(temporary, self.path(name))
+            except FileExistsError:
+                return False
+        return True
+
+    @contextlib.contextmanager
+    def _temporary(self, name: str, data: bytes) -> Any:
+        final = Path(self.path(name))
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = final.parent / f"{TEMPORARY}{socket.gethostname()}~{os.getpid()}~{uuid.uuid4().hex[:12]}"
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def remove(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(self.path(name))
+
+    def names(self, folder: str, suffix: str = "") -> list[str]:
+        """Names of the files in a sub-folder, sorted; temporary ones are left out."""
+        self.fs.invalidate_cache()
+        try:
+            found = self.fs.ls(self.path(folder), detail=False)
+        except FileNotFoundError:
+            return []
+        names = sorted(path.rsplit("/", 1)[-1] for path in found)
+        return [f"{folder}/{name}" for name in names if name.endswith(suffix) and not name.startswith(TEMPORARY)]
+
+    def clean(self) -> list[str]:
+        """Remove temporary files whose writer is gone (killed). Returns what was removed."""
+        removed = []
+        if self.local:
+            for path in Path(self.root).rglob(f"{TEMPORARY}*"):
+                if _is_orphan(path):
+                    path.unlink(missing_ok=True)
+                    removed.append(str(path))
+        return removed
+
+
+def _is_orphan(path: Path) -> bool:
+    writer = _WRITER.match(path.name)
+    try:
+        age = time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return False
+    if writer is None or writer["host"] != socket.gethostname():
+        return age > STALE_AFTER
+    try:
+        os.kill(int(writer["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return age > STALE_AFTER

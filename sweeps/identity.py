@@ -1,0 +1,198 @@
+"""What makes two computations the same: ids of operations, sequences and evaluations, and the plan that they make up.
+
+Each id is the SHA-256 of canonical JSON over declared things only: names, revisions, versions, the content of facts and
+examples. So a plan needs no weights, and asking for one more task, checkpoint, k or seed asks for nothing else anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rect import fact_files, facts
+from sweeps import grid
+from sweeps.config import Config, EditsSpec, MethodSpec, ModelSpec
+from sweeps.grid import Cell
+
+if TYPE_CHECKING:
+    from rect.facts import Fact
+    from sweeps.store import Done
+    from tasks.base import Example, Task
+
+EDIT, ABILITY, WEIGHTS = "edit", "ability", "weights"
+VERSIONS = {EDIT: "1", ABILITY: "1", WEIGHTS: "1"}
+"""Go up whenever what the rows of that kind mean changes."""
+
+THRESHOLDS = (0.077, 0.171)
+"""Relative changes whose exceedance is reported: percentiles 80 and 90 over single ROME edits of GPT-2 XL (Table 1)."""
+
+PREFIX_SEED = 0
+
+
+def identify(*parts: Any) -> str:
+    """SHA-256 of canonical JSON, the first 32 hex digits.
+
+    >>> identify({"b": 1, "a": 2.0}) == identify({"a": 2.0, "b": 1})
+    True
+    """
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One edit operation of a cell.
+
+    Attributes:
+        id: of the raw update; the same for all regularizers and k that share what came before.
+        before: id of the state that it starts from.
+        state: id of the state after the regularized update.
+        seed: of the regularizer's mask in this operation; the same for all k, so that random masks are nested.
+    """
+
+    id: str
+    before: str
+    state: str
+    facts: tuple[Fact, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Questions:
+    """A task with the examples it is asked on, and the id of that evaluation."""
+
+    name: str
+    examples: tuple[Example, ...]
+    evaluation: str
+    source: str
+
+    def task(self) -> Task:
+        return find_task(self.name).on(self.source)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a trial needs to know and that ids are made of. Small: texts, no weights.
+
+    Attributes:
+        cells: with their ids, by model.
+        dropped: (what, why).
+        facts: the edit set.
+        questions: per task.
+        engine: "vllm" or "transformers".
+        editors: declared things of each method on each model.
+    """
+
+    config: Config
+    cells: tuple[Cell, ...]
+    dropped: tuple[tuple[str, str], ...]
+    facts: tuple[Fact, ...]
+    questions: tuple[Questions, ...]
+    engine: str
+    editors: Mapping[tuple[ModelSpec, MethodSpec], Mapping[str, Any]]
+
+    def cell(self, cell_id: str) -> Cell:
+        return next(cell for cell in self.cells if cell.id == cell_id)
+
+    def edited(self, cell: Cell, n_edits: int) -> list[Fact]:
+        """The facts of the first operations, in order."""
+        return facts.draw(self.facts, cell.seed, n_edits * cell.batch_size) if n_edits else []
+
+    def operations(self, cell: Cell, n_edits: int) -> Iterator[Operation]:
+        """The first operations of a cell, each with its id."""
+        if cell.method is None:
+            return
+        editor = self.editors[cell.model, cell.method]
+        drawn = self.edited(cell, n_edits)
+        state = base_state(cell.model)
+        for index in range(n_edits):
+            batch = tuple(drawn[index * cell.batch_size : (index + 1) * cell.batch_size])
+            operation = identify("operation", state, editor, facts.digest(batch))
+            seed = int(identify("mask", cell.seed, index)[:15], 16)
+            after = identify("state", operation, cell.regularizer, cell.k, seed)
+            yield Operation(operation, state, after, batch, seed)
+            state = after
+
+    def wanted(self, cell: Cell) -> dict[str, str]:
+        """What is evaluated at each checkpoint of a cell: {evaluation id: kind or task name}."""
+        own = [ABILITY] if cell.method is None else [EDIT, WEIGHTS, ABILITY]
+        evaluations = {evaluation_of(kind, self.config.engine.dtype): kind for kind in own}
+        return evaluations | {one.evaluation: one.name for one in self.questions}
+
+    def missing(self, cell: Cell, done: Done) -> dict[int, set[str]]:
+        """{checkpoint: evaluations that are not in the store}; empty for a finished cell."""
+        wanted = set(self.wanted(cell))
+        missing = {n: {one for one in wanted if (cell.id, n, one) not in done} for n in cell.checkpoints}
+        return {n: evaluations for n, evaluations in missing.items() if evaluations}
+
+
+def make_plan(config: Config) -> Plan:
+    """The cells that a configuration asks for, with ids. Reads facts and examples, loads no model.
+
+    Raises:
+        InputError: a method without a legal cell, or an edit set or a task's data that cannot be read.
+    """
+    from tasks import engines
+
+    cells, dropped = grid.expand(config)
+    edit_set = _edit_set(config.edits)
+    engine = engines.which(config.engine.name)
+    editors = {(model, method): declared_editor(model, method) for model in config.models for method in config.methods}
+    content = facts.digest(edit_set)
+    named = [replace(cell, id=_sequence(cell, editors, content)) for cell in cells]
+    questions = tuple(_questions(config, name, engine) for name in config.tasks.names)
+    return Plan(config, tuple(named), tuple(dropped), edit_set, questions, engine, editors)
+
+
+def base_state(model: ModelSpec) -> str:
+    """The state before any operation."""
+    return identify("base", model.model_dump(exclude={"trust_remote_code"}))
+
+
+def _sequence(cell: Cell, editors: Mapping[Any, Mapping[str, Any]], edit_set: str) -> str:
+    """A cell's id: its chain of operations however long; neither checkpoints nor the number of edits are in it."""
+    if cell.method is None:
+        return identify("sequence", base_state(cell.model))
+    editor = editors[cell.model, cell.method]
+    chain = [cell.setting, cell.batch_size, cell.regularizer, cell.k, cell.seed]
+    return identify("sequence", base_state(cell.model), editor, edit_set, *chain)
+
+
+def _edit_set(edits: EditsSpec) -> tuple[Fact, ...]:
+    from rect.errors import InputError
+
+    if edits.source == "bundled":
+        found = fact_files.bundled()
+    elif Path(edits.source).exists() or edits.source.endswith((".json", ".jsonl")):
+        found = fact_files.load(edits.source, format=edits.format, strict=edits.strict)
+    else:
+        found = fact_files.hub(edits.source, format=edits.format)
+    if edits.count and edits.count > len(found):
+        raise InputError(f"edits.count: {edits.count} facts are asked for, {edits.source} has {len(found)}")
+    return tuple(found[: edits.count])
+
+
+def evaluation_of(kind: str, dtype: str) -> str:
+    """Id of an evaluation that is not a task."""
+    return identify("evaluation", kind, VERSIONS[kind], {WEIGHTS: THRESHOLDS}.get(kind, dtype))
+
+
+def _questions(config: Config, name: str, engine: str) -> Questions:
+    source = config.tasks.source
+    task = find_task(name).on(source)
+    examples = tuple(task.examples(source, limit=config.tasks.examples, seed=config.tasks.seed))
+    content = [[example.id, example.fields, example.gold] for example in examples]
+    how = [engine, config.engine.dtype, config.engine.max_model_len]
+    evaluation = identify("evaluation", "task", task.name, task.version, identify(content), *how)
+    return Questions(name, examples, evaluation, source)
+
+
+def find_task(name: str) -> Task:
+    """A registered task, or the one in a Python file."""
+    import tasks
+
+    return tasks.get(name)

@@ -1,0 +1,157 @@
+"""One cell, from the unedited model to its last checkpoint: edit, regularize, measure, commit. Knows nothing of Ray."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from rect import regularizers
+from rect.model import EditableModel
+from rect.update import Update
+from sweeps import measure
+from sweeps.grid import Cell
+from sweeps.identity import ABILITY, EDIT, WEIGHTS, Operation
+from sweeps.replay import check_state
+from sweeps.rows import Row, complete, measurement
+from sweeps.workplace import Workplace
+
+log = logging.getLogger(__name__)
+
+Missing = Mapping[int, set[str]]  # {checkpoint: evaluations}
+
+
+class CellRun:
+    """A cell at work.
+
+    Args:
+        place: where model and engine are.
+        cell: what to run.
+        missing: evaluations to make at each checkpoint; what is not in it is neither measured nor written.
+    """
+
+    def __init__(self, place: Workplace, cell: Cell, missing: Missing) -> None:
+        self.place = place
+        self.cell = cell
+        self.missing = missing
+        self.names = place.plan.wanted(cell)
+        self._shares: list[dict[str, dict[str, float]]] = []  # per operation, per matrix
+
+    def checkpoints(self) -> Iterator[dict[str, Any]]:
+        """Go from checkpoint to checkpoint; each is in the store when its summary comes out.
+
+        Yields:
+            {"n_edits": operations so far, "reliability": ..., "score": mean task score}, as far as measured.
+
+        Raises:
+            UpdateError: an update holds NaN or infinity.
+            StoreError: a replayed update leads to other weights than it did.
+        """
+        cell, plan = self.cell, self.place.plan
+        questions = [one for one in plan.questions if any(one.evaluation in ids for ids in self.missing.values())]
+        self._stage(0, "loading the model")
+        model = self.place.model(cell.model, generates=bool(questions))
+        facts = plan.edited(cell, max(self.missing))
+        measure.remember_unedited(self.place, model, facts)
+        operations = list(plan.operations(cell, max(self.missing)))
+        at = 0
+        try:
+            for n_edits in sorted(self.missing):
+                spent = self._advance(model, operations[at:n_edits], at)
+                at = n_edits
+                yield self._measure(model, n_edits, spent)
+        finally:
+            model.restore()
+
+    def _advance(self, model: EditableModel, operations: Sequence[Operation], at: int) -> list[Row]:
+        """Apply operations in turn. Returns what they took."""
+        editing = regularizing = 0.0
+        loaded = 0
+        for index, operation in enumerate(operations, start=at + 1):
+            began = time.perf_counter()
+            raw, from_store = self._update(model, operation, index)
+            editing += time.perf_counter() - began
+            loaded += from_store
+            began = time.perf_counter()
+            kept = self._regularized(raw, model, operation)
+            model.add(kept)
+            regularizing += time.perf_counter() - began
+            check_state(self.place.store, operation.state, model)
+        if not operations:
+            return []
+        n = len(operations)
+        return [
+            measurement("time", "editing_seconds", editing, n=n),
+            measurement("time", "regularizing_seconds", regularizing, n=n),
+            measurement("time", "from_store", loaded / n, n=n),
+        ]
+
+    def _update(self, model: EditableModel, operation: Operation, index: int) -> tuple[Update, bool]:
+        """The raw update, from the store if it is there."""
+        about = {"cell": self.cell.id, "operation": operation.id, "n_edits": index}
+        began = time.perf_counter()
+        update = self.place.store.update(operation.id)
+        if update is not None:
+            self.place.journal.write("edit-loaded", **about, seconds=round(time.perf_counter() - began, 3))
+            return update, True
+        assert self.cell.method is not None
+        self.place.journal.write("edit-started", **about)
+        update = self.place.editor(self.cell.method).compute(model, list(operation.facts))
+        kept = self.place.store.put_update(operation.id, update)
+        self.place.journal.write("edit-computed", **about, seconds=round(time.perf_counter() - began, 3))
+        return kept, False
+
+    def _regularized(self, raw: Update, model: EditableModel, operation: Operation) -> Update:
+        regularize = regularizers.get(self.cell.regularizer)
+        kept = regularize(raw, model, k=100 if self.cell.k is None else self.cell.k, seed=operation.seed)
+        self._shares.append(regularizers.shares(raw, kept))
+        return kept
+
+    def _measure(self, model: EditableModel, n_edits: int, spent: list[Row]) -> dict[str, Any]:
+        """Make the missing evaluations of a checkpoint and commit them."""
+        place, cell, wanted = self.place, self.cell, self.missing[n_edits]
+        kinds = {self.names[one]: one for one in wanted}
+        rows: list[Row] = list(spent)
+        outputs: list[Row] = []
+        with measure.in_dtype(model, place.plan.config.engine.dtype):
+            if EDIT in kinds:
+                self._stage(n_edits, "edit metrics")
+                rows += measure.editing(place, model, place.plan.edited(cell, n_edits), kinds[EDIT])
+            if ABILITY in kinds:
+                self._stage(n_edits, "perplexity")
+                rows += measure.ability(place, model, kinds[ABILITY])
+        if WEIGHTS in kinds:
+            rows += measure.weights(model, self._shares, kinds[WEIGHTS])
+        questions = [one for one in place.plan.questions if one.evaluation in wanted]
+        if questions:
+            self._stage(n_edits, "generating")
+            scores, outputs = measure.abilities(place, model, cell.model, questions)
+            rows += scores
+        self._stage(n_edits, "writing")
+        shared = {"engine": place.plan.engine, "package_version": version("rect-sweeps")}
+        here = {"cell": cell.id, "n_edits": n_edits}
+        place.store.write(
+            cell.id,
+            n_edits,
+            complete(rows, {**here, **cell.axes(), **shared}),
+            complete(outputs, here),
+        )
+        place.journal.write("rows-written", **here, evaluations=sorted(wanted), rows=len(rows))
+        return {"n_edits": n_edits, **_summary(rows)}
+
+    def _stage(self, n_edits: int, stage: str) -> None:
+        self.place.journal.write("stage", cell=self.cell.id, n_edits=n_edits, stage=stage)
+
+
+def _summary(rows: Sequence[Row]) -> dict[str, float]:
+    """A few figures for Tune's table."""
+    by_name = {row["name"]: row["value"] for row in rows}
+    scores = [value for name, value in by_name.items() if name.endswith("/score")]
+    figures = {
+        "reliability": by_name.get("reliability/preference"),
+        "locality": by_name.get("locality/token_accuracy"),
+        "score": sum(scores) / len(scores) if scores else None,
+    }
+    return {name: value for name, value in figures.items() if value is not None}

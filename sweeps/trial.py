@@ -1,0 +1,96 @@
+"""A cell as a Ray Tune trial: one checkpoint per step; the actor keeps model and engine for the next cell."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from ray import tune
+
+from rect.errors import InputError
+from rect.update import UpdateError
+from sweeps.grid import Cell
+from sweeps.identity import Plan
+from sweeps.journal import Journal
+from sweeps.sequence import CellRun, Missing
+from sweeps.store import Store, StoreError
+from sweeps.workplace import Workplace
+
+log = logging.getLogger(__name__)
+
+HOPELESS = (InputError, UpdateError, StoreError)
+"""Errors that a second attempt would meet again: the cell is recorded as failed and the actor goes on to the next."""
+
+
+class EditingTrial(tune.Trainable):
+    """Runs the cell that `config["cell"]["id"]` names. What it finds out lies in the store; Tune sees a few figures."""
+
+    def setup(
+        self,
+        config: dict[str, Any],
+        plan: Plan,
+        url: str,
+        token: str,
+        missing: dict[str, Missing],
+        device: str = "auto",
+    ) -> None:
+        """Args:
+        config: `{"cell": {"id": ..., "model": ..., ...}}`.
+        plan: the sweep.
+        url: its output folder.
+        token: a file in it that the driver wrote; where it is not seen, the folder is not shared with this node.
+        missing: per cell what was missing when the sweep began.
+        device: of the model.
+        """
+        self.plan = plan
+        self.store = Store(url)
+        if not self.store.folder.exists(token):
+            raise InputError(f"--out {url}: this node does not see what the driver wrote there; name a shared folder")
+        self.known_missing = missing
+        self.journal = Journal(self.store.folder)
+        self.place = Workplace(plan, self.store, self.journal, device)
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next cell. Always True: False is an error in Tune, not a request for another actor."""
+        self._checkpoints.close()
+        self._begin(new_config)
+        return True
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self.cell: Cell = self.plan.cell(config["cell"]["id"])
+        done = self.store.done(self.cell.id)  # an earlier attempt may have committed some checkpoints
+        known = self.known_missing[self.cell.id]
+        self.missing = {n: known[n] & ids for n, ids in self.plan.missing(self.cell, done).items() if n in known}
+        self._checkpoints = CellRun(self.place, self.cell, self.missing).checkpoints()
+        self.steps = 0
+        self.journal.write("cell-started", cell=self.cell.id, checkpoints=sorted(self.missing))
+
+    def step(self) -> dict[str, Any]:
+        """Go on to the next checkpoint."""
+        try:
+            result = next(self._checkpoints, {})
+        except HOPELESS as error:
+            reason = f"{type(error).__name__}: {error}"
+            log.exception("%s failed", self.cell)
+            self.store.fail(self.cell.id, reason, str(self.cell))
+            self.journal.write("cell-failed", cell=self.cell.id, reason=reason)
+            return {"done": True, "failed": reason}
+        self.steps += 1
+        done = self.steps >= len(self.missing)
+        if done:
+            self._checkpoints.close()
+            self.store.forget_failure(self.cell.id)
+            self.journal.write("cell-done", cell=self.cell.id)
+        return {"done": done, **result}
+
+    def cleanup(self) -> None:
+        self._checkpoints.close()
+        self.place.close()
+        self.journal.close()
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing to save: every finished checkpoint is in the store."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing to load: `setup` finds what is missing."""
