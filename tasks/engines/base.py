@@ -1,0 +1,151 @@
+"""What every engine shares: texts in and out, which weights it holds, and the books about changed tensors."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.errors import InputError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from torch import Tensor
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+class EngineError(RuntimeError):
+    """The engine could not start, or ended while it was in use. The message ends with the last lines of its log."""
+
+
+class Engine(ABC):
+    """Greedy generation from a model folder whose weights can be exchanged while the engine stays warm.
+
+    The engine's weights are always the folder's (the base) plus the tensors of the last `load`. Texts are tokenized and
+    decoded here, in one place for all engines, so that engines can differ in nothing but arithmetic.
+
+    Args:
+        folder: a Hugging Face model folder (config, tokenizer, safetensors).
+        dtype: "float32", "bfloat16" or "float16": weights and activations.
+        max_model_len: longest prompt plus budget in tokens; the model's own limit where that is lower.
+        trust_remote_code: let the folder's own Python code run.
+
+    Raises:
+        InputError: the folder is no model folder, or the dtype is unknown.
+    """
+
+    name: str
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        dtype: str = "float32",
+        max_model_len: int = 2048,
+        trust_remote_code: bool = False,
+    ) -> None:
+        from tasks.engines.checkpoint import Checkpoint
+        from tasks.engines.texts import Texts
+
+        if dtype not in DTYPES:
+            raise InputError(f"engine dtype {dtype!r} is unknown: choose one of {', '.join(DTYPES)}")
+        self.folder = Path(folder)
+        self.dtype = dtype
+        self.checkpoint = Checkpoint(self.folder)
+        self.texts = Texts(self.folder, max_model_len, trust_remote_code=trust_remote_code)
+        self.weight_version = 0
+        self.truncated = 0
+        self._dirty: frozenset[str] = frozenset()
+
+    # -- texts ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def max_model_len(self) -> int:
+        """Longest prompt plus budget, in tokens."""
+        return self.texts.context
+
+    def count_tokens(self, prompts: Sequence[str]) -> list[int]:
+        """Tokens of each prompt, special tokens that the tokenizer adds included."""
+        return [len(ids) for ids in self.texts.encode(prompts)]
+
+    def generate(self, prompts: Sequence[str], max_new_tokens: int | Sequence[int]) -> list[str]:
+        """Greedy continuations of the prompts, in their order, without the prompts.
+
+        One call for everything is fastest: prompts are sorted here so that those with a common beginning meet.
+        A prompt that does not fit is cut from the left; `truncated` says how many were.
+
+        Args:
+            prompts: the whole inputs.
+            max_new_tokens: the budget, one for all or one per prompt. A text ends earlier at the model's end token.
+
+        Raises:
+            InputError: a budget below 1, budgets and prompts of different numbers, a budget that fills the context.
+            EngineError: the engine ended.
+        """
+        budgets = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
+        if len(budgets) != len(prompts):
+            raise InputError(f"{len(prompts)} prompts but {len(budgets)} token budgets: give one for all or one each")
+        if budgets and not 1 <= min(budgets) <= max(budgets) < self.max_model_len:
+            raise InputError(f"token budgets must lie between 1 and {self.max_model_len - 1} (max_model_len {self.max_model_len})")
+        encoded = self.texts.encode(prompts)
+        fitting = [self.texts.cut(ids, budget) for ids, budget in zip(encoded, budgets, strict=True)]
+        self.truncated = sum(len(cut) < len(ids) for cut, ids in zip(fitting, encoded, strict=True))
+        order = sorted(range(len(fitting)), key=fitting.__getitem__)
+        generated = self._generate([fitting[i] for i in order], [budgets[i] for i in order]) if order else []
+        outputs = [""] * len(fitting)
+        for i, ids in zip(order, generated, strict=True):
+            outputs[i] = self.texts.decode(fitting[i], ids)
+        return outputs
+
+    # -- weights -------------------------------------------------------------------------------------------------------
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Make the weights the base plus exactly these tensors; what an earlier load changed is put back.
+
+        Args:
+            tensors: Hugging Face parameter names -> tensors in the parameter's own shape and orientation, any dtype
+                and device. The engine keeps no reference.
+
+        Raises:
+            InputError: a name that the folder does not know, or another shape.
+            EngineError: the engine ended, or refused the tensors; the next load writes everything concerned again.
+        """
+        for name, tensor in tensors.items():
+            self.checkpoint.check(name, tensor)
+        previous = self._dirty
+        self._dirty = previous | frozenset(tensors)  # stands if the engine fails half way
+        if self._dirty:
+            self._write(tensors, previous - frozenset(tensors))
+        self._dirty = frozenset(tensors)
+        self.weight_version += 1
+
+    def restore(self) -> None:
+        """Put the base weights back, exactly."""
+        self.load({})
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Give back memory and processes. Closing twice is harmless."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- what an engine implements -------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _generate(self, prompts: list[list[int]], budgets: list[int]) -> list[list[int]]:
+        """New token ids of each prompt, up to its budget or through the first end token (`texts.end`)."""
+
+    @abstractmethod
+    def _write(self, tensors: Mapping[str, Tensor], back_to_base: frozenset[str]) -> None:
+        """Write these tensors over the weights, and the base over those of `back_to_base`."""

@@ -1,0 +1,77 @@
+"""Texts to token ids and back: one place for all engines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasks.errors import InputError
+
+CONTEXT_FOR_DECODING = 6  # prompt tokens decoded along, so that a leading space survives in SentencePiece vocabularies
+
+
+class Texts:
+    """Tokenizer, end tokens and context length of a model folder.
+
+    Tokenization is the tokenizer's default: special tokens that it adds by itself (such as <s>) are added, no others.
+    Only the end tokens are taken from the generation config: decoding is greedy, whatever the folder recommends.
+
+    Args:
+        folder: model folder.
+        max_model_len: upper bound of the context in tokens.
+        trust_remote_code: let the folder's own Python code run.
+    """
+
+    def __init__(self, folder: Path, max_model_len: int, *, trust_remote_code: bool = False) -> None:
+        import transformers
+
+        if max_model_len < 2:
+            raise InputError(f"max_model_len must be at least 2, not {max_model_len}")
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        self.model_type: str = config.model_type
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        text_config = config.get_text_config()
+        limit = getattr(text_config, "max_position_embeddings", None) or getattr(text_config, "n_positions", None)
+        self.context = min(max_model_len, limit) if limit else max_model_len
+        self.end = _end_tokens(folder, text_config.eos_token_id, self.tokenizer.eos_token_id)
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text; an empty text becomes the beginning (or else the end) token alone."""
+        if not texts:
+            return []
+        first = self.tokenizer.bos_token_id if self.tokenizer.bos_token_id is not None else next(iter(self.end), None)
+        encoded: list[list[int]] = self.tokenizer(list(texts), return_attention_mask=False)["input_ids"]
+        if first is None and not all(encoded):
+            raise InputError("an empty prompt, and the tokenizer has neither a beginning nor an end token to start from")
+        return [ids or [first] for ids in encoded]
+
+    def cut(self, ids: list[int], budget: int) -> list[int]:
+        """The ids if they leave room for the budget, else without their left part (a beginning token stays)."""
+        room = self.context - budget
+        if len(ids) <= room:
+            return ids
+        if ids[0] == self.tokenizer.bos_token_id and room > 1:
+            return [ids[0], *ids[len(ids) - room + 1 :]]
+        return ids[len(ids) - room :]
+
+    def decode(self, prompt: list[int], generated: list[int]) -> str:
+        """Text of the generated ids as it continues the prompt, without end and other special tokens."""
+        stop = next((i for i, token in enumerate(generated) if token in self.end), len(generated))
+        context = prompt[-CONTEXT_FOR_DECODING:]
+        before, after = self._text(context), self._text(context + generated[:stop])
+        return after[len(before) :] if after.startswith(before) else self._text(generated[:stop])
+
+    def _text(self, ids: list[int]) -> str:
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+
+def _end_tokens(folder: Path, *fallbacks: int | list[int] | None) -> frozenset[int]:
+    """Ids that end a text: of generation_config.json, else of the model config, else of the tokenizer."""
+    path = folder / "generation_config.json"
+    recommended = json.loads(path.read_text()).get("eos_token_id") if path.is_file() else None
+    for ids in (recommended, *fallbacks):
+        if ids is not None:
+            return frozenset([ids] if isinstance(ids, int) else ids)
+    return frozenset()

@@ -1,0 +1,134 @@
+"""Batched greedy generation with transformers alone: the engine where vLLM is not installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.engines.base import Engine, EngineError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ROWS = 64  # prompts in a batch, at most
+TOKENS = 8192  # prompts in a batch times their longest, at most
+
+
+class TransformersEngine(Engine):
+    """Greedy generation in batches of prompts of one budget and similar lengths, padded on the left.
+
+    It loads a model of its own from the folder. In float32 its tokens equal VLLMEngine's.
+
+    Args:
+        folder, dtype, max_model_len, trust_remote_code: as in Engine.
+        device: "auto" (a CUDA device if there is one, else the CPU), or a torch device.
+    """
+
+    name = "transformers"
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        dtype: str = "float32",
+        max_model_len: int = 2048,
+        trust_remote_code: bool = False,
+        device: str = "auto",
+    ) -> None:
+        super().__init__(folder, dtype=dtype, max_model_len=max_model_len, trust_remote_code=trust_remote_code)
+        import torch
+        import transformers
+
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+            self.folder, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code
+        )
+        self._model.to(device).eval().requires_grad_(False)
+
+    def close(self) -> None:
+        self._model = None
+
+    def _generate(self, prompts: list[list[int]], budgets: list[int]) -> list[list[int]]:
+        import torch
+
+        outputs: list[list[int]] = [[]] * len(prompts)
+        with torch.inference_mode():
+            for rows in _batches([len(ids) for ids in prompts], budgets):
+                batch = self._greedy([prompts[i] for i in rows], budgets[rows[0]])
+                for i, ids in zip(rows, batch, strict=True):
+                    outputs[i] = ids
+        return outputs
+
+    def _greedy(self, prompts: list[list[int]], budget: int) -> list[list[int]]:
+        """New ids of each prompt. Rows that have ended leave the batch."""
+        import torch
+        from transformers import DynamicCache
+
+        model = self._running()
+        ids, mask = _left_padded(prompts)  # (rows, longest) both
+        ids, mask = ids.to(model.device), mask.to(model.device)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        cache = DynamicCache(config=model.config)
+        outputs: list[list[int]] = [[] for _ in prompts]
+        alive = list(range(len(prompts)))  # row of the batch -> prompt
+        for step in range(budget):
+            logits = model(
+                input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
+            ).logits[:, -1]  # (rows, vocabulary)
+            chosen = logits.argmax(-1)
+            tokens = chosen.tolist()
+            for prompt, token in zip(alive, tokens, strict=True):
+                outputs[prompt].append(token)
+            keep = [row for row, token in enumerate(tokens) if token not in self.texts.end]
+            if not keep or step + 1 == budget:
+                break
+            if len(keep) < len(alive):
+                index = torch.tensor(keep, device=model.device)
+                chosen, mask, positions = chosen[index], mask[index], positions[index]
+                cache.batch_select_indices(index)
+                alive = [alive[row] for row in keep]
+            ids = chosen[:, None]
+            mask = torch.cat([mask, mask.new_ones(len(keep), 1)], dim=1)
+            positions = positions[:, -1:] + 1
+        return outputs
+
+    def _write(self, tensors: Mapping[str, Tensor], back_to_base: frozenset[str]) -> None:
+        import torch
+
+        model = self._running()
+        with torch.no_grad():
+            for name in back_to_base:
+                model.get_parameter(name).copy_(self.checkpoint.tensor(name))
+            for name, tensor in tensors.items():
+                model.get_parameter(name).copy_(tensor)
+
+    def _running(self) -> Any:
+        if self._model is None:
+            raise EngineError("the engine is closed")
+        return self._model
+
+
+def _batches(lengths: list[int], budgets: list[int]) -> Iterator[list[int]]:
+    """Indices in batches: one budget each, similar lengths, the longest first (what does not fit fails at once)."""
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: (budgets[i], lengths[i]), reverse=True):
+        if batch and (
+            budgets[i] != budgets[batch[0]] or len(batch) == ROWS or (len(batch) + 1) * lengths[batch[0]] > TOKENS
+        ):
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+def _left_padded(prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
+    """Token ids, padded on the left, and the mask that says which are real: (prompts, longest) both."""
+    import torch
+
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[0] * (longest - len(row)) + row for row in prompts])
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in prompts])
+    return ids, mask

@@ -1,0 +1,160 @@
+"""The process in which vLLM runs. All that depends on vLLM's version is in this file (written for 0.32).
+
+Started by tasks.engines.vllm_engine as `python -m tasks.engines.vllm_child PARENT_PID SOCKET`. The first message holds the
+options, each further one a request; every message is answered once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tasks.engines.channel import Channel
+from tasks.engines.parent import end_with
+
+Answer = dict[str, Any]
+
+
+class ChangedTensors:
+    """Mixed into vLLM's worker class: every worker, in whatever process, reads the changed tensors itself."""
+
+    def read_changed_tensors(self, path: str) -> int:
+        """Replace weights by the tensors of a safetensors file (checkpoint names and orientation); their number."""
+        from safetensors import safe_open
+
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            self.reload_weights(weights_iterator=((name, file.get_tensor(name)) for name in names))  # type: ignore[attr-defined]
+        return len(names)
+
+
+class Server:
+    """A vLLM engine behind messages.
+
+    Args:
+        options: as in tasks.engines.vllm_engine.
+    """
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        from vllm import LLM, platforms
+
+        on_cpu = platforms.current_platform.is_cpu()
+        one_process = options["tensor_parallel_size"] == 1
+        if one_process:
+            _rendezvous_in_memory()
+        if on_cpu and one_process:
+            _inspect_model_class_here(options["folder"])
+        memory: dict[str, Any] = {"gpu_memory_utilization": options["gpu_memory_utilization"]}
+        if on_cpu:  # eager: torch.compile costs minutes there and gains nothing for short runs
+            memory = {"kv_cache_memory_bytes": int(options["kv_cache_gib"] * 2**30), "enforce_eager": True}
+            memory["block_size"] = options["cpu_block_size"]
+        self._llm = LLM(
+            model=options["folder"],
+            dtype=options["dtype"],
+            max_model_len=options["max_model_len"],
+            tensor_parallel_size=options["tensor_parallel_size"],
+            seed=options["seed"],
+            trust_remote_code=options["trust_remote_code"],
+            model_impl=options["model_impl"],
+            skip_tokenizer_init=True,  # token ids in, token ids out
+            generation_config="vllm",  # end tokens come with each request
+            enable_prefix_caching=True,
+            worker_extension_cls=f"{ChangedTensors.__module__}.{ChangedTensors.__name__}".replace("__main__", MODULE),
+            **memory,
+        )
+        logging.getLogger("vllm").setLevel(logging.ERROR)  # each reload names all layers that it leaves alone
+
+    def generate(self, prompts: list[list[int]], budgets: list[int], end: list[int]) -> Answer:
+        """Greedy token ids of each prompt."""
+        from vllm import SamplingParams
+
+        parameters = [
+            SamplingParams(temperature=0.0, max_tokens=budget, stop_token_ids=end, detokenize=False)
+            for budget in budgets
+        ]
+        requests: Any = [{"prompt_token_ids": ids} for ids in prompts]
+        results = self._llm.generate(requests, parameters, use_tqdm=False)
+        return {"outputs": [list(result.outputs[0].token_ids) for result in results]}
+
+    def load(self, path: str) -> Answer:
+        """Exchange weights for those of a file, and forget every cached prefix: its keys and values are of the old ones."""
+        numbers = self._llm.collective_rpc("read_changed_tensors", args=(path,))
+        if not self._llm.reset_prefix_cache():
+            raise RuntimeError("vLLM did not reset its prefix cache: outputs would mix old and new weights")
+        return {"tensors": numbers[0]}
+
+
+MODULE = "tasks.engines.vllm_child"
+
+
+def _rendezvous_in_memory() -> None:
+    """Keep torch.distributed's rendezvous of the one worker in anonymous memory.
+
+    vLLM puts a file `vllm_dist_*` into the temporary folder for it, which a killed process leaves behind.
+    """
+    from vllm.v1.executor import uniproc_executor
+
+    descriptor = os.memfd_create("rendezvous")
+    uniproc_executor.get_file_store_init_method = lambda: f"file:///proc/self/fd/{descriptor}"
+
+
+def _inspect_model_class_here(folder: str) -> None:
+    """Register the folder's model class as loaded.
+
+    vLLM looks at a class in a further process first, so as not to touch CUDA before a fork: on a CPU that is a second
+    import of everything, half a minute the first time that a model type is used on a machine.
+    """
+    import json
+
+    from vllm import ModelRegistry
+    from vllm.model_executor.models.registry import _LazyRegisteredModel
+
+    for architecture in json.loads((Path(folder) / "config.json").read_text()).get("architectures") or []:
+        entry = ModelRegistry.models.get(architecture)
+        if isinstance(entry, _LazyRegisteredModel):
+            ModelRegistry.register_model(architecture, entry.load_model_cls())
+
+
+def serve(channel: Channel, options: dict[str, Any]) -> None:
+    """Start the engine, then answer requests until the other side closes."""
+    package = Path(__file__).resolve().parent.parent
+    if str(package) != options["package"]:
+        raise ImportError(f"a stranger module shadows `tasks`: {package} was found instead of {options['package']}")
+    server = Server(options)
+    requests: dict[str, Callable[..., Answer]] = {"generate": server.generate, "load": server.load}
+    channel.send({"ready": True})
+    while (message := channel.receive()) is not None:
+        try:
+            channel.send(requests[message.pop("do")](**message))
+        except Exception as error:
+            traceback.print_exc()
+            channel.send({"error": f"vLLM refused: {type(error).__name__}: {error}"})
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code 1 if the engine did not start."""
+    end_with(int(arguments[0]))
+    channel = Channel(socket.socket(fileno=int(arguments[1])))
+    options = channel.receive()
+    if options is None:
+        return 0
+    try:
+        serve(channel, options)
+    except Exception as error:
+        traceback.print_exc()
+        channel.send({"error": f"the vLLM engine did not start: {type(error).__name__}: {error}"})
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # at once: vLLM's own ending takes seconds and has nothing to save
