@@ -1,0 +1,261 @@
+"""The command line: `sweeps`, or `python -m sweeps`. Commands parse, call one function, and print.
+
+Exit codes: 0 done; 1 something failed, what is finished is kept; 2 bad input, told in one line; 130 interrupted.
+Everything heavy is imported inside the commands, so that --help answers at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from rect.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+INTERRUPTED = 130
+BAD_INPUT = 2
+LISTED = 40
+
+app = typer.Typer(
+    name="sweeps",
+    help="Edit language models, regularize the edits (RECT), and measure what that does to their general abilities.",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigPath = Annotated[Path, typer.Argument(help="YAML file, such as configs/demo.yaml.", show_default=False)]
+Folder = Annotated[str, typer.Argument(help="Folder of a sweep: a path or any fsspec URL.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a key of the configuration, as tasks.examples=4; repeatable."
+    ),
+]
+Model = Annotated[str, typer.Option(help="A known name, a folder, or a hub id.")]
+Regularizer = Annotated[str, typer.Option(help="none, rect, random, pca, pca-release, magnitude.")]
+K = Annotated[float | None, typer.Option("--k", help="Percentage of the elements to keep, in (0, 100].")]
+Seed = Annotated[int, typer.Option(help="Of the random regularizer's mask.")]
+Save = Annotated[str | None, typer.Option(metavar="DIR", help="Export the model; the folder must be empty or new.")]
+Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16; auto: as the model is stored.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    context: typer.Context,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    if version:
+        import rect
+
+        typer.echo(rect.__version__)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    config: ConfigPath,
+    out: Annotated[
+        str | None, typer.Option(help="Folder for the results; default results/<name of the sweep>.")
+    ] = None,
+    overrides: Overrides = None,
+    address: Annotated[
+        str | None, typer.Option(envvar="RAY_ADDRESS", help="Of a Ray cluster; default one on this machine.")
+    ] = None,
+    limit_cells: Annotated[int | None, typer.Option(min=1, help="Run at most so many cells now.")] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run the cells that failed, and only them.")
+    ] = False,
+) -> None:
+    """Run a sweep, or what is missing of it; then report."""
+    from sweeps import config as configuration
+    from sweeps.report import report as make_report
+    from sweeps.run import run as run_sweep
+
+    loaded = configuration.load(config, overrides or [])
+    folder = out or f"results/{loaded.name}"
+    console = _console()
+    outcome = run_sweep(loaded, folder, address, limit_cells, retry_failed, console)
+    make_report(folder, console)
+    console.print(f"{outcome.done} cells done; results, tradeoff.csv and report.html in {folder}", highlight=False)
+    if outcome.remaining:
+        console.print(f"{outcome.remaining} cells remain: run the same command without --limit-cells", highlight=False)
+    if outcome.failed:
+        _error(f"{len(outcome.failed)} cells failed (listed above); sweeps run ... --retry-failed runs them again")
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    config: ConfigPath,
+    out: Annotated[str | None, typer.Option(help="Folder to look into for cells that are done.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Show the cells of a sweep, which are done, and what was dropped; runs and loads nothing."""
+    from sweeps import config as configuration
+    from sweeps.grid import counts
+    from sweeps.identity import make_plan
+    from sweeps.store import Store
+
+    loaded = configuration.load(config, overrides or [])
+    folder = out or f"results/{loaded.name}"
+    planned = make_plan(loaded)
+    there = Store(folder).done()
+    states = {cell.id: planned.missing(cell, there) for cell in planned.cells}
+    done = sum(not missing for missing in states.values())
+    checkpoints = sum(len(missing) for missing in states.values())
+    console = _console()
+    console.print(
+        f"{len(planned.cells)} cells, {done} done in {folder}; {checkpoints} checkpoints to do", highlight=False
+    )
+    for axis, values in counts(planned.cells).items():
+        console.print(
+            f"  {axis}: " + ", ".join(f"{value} ({n})" for value, n in values.items()), highlight=False, markup=False
+        )
+    console.print(
+        f"  tasks: {', '.join(f'{one.name} ({len(one.examples)})' for one in planned.questions)}", highlight=False
+    )
+    console.print(f"  engine: {planned.engine}", highlight=False)
+    for cell in planned.cells[:LISTED]:
+        mark = "done" if not states[cell.id] else "to do" if set(states[cell.id]) == set(cell.checkpoints) else "begun"
+        console.print(f"{mark:>6}  {cell}", highlight=False, markup=False)
+    if len(planned.cells) > LISTED:
+        console.print(f"        and {len(planned.cells) - LISTED} more", highlight=False)
+    for what, why in planned.dropped:
+        console.print(f"dropped {what}: {why}", highlight=False, markup=False)
+
+
+@app.command()
+def status(folder: Folder) -> None:
+    """Show how far a sweep is, from any terminal."""
+    from sweeps import progress
+
+    _console().print(progress.render(progress.status(folder)))
+
+
+@app.command()
+def report(folder: Folder) -> None:
+    """Print the trade-off again, and write tradeoff.csv and report.html from the rows."""
+    from sweeps.report import report as make_report
+
+    make_report(folder, _console())
+
+
+@app.command()
+def edit(
+    subject: Annotated[str, typer.Option(help="What the fact is about: France.", show_default=False)],
+    prompt: Annotated[str, typer.Option(help="With {} for the subject: The capital of {} is", show_default=False)],
+    target: Annotated[str, typer.Option(help="The new answer: Rome.", show_default=False)],
+    model: Model = "smollm2-135m",
+    method: Annotated[str, typer.Option(help="rome, memit, ...")] = "rome",
+    regularizer: Regularizer = "none",
+    k: K = None,
+    hparams: Annotated[Path | None, typer.Option(help="YAML of hyperparameters; EasyEdit's load too.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="Text file, one more prompt to continue per line.")] = None,
+    save: Save = None,
+    save_update: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Save the update alone (safetensors).")
+    ] = None,
+    new_tokens: Annotated[int, typer.Option(min=1, help="Length of the continuations.")] = 10,
+    seed: Seed = 0,
+    dtype: Dtype = "float32",
+    device: Device = "auto",
+) -> None:
+    """Make one edit and show what it does."""
+    from sweeps import edit as work
+
+    request = work.Request(subject, prompt, target, model, method, regularizer, k, hparams, prompts, save, save_update)
+    work.edit(request, new_tokens=new_tokens, seed=seed, dtype=dtype, device=device, console=_console())
+
+
+@app.command()
+def apply(
+    model: Annotated[str, typer.Argument(help="A known name, a folder, or a hub id.", show_default=False)],
+    update: Annotated[Path, typer.Argument(help="File of `sweeps edit --save-update`.", show_default=False)],
+    save: Annotated[str, typer.Option(metavar="DIR", help="Where the edited model goes.", show_default=False)],
+    dtype: Dtype = "auto",
+) -> None:
+    """Add a saved update to a model and export it."""
+    from sweeps import edit as work
+
+    work.apply(model, update, save, dtype=dtype, console=_console())
+
+
+@app.command()
+def regularize(
+    base: Annotated[str, typer.Argument(help="The model before.", show_default=False)],
+    edited: Annotated[str, typer.Argument(help="The same model after, however it was changed.", show_default=False)],
+    save: Annotated[str, typer.Option(metavar="DIR", help="Where the regularized model goes.", show_default=False)],
+    regularizer: Regularizer = "rect",
+    k: K = None,
+    seed: Seed = 0,
+    dtype: Dtype = "auto",
+) -> None:
+    """Regularize the difference of any two checkpoints of one model."""
+    from sweeps import edit as work
+
+    work.regularize(base, edited, regularizer, k, save, seed=seed, dtype=dtype, console=_console())
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, which devices and which engine would be used, and whether a run could work."""
+    from sweeps import doctor as work
+
+    findings = work.examine()
+    work.show(findings, _console())
+    if any(finding.state == "wrong" for finding in findings):
+        raise typer.Exit(1)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Entry point: runs a command and leaves with its exit code."""
+    # What libraries say on their own account is for --verbose; their progress bars would tear ours apart.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        code = typer.main.get_command(app).main(arguments, prog_name="sweeps", standalone_mode=False)
+    except typer.TyperException as error:
+        _error(error.format_message().rstrip(".") + " (--help after a command tells more)")
+        sys.exit(BAD_INPUT)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except ValueError as error:
+        if not _is_input_error(error):
+            raise
+        _error(str(error))
+        sys.exit(BAD_INPUT)
+    if code == INTERRUPTED:
+        _error("interrupted; what was finished is kept")
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _is_input_error(error: ValueError) -> bool:
+    from tasks.errors import InputError as TaskInputError
+
+    return isinstance(error, InputError | TaskInputError)
+
+
+def _error(text: str) -> None:
+    """One line on stderr, whatever the text holds."""
+    print("error: " + " ".join(text.split()), file=sys.stderr)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()

@@ -1,0 +1,275 @@
+"""The work of `sweeps edit`, `sweeps apply` and `sweeps regularize`: one model at a time, no Ray, no engine."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from rect.errors import InputError
+from sweeps import names
+from sweeps.config import nearest
+
+if TYPE_CHECKING:
+    from rect.facts import Fact
+    from rect.model import EditableModel
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `sweeps edit` is asked for: one fact, one method, one regularizer, and where results go."""
+
+    subject: str
+    prompt: str
+    target: str
+    model: str
+    method: str = "rome"
+    regularizer: str = "none"
+    k: float | None = None
+    hparams: Path | None = None
+    prompts: Path | None = None
+    save: str | None = None
+    save_update: Path | None = None
+
+
+def edit(
+    request: Request,
+    new_tokens: int = 10,
+    seed: int = 0,
+    dtype: str = "float32",
+    device: str = "auto",
+    console: Console | None = None,
+) -> None:
+    """Make one edit, show what it does, save what is asked for. All input is checked before the model is loaded.
+
+    Raises:
+        InputError: anything in the request that cannot be used.
+    """
+    console = console or Console()
+    fact = checked_fact(request.subject, request.prompt, request.target)
+    k = checked_regularizer(request.regularizer, request.k)
+    _known("--method", request.method, names.methods(request.method))
+    more = read_prompts(request.prompts) if request.prompts else []
+    if request.save:
+        check_empty(request.save)
+    if request.save_update and request.save_update.exists():
+        raise InputError(f"--save-update {request.save_update}: the file is there already; name a new one")
+
+    from rect import editors, regularizers, weights
+    from rect.model import EditableModel
+
+    model = EditableModel.load(request.model, device=device, dtype=_stored(request.model, dtype))
+    editor = editors.create(request.method, model, hparams=request.hparams)
+    prompts = [fact.filled, *(prompt for prompt in more if prompt != fact.filled)]
+    before = _state(model, fact, prompts, new_tokens)
+    raw = editor.compute(model, [fact])
+    kept = regularizers.get(request.regularizer)(raw, model, k=k, seed=seed)
+    model.add(kept)
+    after = _state(model, fact, prompts, new_tokens)
+    title = f"{request.model}: {request.method}, {request.regularizer}{'' if request.k is None else f' {k:g}'}"
+    console.print(_effect(title, fact, model, prompts, before, after))
+    console.print(_weights(weights.statistics(model), regularizers.shares(raw, kept)))
+    if request.save_update:
+        kept.save(request.save_update)
+        console.print(f"The update is in {request.save_update}", highlight=False, markup=False)
+    if request.save:
+        _save(model, request.save, console)
+
+
+def apply(model_name: str, update_file: Path, save: str, dtype: str = "auto", console: Console | None = None) -> None:
+    """Add a saved update to a model and export the whole.
+
+    Raises:
+        InputError: no such update or model, they do not fit, or the folder is not empty.
+    """
+    check_empty(save)
+
+    from rect.model import EditableModel
+    from rect.update import Update
+
+    update = Update.load(update_file)
+    model = EditableModel.load(model_name, device="cpu", dtype=_stored(model_name, dtype))
+    model.add(update)
+    _save(model, save, console or Console())
+
+
+def regularize(
+    base: str,
+    edited: str,
+    regularizer: str,
+    k: float | None,
+    save: str,
+    seed: int = 0,
+    dtype: str = "auto",
+    console: Console | None = None,
+) -> None:
+    """Regularize the difference of two checkpoints of one model and export base + regularized difference.
+
+    Raises:
+        InputError: the two are not checkpoints of one model, a bad regularizer or k, or the folder is not empty.
+    """
+    console = console or Console()
+    percentage = checked_regularizer(regularizer, k)
+    check_empty(save)
+
+    from rect import models, regularizers, weights
+    from rect.model import EditableModel
+    from rect.update import Update
+
+    before, after = models.resolve(base), models.resolve(edited)
+    raw = Update.between(before, after)
+    if not raw:
+        raise InputError(f"{base} and {edited} do not differ: there is nothing to regularize")
+    model = EditableModel.load(str(before), device="cpu", dtype=_stored(str(before), dtype))
+    kept = regularizers.get(regularizer)(raw, model, k=percentage, seed=seed)
+    model.add(kept, tied=True)  # a difference of whole models may well contain the embedding
+    console.print(_weights(weights.statistics(model), regularizers.shares(raw, kept)))
+    _save(model, save, console)
+
+
+# Checks
+
+
+def checked_fact(subject: str, prompt: str, target: str) -> Fact:
+    """The fact of three options, each error with the option's name."""
+    from rect.facts import Fact
+
+    if not subject.strip():
+        raise InputError("--subject is empty: what is the fact about?")
+    if not target.strip():
+        raise InputError("--target is empty: which answer is to be edited in?")
+    if "{}" not in prompt:
+        hint = f", such as {prompt.replace(subject, '{}', 1)!r}" if subject in prompt else ""
+        raise InputError(f"--prompt {prompt!r} has no {{}} where the subject {subject!r} stands{hint}")
+    return Fact(subject=subject, prompt=prompt, target=target)
+
+
+def checked_regularizer(regularizer: str, k: float | None) -> float:
+    """k as a number: 100 for `none`, which takes no k."""
+    _known("--regularizer", regularizer, names.regularizers(regularizer))
+    if regularizer == "none":
+        if k is not None:
+            raise InputError(f"--k {k:g}: regularizer none keeps everything; leave --k out or name a --regularizer")
+        return 100.0
+    if k is None:
+        raise InputError(f"--regularizer {regularizer} needs --k, the percentage of elements to keep, such as --k 40")
+    if not 0 < k <= 100:
+        raise InputError(f"--k {k:g}: it must be a percentage above 0 and at most 100")
+    return k
+
+
+def _known(option: str, name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        raise InputError(f"{option} {name}: unknown{nearest(name, known)}; known are {', '.join(known)}")
+
+
+def check_empty(folder: str) -> None:
+    """Raises InputError where a folder to save into holds anything."""
+    path = Path(folder)
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise InputError(f"--save {folder}: it is there already and not empty; name a new folder")
+
+
+def read_prompts(file: Path) -> list[str]:
+    """The lines of a text file that are not blank."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise InputError(f"--prompts {file}: there is no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--prompts {file}: cannot be read as text ({error})") from None
+    prompts = [line.rstrip() for line in lines if line.strip()]
+    if not prompts:
+        raise InputError(f"--prompts {file}: holds no prompt; one per line is wanted")
+    return prompts
+
+
+def _stored(name: str, dtype: str) -> str:
+    """ "auto" becomes the dtype that the model's config declares, float32 where it declares none."""
+    if dtype != "auto":
+        if dtype not in DTYPES:
+            raise InputError(f"--dtype {dtype}: one of auto, {', '.join(DTYPES)} is wanted")
+        return dtype
+    from rect import models
+
+    config = json.loads((models.resolve(name) / "config.json").read_text(encoding="utf-8"))
+    declared = config.get("dtype") or config.get("torch_dtype")
+    return declared if declared in DTYPES else "float32"
+
+
+# What is shown
+
+
+@dataclass(frozen=True)
+class _State:
+    """A model at one moment: probability of the target, and continuations of the prompts."""
+
+    probability: float
+    continuations: list[str]
+
+
+def target_probability(model: EditableModel, prompt: str, target: str) -> tuple[float, int]:
+    """Probability of the target after the prompt, and the number of its tokens.
+
+    p = prod_i p(t_i | prompt, t_1 ... t_{i-1}), all from one forward pass (teacher forcing).
+    """
+    import torch
+
+    from rect.prompts import continue_with
+
+    ids, targets = continue_with(model.tokenizer, prompt, target)
+    sequence = torch.tensor([[*ids, *targets]], device=model.device)  # (1, tokens)
+    with torch.no_grad():
+        logits = model.hf(input_ids=sequence).logits[0, len(ids) - 1 : -1].float()  # (target tokens, vocabulary)
+    chosen = logits.log_softmax(-1).gather(1, sequence[0, len(ids) :, None])
+    return math.exp(float(chosen.sum())), len(targets)
+
+
+def _state(model: EditableModel, fact: Fact, prompts: Sequence[str], new_tokens: int) -> _State:
+    probability, _ = target_probability(model, fact.filled, fact.target)
+    return _State(probability, [model.complete(prompt, max_new_tokens=new_tokens) for prompt in prompts])
+
+
+def _effect(
+    title: str, fact: Fact, model: EditableModel, prompts: Sequence[str], before: _State, after: _State
+) -> Table:
+    count = target_probability(model, fact.filled, fact.target)[1]
+    tokens = "its token" if count == 1 else f"the product over its {count} tokens"
+    table = Table(title=escape(title), title_justify="left")
+    table.add_column("")
+    table.add_column("before", overflow="fold")
+    table.add_column("after", overflow="fold")
+    name = f"probability of {fact.target!r} ({tokens}, given the prompt)"
+    table.add_row(escape(name), f"{before.probability:.3g}", f"{after.probability:.3g}")
+    for prompt, old, new in zip(prompts, before.continuations, after.continuations, strict=True):
+        table.add_row(*map(escape, (prompt, old, new)))
+    return table
+
+
+def _weights(statistics: Mapping[str, Mapping[str, float]], shares: Mapping[str, Mapping[str, float]]) -> Table:
+    """Manhattan distance and relative changes of every changed matrix, against the unedited weights."""
+    columns = list(dict.fromkeys(key for values in statistics.values() for key in values))
+    table = Table(title="Change of the weights", title_justify="left")
+    table.add_column("matrix", overflow="fold")
+    for column in (*columns, "share_kept", "share_nonzero_kept"):
+        table.add_column(column.replace("share_over_", "delta over ").replace("_", " "), justify="right")
+    for name, share in shares.items():
+        values = statistics.get(name, {})
+        cells = [f"{values[c]:.1%}" if c.startswith("share") else f"{values[c]:,.1f}" for c in columns if c in values]
+        cells += ["-"] * (len(columns) - len(cells))  # nothing of this matrix was kept
+        table.add_row(escape(name), *cells, f"{share['share_kept']:.1%}", f"{share['share_nonzero_kept']:.1%}")
+    return table
+
+
+def _save(model: EditableModel, folder: str, console: Console) -> None:
+    model.save(folder)
+    console.print(f"The edited model is in {folder}", highlight=False, markup=False)
