@@ -140,27 +140,26 @@ def _lines_of_json(path: Path, raw: bytes) -> Iterator[tuple[str, Any]]:
 def _array(path: Path, raw: bytes) -> Iterator[tuple[str, Any]]:
     source = _decoded(raw, str(path))
     decoder = json.JSONDecoder()
-    at = source.index("[") + 1
-    line, counted, closed, first = 1, 0, False, True
-    while not closed:
-        at = _skip_space(source, at)
+    at = _skip_space(source, source.index("[") + 1)
+    line, counted = 1 + source.count("\n", 0, at), at
+    while source[at : at + 1] != "]":
+        try:
+            record, end = decoder.raw_decode(source, at)
+        except (ValueError, RecursionError) as error:
+            at_line = getattr(error, "lineno", line)
+            raise InputError(f"{path}, line {at_line}: not valid JSON ({_reason(error)})") from None
+        yield f"{path}, line {line}", record
+        at = _skip_space(source, end)
+        if source[at : at + 1] == ",":
+            at = _skip_space(source, at + 1)
+            if source[at : at + 1] == "]":
+                at = len(source)  # a comma after the last record: the next turn says so
+        elif source[at : at + 1] != "]":
+            line += source.count("\n", counted, at)
+            raise InputError(f"{path}, line {line}: not valid JSON (',' or ']' expected)")
         line, counted = line + source.count("\n", counted, at), at
-        where = f"{path}, line {line}"
-        mark = source[at : at + 1]
-        if mark == "]":
-            closed = True
-        elif first or mark == ",":
-            at = at if first else _skip_space(source, at + 1)
-            try:
-                record, at = decoder.raw_decode(source, at)
-            except (ValueError, RecursionError) as error:
-                raise InputError(f"{where}: not valid JSON ({_reason(error)})") from None
-            yield where, record
-        else:
-            raise InputError(f"{where}: not valid JSON (',' or ']' expected)")
-        first = False
     if source[at + 1 :].strip():
-        raise InputError(f"{where}: not valid JSON (text after the array)")
+        raise InputError(f"{path}, line {line}: not valid JSON (text after the array)")
 
 
 def _skip_space(source: str, at: int) -> int:
