@@ -1,6 +1,6 @@
 """report.html: one self-contained page with the headline, the trade-off, the curves, the table and example outputs.
 
-Python computes everything that is a number and hands it over as JSON, embedded once; the script in `templates/report.js`
+Python computes everything that is a number and hands it over as JSON, embedded once; the script in `templates/`
 only draws, filters and sorts. Nothing is fetched: plotly.js is embedded, and the page's own policy forbids connections.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,7 +81,7 @@ def headlines(table: pd.DataFrame, share: float = KEEP) -> list[dict[str, str]]:
     for keys, group in edited.groupby(list(aggregate.GROUP), dropna=False, sort=False):
         model, method, setting, batch = keys
         group = group[group["n_edits"] == group["n_edits"].max()]
-        title = f"{model}, {method}, {setting}{f', batches of {batch:g}' if batch > 1 else ''}"
+        title = ", ".join([str(model), str(method), str(setting), *([f"batches of {batch}"] if batch != 1 else [])])
         title += f", after {_count(int(group['n_edits'].iloc[0]), 'edit')}"
         candidates = best[(best[list(aggregate.GROUP)] == list(keys)).all(axis=1)]
         unedited = mean[(mean["setting"] == aggregate.UNEDITED) & (mean["model"] == model)]
@@ -115,15 +116,14 @@ def _share(line: pd.DataFrame, what: str) -> str:
     if math.isnan(value):
         return "an unknown share"
     low, high = line[f"{what}_retention_low"].iloc[0], line[f"{what}_retention_high"].iloc[0]
-    bounds = "" if math.isnan(low) else f" ({low:.0%} to {high:.0%} over {line['seeds'].iloc[0]} seeds)"
+    bounds = "" if math.isnan(low) else f" ({max(low, 0.0):.0%} to {high:.0%} over {line['seeds'].iloc[0]} seeds)"
     return f"{value:.0%}{bounds}"
 
 
 def reasons(table: pd.DataFrame) -> list[tuple[str, int]]:
     """Why values are missing in the table, each reason once with the number of cells it holds for."""
-    notes = table["notes"].str.split("; ").explode()
-    counts = notes[notes.str.len() > 0].value_counts(sort=False)
-    return sorted(((str(note), int(count)) for note, count in counts.items()), key=lambda pair: (-pair[1], pair[0]))
+    counts = Counter(note for notes in table["notes"] for note in notes.split("; ") if note)
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
 def page_data(material: Material) -> dict[str, Any]:

@@ -9,7 +9,7 @@ const HUES = { none: null, rect: 212, random: 28, pca: 282, "pca-release": 325, 
 const SPARE = [50, 0, 95, 245];
 const SYMBOLS = { none: "square", rect: "circle", random: "x", pca: "triangle-up", "pca-release": "triangle-down", magnitude: "diamond" };
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
-const MANY_LINES = 60, LABELLED = 24, PAGE = 100, PRINTED = 2000, EXAMPLES = 8;
+const MANY_LINES = 60, HEAVY_LINES = 1000, LABELLED = 24, PAGE = 100, PRINTED = 2000, EXAMPLES = 8;
 
 // ---------------------------------------------------------------- cells
 const cells = data.cells.map((line) => Object.fromEntries(data.columns.map((name, i) => [name, line[i]])));
@@ -136,7 +136,7 @@ function front(points, x, y, lower) {
 function drawScatter() {
   const [x, y] = [byId("scatter-x").value, byId("scatter-y").value];
   const lower = y === "perplexity" || y === "drift";
-  const share = (name) => (name.includes("retention") ? ".0%" : ".3~g");
+  const share = (name) => (name.includes("retention") ? ".0%" : ".4~g");
   const known = cells.filter((c) => visible(c) && !isUnedited(c) && Number.isFinite(c[x]) && Number.isFinite(c[y]));
   const traces = labels.filter((name) => known.some((c) => label(c) === name)).map((name) => {
     const mine = known.filter((c) => label(c) === name);
@@ -160,9 +160,10 @@ function drawScatter() {
     }
   }
   const bases = cells.filter((c) => isUnedited(c) && visible(c) && Number.isFinite(c[y]));
+  const oneBase = unique(bases.map((c) => shown(c[y]))).length === 1;
   const narrow = byId("scatter").clientWidth < 560;
-  const shapes = bases.length > 3 ? [] : bases.map((c) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: c[y], y1: c[y], line: { dash: "dash", width: 1, color: "#8a939e" } }));
-  const annotations = bases.length > 3 ? [] : bases.map((c) => ({ xref: "paper", x: 0, y: c[y], text: bases.length > 1 ? `unedited ${escaped(c.model)}` : "unedited", showarrow: false, xanchor: "left", yanchor: "bottom", font: { size: 11 } }));
+  const shapes = bases.length > 3 && !oneBase ? [] : bases.map((c) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: c[y], y1: c[y], line: { dash: "dash", width: 1, color: "#8a939e" } }));
+  const annotations = bases.length > 3 && !oneBase ? [] : (oneBase ? bases.slice(0, 1) : bases).map((c) => ({ xref: "paper", x: 0, y: c[y], text: !oneBase ? `unedited ${escaped(c.model)}` : "unedited", showarrow: false, xanchor: "left", yanchor: "bottom", font: { size: 11 } }));
   const name = (axes, key) => axes.find(([value]) => value === key)[1];
   Plotly.react("scatter", traces, theme({
     margin: { l: 50, r: narrow ? 20 : 40, t: 20, b: 50 }, shapes, annotations,
@@ -176,6 +177,8 @@ function drawScatter() {
 // ---------------------------------------------------------------- curves
 const METRICS = [["score", "score"], ["score_release", "score as in the release"], ["score_answered", "score of the answered"], ["answered", "share answered"]];
 
+let drawing = 0; // of the last call; panels of an older one are not drawn any more
+
 function drawCurves() {
   const metric = byId("curve-metric").value;
   const panels = [
@@ -185,6 +188,7 @@ function drawCurves() {
   const fits = data.curves.filter((line) => visible(line));
   const present = panels.filter(([name]) => fits.some((line) => line.name === name));
   const drawn = unique(fits.map(groupOf));
+  const mine = ++drawing, heavy = fits.length > HEAVY_LINES && !printing;
   let cut = false;
   byId("curve-grid").replaceChildren(...present.map(([name]) => element("div", { class: "plot", id: `curve-${name}` })));
   for (const [name, title] of present) {
@@ -202,11 +206,12 @@ function drawCurves() {
       };
     });
     const ticks = unique(lines.flatMap((line) => line.x)).sort((a, b) => a - b);
-    Plotly.newPlot(`curve-${name}`, traces, theme({
+    const draw = () => mine === drawing && Plotly.newPlot(`curve-${name}`, traces, theme({
       title: { text: escaped(title), font: { size: 13 }, x: 0.02, xanchor: "left", y: 0.97 }, margin: { l: 40, r: 10, t: 30, b: 36 },
       xaxis: { title: { text: "edits", standoff: 4 }, ...(ticks.length <= 7 ? { tickvals: ticks } : {}) },
-      yaxis: { rangemode: "tozero", nticks: 5, tickformat: ".3~g" },
+      yaxis: { rangemode: "tozero", nticks: 5, tickformat: ".4~g" },
     }), config);
+    if (heavy) setTimeout(draw); else draw(); // one panel at a time, so that filtering a large sweep stays quick
   }
   const seeds = fits.some((line) => line.low.some((v) => v !== null));
   byId("curve-note").textContent = (seeds ? "Bars: 95% interval of the mean over seeds. " : "Bars: one standard error over examples or facts. ")

@@ -68,7 +68,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "told"),
     [
         (("sing",), "No such command 'sing'"),
-        (("run",), "CONFIG"),
+        (("run",), "config"),
         (("run", "demo.yaml", "--limit-cells", "many"), "'--limit-cells'"),
         (("run", "demo.yaml", "--limit-cells", "0"), "'--limit-cells'"),
         (("edit", "--subject", "France"), "Missing option '--prompt'"),

@@ -1,0 +1,166 @@
+"""report.html in a real browser, opened from disk: no error, no request, every control does what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import browser
+import pytest
+from synthetic_rows import outputs, sweep
+
+from sweeps import aggregate, report_page
+
+READY = "document.documentElement.dataset.ready === 'yes'"
+CELLS = 2 * (1 + 5 * 2)  # models x (unedited + regularizers x seeds)
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(browser.find() is None, reason="no Chromium: apt-get install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rows = sweep(models=("gpt2", "llama"), seeds=(0, 1), ks=(20, 40, 80))
+    made = report_page.Material(
+        "demo", rows, outputs(rows, 10), aggregate.tradeoff(rows), failed=[("a cell", "out of memory")]
+    )
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(report_page.render(made), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def tab(page: Path) -> Iterator[browser.Browser]:
+    with browser.Browser() as opened:
+        opened.open(page, READY)
+        yield opened
+        assert opened.errors() == []
+        assert opened.requests() == [page.as_uri()]
+
+
+def send(tab: browser.Browser, control: str, value: str, event: str) -> None:
+    change = f"node.value = {value!r}; node.dispatchEvent(new Event('{event}'))"
+    tab.run(f"var node = document.getElementById('{control}'); {change}")
+
+
+def choose(tab: browser.Browser, control: str, value: str) -> None:
+    send(tab, control, value, "change")
+
+
+def first_column(tab: browser.Browser) -> list[str]:
+    return tab.run("[...document.querySelectorAll('#table tbody tr')].map(r => r.cells[0].textContent)")
+
+
+def column(tab: browser.Browser, title: str) -> list[str]:
+    return tab.run(
+        f"var i = [...document.querySelectorAll('#table th')].findIndex(h => h.textContent.startsWith({title!r}));"
+        "[...document.querySelectorAll('#table tbody tr')].map(r => r.cells[i].textContent)"
+    )
+
+
+def test_texts_of_models_stay_texts(tab: browser.Browser) -> None:
+    assert tab.run("document.title") == "demo: editing against general ability"
+    assert tab.run("document.querySelectorAll('#example-list img, #example-list script').length") == 0
+    assert "<script>document.title='broken'</script>" in tab.run("document.getElementById('example-list').textContent")
+
+
+def test_one_point_per_cell_and_hover_names_it(tab: browser.Browser) -> None:
+    assert len(first_column(tab)) == CELLS
+    points = "document.querySelectorAll('#scatter .scatterlayer .point')"
+    assert tab.run(f"{points}.length") == CELLS - 2  # the unedited models are lines
+    tab.run("document.getElementById('scatter').scrollIntoView()")
+    x, y = tab.run(f"var r = {points}[0].getBoundingClientRect(); [r.x + r.width / 2, r.y + r.height / 2]")
+    tab.hover(x, y)
+    told = tab.run("document.querySelector('#scatter .hoverlayer').textContent")
+    assert "reliability" in told
+    assert "instance-sequential" in told
+
+
+def test_filter_changes_points_curves_and_table(tab: browser.Browser) -> None:
+    def lines() -> int:
+        return tab.run("document.querySelectorAll('[id=\"curve-nli/score\"] .js-line').length")
+
+    before = lines()
+    choose(tab, "filter-model", "llama")
+    assert len(first_column(tab)) == CELLS // 2
+    assert tab.run("document.querySelectorAll('#scatter .scatterlayer .point').length") == CELLS // 2 - 1
+    assert lines() == before // 2
+    choose(tab, "filter-model", "")
+
+
+def test_metric_changes_the_curves(tab: browser.Browser) -> None:
+    choose(tab, "curve-metric", "answered")
+    assert tab.run("document.querySelectorAll('[id=\"curve-nli/answered\"] .js-line').length") > 0
+    assert tab.run("document.getElementById('curve-nli/score')") is None
+    choose(tab, "curve-metric", "score")
+
+
+def test_legend_hides_a_regularizer(tab: browser.Browser) -> None:
+    tab.run("[...document.querySelectorAll('#legend button')].find(b => b.textContent === 'random 40').click()")
+    assert "random 40" not in first_column(tab)
+    tab.run("[...document.querySelectorAll('#legend button')].find(b => b.textContent === 'random 40').click()")
+    assert "random 40" in first_column(tab)
+
+
+def test_table_sorts_and_finds(tab: browser.Browser) -> None:
+    click = (
+        "[...document.querySelectorAll('#table th button')].find(b => b.textContent.startsWith('reliability')).click()"
+    )
+    tab.run(click)
+    down = column(tab, "reliability")
+    numbers = [float(v) for v in down if v != "–"]
+    assert numbers == sorted(numbers, reverse=True)
+    assert down[-2:] == ["–", "–"]  # missing values last
+    tab.run(click)
+    up = column(tab, "reliability")
+    assert [float(v) for v in up if v != "–"] == sorted(numbers)
+    assert up[-2:] == ["–", "–"]
+    send(tab, "find", "llama rect 40", "input")
+    assert first_column(tab) == ["rect 40", "rect 40"]
+    tab.run(
+        "(() => { const f = document.getElementById('find'); f.value = ''; f.dispatchEvent(new Event('input')); })()"
+    )
+
+
+def test_all_columns(tab: browser.Browser) -> None:
+    count = "document.querySelectorAll('#table th').length"
+    few = tab.run(count)
+    tab.run("document.getElementById('wide').click()")
+    assert tab.run(count) > few + 20
+    assert "ner retention" in tab.run("document.querySelector('#table thead').textContent")
+    tab.run("document.getElementById('wide').click()")
+
+
+def test_examples_follow_the_selectors(tab: browser.Browser) -> None:
+    choose(tab, "example-task", "ner")
+    text = tab.run("document.getElementById('example-list').textContent")
+    assert "A ner prompt" in text
+    assert "A nli prompt" not in text
+    sides = "[...document.querySelectorAll('#example-list .example:first-child h4')].map(h => h.textContent)"
+    assert [side.split(",")[0] for side in tab.run(sides)] == ["unedited ✓", "none", "rect 40"]
+    choose(tab, "example-b", "gpt2-random-40-0")
+    assert tab.run(sides)[2].startswith("random 40")
+
+
+def test_print_has_everything(page: Path, tmp_path: Path) -> None:
+    with browser.Browser() as fresh:
+        fresh.open(page, READY)
+        fresh.run("dispatchEvent(new Event('beforeprint'))")
+        assert fresh.run("[...document.querySelectorAll('details')].every(d => d.open)")
+        fresh.run("dispatchEvent(new Event('afterprint'))")
+        fresh.pdf(tmp_path / "page.pdf")
+        assert (tmp_path / "page.pdf").stat().st_size > 50_000
+        assert fresh.errors() == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_nothing_is_wider_than_a_phone(page: Path, tmp_path: Path, dark: bool) -> None:
+    with browser.Browser(390, 844, phone=True, dark=dark) as phone:
+        phone.open(page, READY)
+        assert phone.run("document.documentElement.scrollWidth") <= 390
+        background = phone.run("getComputedStyle(document.body).backgroundColor")
+        assert (background == "rgb(255, 255, 255)") is not dark
+        phone.screenshot(tmp_path / "phone.png", whole=False)
+        assert phone.errors() == []

@@ -1,0 +1,182 @@
+"""report.html: what it says, that nothing in it can break out, that it stays small."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pandas as pd
+import pytest
+from synthetic_rows import outputs, row, sweep, unedited
+
+from sweeps import aggregate, report_page
+from sweeps.report_page import Material
+
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
+
+
+def material(rows: pd.DataFrame, generations: pd.DataFrame | None = None, **more: object) -> Material:
+    generated = outputs(rows) if generations is None else generations
+    return Material(name="demo", rows=rows, outputs=generated, table=aggregate.tradeoff(rows), **more)  # type: ignore[arg-type]
+
+
+def embedded(page: str) -> dict:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    assert found
+    return json.loads(found.group(1))
+
+
+def test_page_is_whole_small_and_fetches_nothing() -> None:
+    page = report_page.render(material(sweep()))
+    assert len(page.encode()) < 6_000_000
+    assert page.count("plotly.js v") == 1  # embedded once
+    assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=[\"']?(https?:)?//", page)
+    assert "default-src 'none'" in page
+    data = embedded(page)
+    assert len(data["cells"]) == 6
+    assert data["tasks"] == aggregate.task_names(sweep())
+    assert {"reasoning/score", "perplexity", "locality/token_accuracy"} <= {line["name"] for line in data["curves"]}
+
+
+def test_texts_cannot_break_out() -> None:
+    rows = sweep(tasks=("sentiment",)).replace({"model": {"smollm2-135m": EVIL}})
+    generated = outputs(rows).assign(prompt=EVIL, output=EVIL, gold=json.dumps(EVIL))
+    page = report_page.render(
+        material(
+            rows,
+            generated,
+            failed=[(EVIL, EVIL)],
+            missing=[(EVIL, EVIL)],
+            environment={"host": EVIL},
+            config=EVIL,
+            command=EVIL,
+        )
+    )
+    assert EVIL not in page
+    assert "<img src=x" not in page
+    data = embedded(page)  # and it is still JSON with the text as it was
+    assert data["examples"]["prompts"]["sentiment"]["0"] == [EVIL, EVIL]
+
+
+def test_data_has_no_nan() -> None:
+    rows = sweep()
+    rows.loc[rows["name"] == "perplexity", "value"] = float("inf")
+    data = embedded(report_page.render(material(rows)))
+    json.dumps(data, allow_nan=False)
+    index = data["columns"].index("perplexity")
+    assert {line[index] for line in data["cells"]} == {None, "Infinity"}
+
+
+def test_headline_by_hand() -> None:
+    table = aggregate.tradeoff(sweep(n=10_000)).set_index("cell")
+    cells = {name: f"smollm2-135m-{name}-0" for name in ("none-nan", "rect-20", "rect-40", "rect-80")}
+    kept = {"none-nan": (1.0, 0.2), "rect-20": (0.8, 0.7), "rect-40": (0.96, 0.56), "rect-80": (0.99, 0.3)}
+    for name, (editing, ability) in kept.items():
+        table.loc[cells[name], ["edit_retention", "task_retention"]] = (editing, ability)
+    table.loc[cells["rect-40"], "task_score"] = 0.25
+    table.loc[cells["none-nan"], "task_score"] = 0.1
+    table.loc["smollm2-135m-unedited", "task_score"] = 0.4
+    (headline,) = report_page.headlines(table.reset_index())
+    assert headline["title"] == "smollm2-135m, rome, instance-sequential, after 6 edits"
+    assert headline["finding"] == (
+        "rect 40 is the smallest k that keeps 95% of the editing: it keeps 96% of the editing and 56% of the tasks, "
+        "against 20% of the tasks without regularization."
+    )
+    assert headline["scores"] == "Mean task score: unedited 0.400, unregularized 0.100, rect 40 0.250."
+
+
+def test_headline_with_seeds_has_intervals() -> None:
+    (headline,) = report_page.headlines(aggregate.tradeoff(sweep(seeds=(0, 1, 2), n=10_000)))
+    assert re.search(r"keeps \d+% \(\d+% to \d+% over 3 seeds\) of the editing", headline["finding"])
+
+
+def test_headline_where_no_k_is_enough() -> None:
+    (headline,) = report_page.headlines(aggregate.tradeoff(sweep(ks=(20,))))
+    assert headline["finding"].startswith("rect: no k reaches 95%; the best is")
+
+
+def test_headline_without_regularizers() -> None:
+    rows = sweep(ks=())
+    (headline,) = report_page.headlines(aggregate.tradeoff(rows[rows["regularizer"] == "none"]))
+    assert headline["finding"] == "No regularizer was run."
+    assert headline["scores"].startswith("Mean task score: unedited 0.4")
+
+
+def test_reasons_are_told_once() -> None:
+    table = aggregate.tradeoff(sweep(n=200))
+    found = dict(report_page.reasons(table))
+    nli = next(reason for reason in found if reason.startswith("nli retention"))
+    assert found[nli] == len(table)
+
+
+def test_facts_show_when_they_were_lost() -> None:
+    name = "reliability/token_accuracy/fact-"
+    lines = [
+        row("c", 1, "edit", name + "0", 1.0),
+        row("c", 2, "edit", name + "0", 0.5),
+        row("c", 2, "edit", name + "1", 1.0),
+    ]
+    rows = pd.DataFrame([row("base", 0, "task", "ner/score", 0.5, **unedited()), *lines])
+    assert report_page.page_data(material(rows))["facts"] == {
+        "c": {"points": [1, 2], "values": [[1.0, 0.5], [None, 1.0]]}
+    }
+
+
+def test_examples_keep_to_their_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = sweep(tasks=("nli",), n=10_000)
+    whole = report_page.page_data(material(rows))["examples"]
+    assert len(whole["outputs"]) == 6
+    assert whole["left_out"] == 0
+    assert whole["outputs"]["smollm2-135m-unedited"]["nli"]["0"] == [" positive", 1.0]
+    assert whole["prompts"]["nli"]["2"][1] == "positive"
+    monkeypatch.setattr(report_page, "EXAMPLE_CHARACTERS", 900)
+    cut = report_page.page_data(material(rows))["examples"]
+    assert 0 < len(cut["outputs"]) < 6
+    assert cut["left_out"] == 6 - len(cut["outputs"])
+    assert {"smollm2-135m-unedited", "smollm2-135m-none-nan-0"} <= set(cut["outputs"])
+
+
+def test_nothing_at_all_is_a_page_too() -> None:
+    rows = sweep().iloc[:0]
+    page = report_page.render(material(rows, missing=[("a cell", "no result")], planned=3))
+    assert "There are no results yet." in page
+    assert "a cell" in page
+
+
+@pytest.mark.parametrize(
+    ("gold", "shown"),
+    [
+        ('"yes"', "yes"),
+        ('["Paris", "the city"]', "Paris, the city"),
+        ("3", "3"),
+        ('{"a": [1]}', '{"a": [1]}'),
+        ("not json", "not json"),
+    ],
+)
+def test_gold_is_readable(gold: str, shown: str) -> None:
+    assert report_page._gold(gold) == shown
+
+
+def test_flat() -> None:
+    nested = {
+        "python": "3.11",
+        "packages": {"torch": "2"},
+        "gpus": [],
+        "command": ["a", "b"],
+        "hosts": [{"cpus": 2}],
+        "x": None,
+    }
+    assert report_page.flat(nested) == [
+        ("python", "3.11"),
+        ("packages.torch", "2"),
+        ("gpus", ""),
+        ("command", "a, b"),
+        ("hosts.0.cpus", "2"),
+        ("x", ""),
+    ]
+
+
+def test_unknown_share_is_said() -> None:
+    table = aggregate.tradeoff(sweep(tasks=("nli",), n=50))
+    (headline,) = report_page.headlines(table)
+    assert "an unknown share of the tasks" in headline["finding"]
