@@ -135,7 +135,7 @@ def curves(rows: pd.DataFrame, kinds: Iterable[str] = ("edit", "task", "ability"
     """Every averaged measurement over the number of edits: mean over seeds and its 95% interval.
 
     The unedited model is the point `n_edits` = 0 of each of its model's curves. In the setting `batch-single` each
-    batch size is a cell of its own and a point of one curve, so `batch_size` is NaN there.
+    batch size is a cell of its own and one point of a curve: there `n_edits` is the batch size, `batch_size` is NaN.
 
     Returns:
         `model, method, setting, batch_size, regularizer, k, kind, name, n_edits, mean, low, high, stderr, seeds`;
@@ -145,7 +145,10 @@ def curves(rows: pd.DataFrame, kinds: Iterable[str] = ("edit", "task", "ability"
     rows = rows[rows["kind"].isin(list(kinds))]
     averaged = rows["name"].isin([*EDIT_METRICS, *ABILITIES]) | (rows["kind"] == "task")
     rows = rows[averaged].copy()
-    rows["batch_size"] = rows["batch_size"].astype(float).mask(rows["setting"] == "batch-single")
+    rows["batch_size"] = rows["batch_size"].astype(float)
+    single = rows["setting"] == "batch-single"
+    rows.loc[single, "n_edits"] = rows.loc[single, "batch_size"].astype(int)
+    rows.loc[single, "batch_size"] = np.nan
     unedited = rows["setting"] == UNEDITED
     keys = ["model", "method", "setting", "batch_size", "regularizer", "k"]
     edited = rows[~unedited]

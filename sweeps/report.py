@@ -154,7 +154,7 @@ def terminal_table(table: pd.DataFrame) -> Table:
     edited = table[table["setting"] != aggregate.UNEDITED]
     titled, columns = [], []
     for name in ("model", "method", "setting", "batch_size", "seed"):
-        values = edited[name].unique()
+        values = list(edited[name].unique())
         if len(values) > 1:
             columns.append(name)
         elif len(values) == 1:

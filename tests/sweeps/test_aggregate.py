@@ -202,7 +202,7 @@ def test_curves_by_hand(small: pd.DataFrame) -> None:
 
 def test_batch_sizes_of_batch_single_form_one_curve() -> None:
     ids = {"setting": "batch-single", "method": "memit"}
-    lines = [row(f"b{b}", b, "task", "ner/score", 0.4 - b / 100, batch_size=b, **ids) for b in (1, 10)]
+    lines = [row(f"b{b}", 1, "task", "ner/score", 0.4 - b / 100, batch_size=b, **ids) for b in (1, 10)]
     curve = aggregate.curves(pd.DataFrame(lines))
     assert list(curve["n_edits"]) == [1, 10]
     assert curve["batch_size"].isna().all()
