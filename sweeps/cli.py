@@ -83,10 +83,12 @@ def run(
 ) -> None:
     """Run a sweep, or what is missing of it; then report."""
     from sweeps import config as configuration
+
+    loaded = configuration.load(config, overrides or [])  # a slip in it is told before anything heavy is imported
+
     from sweeps.report import report as make_report
     from sweeps.run import run as run_sweep
 
-    loaded = configuration.load(config, overrides or [])
     folder = out or f"results/{loaded.name}"
     console = _console()
     outcome = run_sweep(loaded, folder, address, limit_cells, retry_failed, console)
@@ -107,11 +109,13 @@ def plan(
 ) -> None:
     """Show the cells of a sweep, which are done, and what was dropped; runs and loads nothing."""
     from sweeps import config as configuration
+
+    loaded = configuration.load(config, overrides or [])
+
     from sweeps.grid import counts
     from sweeps.identity import make_plan
     from sweeps.store import Store
 
-    loaded = configuration.load(config, overrides or [])
     folder = out or f"results/{loaded.name}"
     planned = make_plan(loaded)
     there = Store(folder).done()

@@ -59,6 +59,7 @@ def edit(
     k = checked_regularizer(request.regularizer, request.k)
     _known("--method", request.method, names.methods(request.method))
     more = read_prompts(request.prompts) if request.prompts else []
+    _check_dtype(dtype)
     if request.save:
         check_empty(request.save)
     if request.save_update and request.save_update.exists():
@@ -92,6 +93,7 @@ def apply(model_name: str, update_file: Path, save: str, dtype: str = "auto", co
         InputError: no such update or model, they do not fit, or the folder is not empty.
     """
     check_empty(save)
+    _check_dtype(dtype)
 
     from rect.model import EditableModel
     from rect.update import Update
@@ -120,6 +122,7 @@ def regularize(
     console = console or Console()
     percentage = checked_regularizer(regularizer, k)
     check_empty(save)
+    _check_dtype(dtype)
 
     from rect import models, regularizers, weights
     from rect.model import EditableModel
@@ -172,6 +175,11 @@ def _known(option: str, name: str, known: Sequence[str]) -> None:
         raise InputError(f"{option} {name}: unknown{nearest(name, known)}; known are {', '.join(known)}")
 
 
+def _check_dtype(dtype: str) -> None:
+    if dtype not in ("auto", *DTYPES):
+        raise InputError(f"--dtype {dtype}: one of auto, {', '.join(DTYPES)} is wanted")
+
+
 def check_empty(folder: str) -> None:
     """Raises InputError where a folder to save into holds anything."""
     path = Path(folder)
@@ -194,7 +202,7 @@ def read_prompts(file: Path) -> list[str]:
 
 
 def _stored(name: str, dtype: str) -> str:
-    """ "auto" becomes the dtype that the model's config declares, float32 where it declares none."""
+    """The dtype asked for; "auto" becomes what the model's config declares, float32 where it declares none."""
     if dtype != "auto":
         if dtype not in DTYPES:
             raise InputError(f"--dtype {dtype}: one of auto, {', '.join(DTYPES)} is wanted")
