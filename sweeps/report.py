@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -83,10 +85,18 @@ def gather(out: str | os.PathLike[str]) -> Material:
         planned=len(plan.cells) if plan else None,
         failed=failed,
         missing=missing,
-        command=str(environment.pop("command", "")),
+        command=_command(environment.pop("command", [])),
         environment=environment,
         config=text,
     )
+
+
+def _command(words: list[str]) -> str:
+    """The command of the run as one would type it, wherever the program lies."""
+    if not words:
+        return ""
+    program = "sweeps" if PurePath(words[0]).name in ("sweeps", "__main__.py") else words[0]
+    return shlex.join([program, *words[1:]])
 
 
 def _plan(config: str, store: Store) -> Plan | None:

@@ -107,7 +107,12 @@ def _finding(group: pd.DataFrame, candidates: pd.DataFrame, unedited: pd.DataFra
     if len(chosen) and chosen.iloc[0]["regularizer"] != "none":
         scores.append((aggregate.label(chosen.iloc[0]["regularizer"], chosen.iloc[0]["k"]), chosen))
     shown = [f"{name} {_number(part['task_score'].iloc[0])}" for name, part in scores if len(part)]
-    return {"finding": finding, "scores": f"Mean task score: {', '.join(shown)}."}
+    text = f"Mean task score: {', '.join(shown)}."
+    tasks = [c for c in group.columns if c.endswith("_retention") and c not in ("edit_retention", "task_retention")]
+    usable = int(group["retention_tasks"].max())
+    if usable < len(tasks):
+        text += f" Of the {len(tasks)} tasks {usable} can tell what was kept."
+    return {"finding": finding, "scores": text}
 
 
 def _share(line: pd.DataFrame, what: str) -> str:

@@ -82,7 +82,9 @@ def test_headline_by_hand() -> None:
         "rect 40 is the smallest k that keeps 95% of the editing: it keeps 96% of the editing and 56% of the tasks, "
         "against 20% of the tasks without regularization."
     )
-    assert headline["scores"] == "Mean task score: unedited 0.400, unregularized 0.100, rect 40 0.250."
+    assert headline["scores"] == (
+        "Mean task score: unedited 0.400, unregularized 0.100, rect 40 0.250. Of the 8 tasks 7 can tell what was kept."
+    )
 
 
 def test_headline_with_seeds_has_intervals() -> None:
