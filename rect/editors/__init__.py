@@ -1,0 +1,86 @@
+"""Methods of editing: `create("rome", model).compute(model, [fact])` gives an update.
+
+A new method is a class like those in `EDITORS` and a line there.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rect.editors import hyperparameters
+from rect.editors.base import Editor
+from rect.editors.rome import Rome
+from rect.errors import InputError
+from rect.prefixes import Prefixes
+
+if TYPE_CHECKING:
+    import os
+
+    from rect.covariance import Covariance
+    from rect.model import EditableModel
+
+EDITORS: dict[str, type[Editor]] = {"rome": Rome}
+
+__all__ = ["EDITORS", "Editor", "create", "declared", "get"]
+
+
+def get(name: str) -> type[Editor]:
+    """The method of a name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in EDITORS:
+        near = difflib.get_close_matches(name, EDITORS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(EDITORS)}"
+        raise InputError(f"editing method {name!r} is not known; {hint}")
+    return EDITORS[name]
+
+
+def create(
+    name: str,
+    model: EditableModel,
+    hparams: hyperparameters.Hparams | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    prefixes: Prefixes | Sequence[str] | None = None,
+    covariance: Covariance | None = None,
+) -> Editor:
+    """An editor for a model.
+
+    Args:
+        name: a key of `EDITORS`.
+        model: the unedited model.
+        hparams: None for the values known of this model (else by relative depth, announced in the log), a mapping that
+            overrides some of them, or a YAML file with EasyEdit's keys.
+        prefixes: context templates with `{}`; None draws them from the model with seed 0.
+        covariance: covariance of keys, where the method uses it.
+
+    Raises:
+        InputError: an unknown method or key, a bad value, a missing covariance.
+    """
+    method = get(name)
+    editor = method.build(model, hyperparameters.resolve(method.hparams_class, hparams, model), prefixes, covariance)
+    editor.declared = hyperparameters.declared(method.hparams_class, hparams, model.name)
+    return editor
+
+
+def declared(
+    name: str,
+    model_name: str,
+    hparams: hyperparameters.Hparams | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    prefixes: Mapping[str, Any] | None = None,
+    covariance: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The identity that `create` with the same arguments will give its editor, known without the model.
+
+    Args:
+        name, model_name, hparams: as for `create`.
+        prefixes: `Prefixes.identity` of those that will be given; None if they will be drawn.
+        covariance: `Covariance.identity` of what will be given, or its `declared` form.
+
+    Raises:
+        InputError: an unknown method or key, or a bad value.
+    """
+    method = get(name)
+    return method.describe(hyperparameters.declared(method.hparams_class, hparams, model_name), prefixes, covariance)

@@ -1,0 +1,75 @@
+"""What every editing method is: something that computes an update for some facts and leaves the model alone."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from rect.editors.hyperparameters import Hparams
+from rect.errors import InputError
+from rect.facts import Fact
+from rect.update import Update
+
+if TYPE_CHECKING:
+    from rect.model import EditableModel
+
+
+class Editor(abc.ABC):
+    """One method with its hyperparameters.
+
+    Args:
+        hparams: its hyperparameters.
+
+    Attributes:
+        name: the method's name.
+        version: goes up when the numbers change.
+        batch: takes several facts in one operation.
+        hparams_class: its hyperparameters' class.
+        declared: what the identity says of the hyperparameters.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str]
+    batch: ClassVar[bool]
+    hparams_class: ClassVar[type[Hparams]]
+
+    def __init__(self, hparams: Hparams) -> None:
+        self.hparams = hparams
+        self.declared: dict[str, Any] = hparams.model_dump(mode="json")
+
+    def compute(self, model: EditableModel, facts: Sequence[Fact]) -> Update:
+        """The update of one operation. The model is the same before and after, to the bit.
+
+        Args:
+            model: as it stands: edits that were made before count.
+            facts: one fact, or several if `batch`.
+
+        Raises:
+            InputError: no fact, or several for a method that takes one at a time.
+            UpdateError: the update holds NaN or infinity.
+        """
+        if not facts:
+            raise InputError(f"{self.name}: no fact to edit")
+        if len(facts) > 1 and not self.batch:
+            raise InputError(f"{self.name} takes one fact in an operation, not {len(facts)}")
+        update = self._compute(model, list(facts))
+        update.check_finite()
+        return update
+
+    @abc.abstractmethod
+    def _compute(self, model: EditableModel, facts: list[Fact]) -> Update: ...
+
+    @classmethod
+    def build(cls, model: EditableModel, hparams: Hparams, prefixes: Any, covariance: Any) -> Self:
+        """Make an editor for a model from what a user gave; methods take what they need of it."""
+        return cls(hparams)
+
+    @classmethod
+    def describe(cls, hparams: Mapping[str, Any], prefixes: Any = None, covariance: Any = None) -> dict[str, Any]:
+        """An editor's identity from what is declared of its parts."""
+        return {"name": cls.name, "version": cls.version, "hparams": dict(hparams)}
+
+    def identity(self) -> dict[str, Any]:
+        """All that the update depends on beside model and facts, as JSON: declared things only."""
+        return self.describe(self.declared)

@@ -1,0 +1,153 @@
+"""Hyperparameters: frozen records with EasyEdit's keys, and where their values come from.
+
+Values for known models lie in `hparams/<method>/<model>.yaml`; for another model each method has a default by relative
+depth, which is announced in the log. EasyEdit's own YAML files load as they are.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+
+import pydantic
+import yaml
+
+from rect.errors import InputError
+
+if TYPE_CHECKING:
+    from rect.model import EditableModel
+
+log = logging.getLogger(__name__)
+
+FOLDER = Path(__file__).with_name("hparams")
+META = frozenset({"models", "source", "tested"})  # what our own files say about themselves
+# Keys of EasyEdit's files that say nothing about the numbers: where the model is, where files go, how it is run.
+ELSEWHERE = {
+    *("alg_name", "model_name", "stats_dir", "results_dir", "device", "model_parallel", "fp16", "bf16", "max_length"),
+    *("batch_size", "sequential_edit", "rewrite_module_tmp", "layer_module_tmp", "mlp_module_tmp", "attn_module_tmp"),
+    *("ln_f_module", "lm_head_module"),
+}
+
+H = TypeVar("H", bound="Hparams")
+
+
+class Hparams(pydantic.BaseModel):
+    """Base of the methods' hyperparameters; bad values raise InputError in one line that names the key."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    method: ClassVar[str]
+
+    @classmethod
+    def by_depth(cls, n_layers: int) -> dict[str, Any]:
+        """The values that depend on the number of layers, for a model that nobody has tried."""
+        raise InputError(f"{cls.method} has no default hyperparameters; give some for this model")
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], where: str) -> Self:
+        """Check values and make the record.
+
+        Raises:
+            InputError: an unknown key (the message names the nearest known one) or a wrong value.
+        """
+        for key in values:
+            if key not in cls.model_fields:
+                near = difflib.get_close_matches(str(key), cls.model_fields, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(cls.model_fields))}"
+                raise InputError(f"{where}: unknown key {key!r}{hint}")
+        try:
+            return cls(**values)
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            message = first["msg"].removeprefix("Value error, ")
+            raise InputError(f"{where}: {key}: {message}, not {first['input']!r}") from None
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], model: EditableModel | None = None) -> Self:
+        """Read a YAML file of ours or of EasyEdit.
+
+        Raises:
+            InputError: it cannot be read, is for another method, or edits another matrix than the model's MLP output.
+        """
+        values = _load(Path(path))
+        method = str(values.get("alg_name", cls.method))
+        if method.lower() != cls.method:
+            raise InputError(f"{path}: alg_name: these are hyperparameters of {method}, not of {cls.method}")
+        matrix = values.get("rewrite_module_tmp")
+        if model is not None and matrix is not None and matrix != model.architecture.mlp_out:
+            right = model.architecture.mlp_out
+            raise InputError(f"{path}: rewrite_module_tmp: {matrix!r} is not in {model.name}; right would be {right!r}")
+        skip = META | (ELSEWHERE - cls.model_fields.keys())
+        return cls.parse({k: v for k, v in values.items() if k not in skip}, str(path))
+
+
+def resolve(cls: type[H], given: Any, model: EditableModel) -> H:
+    """The hyperparameters for a model.
+
+    Args:
+        cls: the method's class.
+        given: None for what is known of the model, else by relative depth; a mapping of overrides of that; a YAML file;
+            or the finished record.
+        model: the model; its name, number of layers and architecture are looked at.
+    """
+    if isinstance(given, cls):
+        return given
+    if given is not None and not isinstance(given, Mapping):
+        return cls.read(given, model)
+    overrides = dict(given or {})
+    file = known(cls.method, model.name)
+    if file is not None:
+        values = {k: v for k, v in _load(file).items() if k not in META}
+    else:
+        values = cls.by_depth(model.n_layers)
+        missing = {k: v for k, v in values.items() if k not in overrides}
+        if missing:
+            log.warning(
+                "no %s hyperparameters are known for %s: defaults by relative depth (%s), untested",
+                *(cls.method, model.name, ", ".join(f"{k} {v}" for k, v in missing.items())),
+            )
+    return cls.parse({**values, **overrides}, f"{cls.method} hyperparameters")
+
+
+def declared(cls: type[Hparams], given: Any, model_name: str) -> dict[str, Any]:
+    """What a request for hyperparameters means, without the model at hand; it goes into identities.
+
+    All values where they are known, else the rule and the overrides.
+    """
+    if isinstance(given, Hparams):
+        return given.model_dump(mode="json")
+    if given is not None and not isinstance(given, Mapping):
+        return cls.read(given).model_dump(mode="json")
+    file = known(cls.method, model_name)
+    if file is not None:
+        values = {k: v for k, v in _load(file).items() if k not in META}
+        return cls.parse({**values, **(given or {})}, f"{cls.method} hyperparameters").model_dump(mode="json")
+    cls.parse({**cls.by_depth(12), **(given or {})}, f"{cls.method} hyperparameters")  # are the overrides right?
+    return {"default": "by depth", **(given or {})}
+
+
+def known(method: str, model_name: str) -> Path | None:
+    """The file with values for a model, found by its name or hub id, or by the name of its folder."""
+    wanted = {model_name.lower(), Path(model_name).name.lower()}
+    for file in sorted((FOLDER / method).glob("*.yaml")):
+        names = {str(name).lower() for name in _load(file)["models"]}
+        if wanted & (names | {name.rsplit("/", 1)[-1] for name in names} | {file.stem.lower()}):
+            return file
+    return None
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the hyperparameters ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: no mapping of hyperparameters")
+    return values

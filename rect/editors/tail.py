@@ -1,0 +1,348 @@
+"""The later layers over the later positions: all that depends on the vector being optimized.
+
+A vector added at layer L and position p of a row (the subject's last token) changes nothing before layer L, and nothing
+at a position before p: attention looks back only. So one forward pass, without gradients, keeps
+
+- keys and values of the positions before p in every layer after L,
+- the output of block L from p on (and its input at p),
+
+and each optimization step runs the model's own blocks after L over the positions from p on. The numbers are those of
+the full computation up to rounding. Nothing here knows a family of models: how a block is called (rotary embeddings,
+masks) is taken down while the model calls it, and cut to the positions that are left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from rect.prompts import Row
+
+if TYPE_CHECKING:
+    from rect.model import EditableModel
+
+CACHE_NAMES = ("past_key_values", "layer_past", "past_key_value")
+WASTE = 0.1
+
+
+class _Stop(Exception):
+    """Ends a forward pass when everything wanted has been seen."""
+
+
+class _Keep:
+    """Stands in for the model's cache: keeps keys and values, (rows, heads, positions, head size) by layer."""
+
+    def __init__(self) -> None:
+        self.keys: dict[int, Tensor] = {}
+        self.values: dict[int, Tensor] = {}
+
+    def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        self.keys[layer], self.values[layer] = key, value
+        return key, value
+
+
+class _Join:
+    """Stands in for the model's cache: puts the kept keys and values before the new ones, and keeps nothing new."""
+
+    def __init__(self, kept: _Keep) -> None:
+        self.kept = kept
+
+    def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        return torch.cat([self.kept.keys[layer], key], 2), torch.cat([self.kept.values[layer], value], 2)
+
+
+class Tail:
+    """Rows of tokens, frozen before the lookup position and up to the edited layer.
+
+    Args:
+        model: the model; only read.
+        rows: the rows, each with its lookup position.
+        layer: the edited layer L.
+        last: the last layer that is wanted.
+        from_mlp: the vector is added to the MLP's output projection at L (ROME), not to the block's output (MEMIT).
+
+    Attributes:
+        keys: input of the MLP's output projection at the lookup position, (rows, inner size), float32.
+        mlp: its output there, (rows, hidden), float32.
+        block: output of block L there, (rows, hidden), float32.
+        steps: number of positions from the lookup position on, of the longest row.
+    """
+
+    def __init__(self, model: EditableModel, rows: Sequence[Row], layer: int, last: int, from_mlp: bool = True) -> None:
+        self.model, self.layer, self.last, self.from_mlp = model, layer, last, from_mlp
+        self.rows = list(rows)
+        self.steps = max(row.length - row.lookup for row in rows)
+        self._lookups = torch.tensor([row.lookup for row in rows], device=model.device)
+        self._kept = _Keep()
+        self._freeze()
+
+    # The pass that is made once
+
+    @torch.no_grad()
+    def _freeze(self) -> None:
+        order = sorted(range(len(self.rows)), key=lambda i: self.rows[i].length)
+        parts = [_Part(self, [self.rows[i] for i in indices]) for indices in _alike(self.rows, order)]
+        for part in parts:
+            part.run()
+        back = torch.tensor(sorted(range(len(order)), key=order.__getitem__), device=self.model.device)
+        before = max(part.before for part in parts)
+        for layer in parts[0].kept.keys:
+            for mine, name in ((self._kept.keys, "keys"), (self._kept.values, "values")):
+                pieces = [_padded(getattr(part.kept, name)[layer][:, :, : part.before], 2, before) for part in parts]
+                mine[layer] = torch.cat(pieces)[back]
+        self.keys = torch.cat([part.key for part in parts])[back]
+        self.mlp = torch.cat([part.mlp for part in parts])[back]
+        self._block_in = torch.cat([part.block_in for part in parts])[back]
+        self._block_out = torch.cat([part.block_out for part in parts])[back]
+        self.block = self._block_out[:, 0].float()
+        longest = parts[-1]  # its calls hold the tables of all positions
+        cut = _Cut(self._lookups, self.steps, before, longest.length, self.model.dtype)
+        self._calls = {layer: cut(call) for layer, call in longest.calls.items() if layer > self.layer}
+        one = _Cut(self._lookups, 1, before, longest.length, self.model.dtype)
+        self._block_call = one(longest.calls[self.layer])
+
+    def take(self, indices: Sequence[int]) -> None:
+        """Keep only these rows."""
+        chosen = torch.tensor(list(indices), device=self.model.device)
+        self.rows = [self.rows[i] for i in indices]
+        for name in ("_lookups", "keys", "mlp", "block", "_block_in", "_block_out"):
+            setattr(self, name, getattr(self, name)[chosen])
+        for tensors in (self._kept.keys, self._kept.values):
+            for layer in tensors:
+                tensors[layer] = tensors[layer][chosen]
+        memo: dict[int, Tensor] = {}
+        self._calls = {layer: _each(call, lambda t: _once(memo, t, chosen)) for layer, call in self._calls.items()}
+        self._block_call = _each(self._block_call, lambda t: _once(memo, t, chosen))
+
+    # The pass of each step
+
+    def run(self, added: Tensor) -> Tensor:
+        """Output of the last wanted block from the lookup position on.
+
+        Args:
+            added: the vector added at the lookup position of each row, (rows, hidden).
+
+        Returns:
+            (rows, steps, hidden)
+        """
+        cache = _Join(self._kept)
+        if self.from_mlp:
+            module = self.model.module(self.model.path(self.model.architecture.mlp_out, self.layer))
+            with _hook(module.register_forward_hook(lambda _m, _i, output: output + added[:, None].to(output.dtype))):
+                at = _call(self.model.block(self.layer), self._block_in, self._block_call, cache)
+        else:
+            at = self._block_out[:, :1] + added[:, None].to(self._block_out.dtype)
+        hidden = torch.cat([at, self._block_out[:, 1:]], dim=1)
+        for layer in range(self.layer + 1, self.last + 1):
+            hidden = _call(self.model.block(layer), hidden, self._calls[layer], cache)
+        return hidden
+
+
+class _Part:
+    """One forward pass over rows of similar length, right-padded: what follows a token never reaches it."""
+
+    def __init__(self, tail: Tail, rows: Sequence[Row]) -> None:
+        self.tail = tail
+        self.lookups = torch.tensor([row.lookup for row in rows], device=tail.model.device)
+        self.length = max(row.length for row in rows)
+        self.before = max(1, max(row.lookup for row in rows))  # positions kept; never none, to spare a special case
+        ids = [[*row.ids, *[row.ids[-1]] * (self.length - row.length)] for row in rows]
+        self.ids = torch.tensor(ids, device=tail.model.device)  # (rows, length)
+        self.calls: dict[int, dict[str, Any]] = {}
+        self.kept = _Keep()
+
+    def run(self) -> None:
+        tail, model = self.tail, self.tail.model
+        first = tail.layer if tail.from_mlp else tail.layer + 1
+        with contextlib.ExitStack() as hooks:
+            projection = model.module(model.path(model.architecture.mlp_out, tail.layer))
+            hooks.enter_context(_hook(projection.register_forward_hook(self._see_projection)))
+            hooks.enter_context(_hook(model.block(tail.layer).register_forward_hook(self._see_block)))
+            for layer in range(tail.layer, tail.last + 1):
+                handle = model.block(layer).register_forward_pre_hook(self._before(layer, first), with_kwargs=True)
+                hooks.enter_context(_hook(handle))
+            hooks.enter_context(_hook(model.block(tail.last).register_forward_hook(_stop)))
+            with contextlib.suppress(_Stop):
+                model.hf.base_model(self.ids, use_cache=False)
+
+    def _before(self, layer: int, first: int) -> Any:
+        def hook(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            call = _named(block, args, kwargs)
+            hidden, self.calls[layer] = call.pop("hidden_states"), call
+            if layer == self.tail.layer:
+                self.block_in = _at(hidden, self.lookups)[:, None]
+            else:  # later positions are run again in each step
+                hidden, call = hidden[:, : self.before], _begin(call, self.length, self.before)
+            return (hidden,), ({**call, _cache_name(block): self.kept} if layer >= first else call)
+
+        return hook
+
+    def _see_projection(self, _module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        self.key = _at(inputs[0], self.lookups).float()
+        self.mlp = _at(output, self.lookups).float()
+
+    def _see_block(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        hidden = _first(output)
+        positions = self.lookups[:, None] + torch.arange(self.tail.steps, device=hidden.device)
+        positions = positions.clamp(max=self.length - 1)[:, :, None].expand(-1, -1, hidden.shape[-1])
+        self.block_out = hidden.gather(1, positions)  # (rows, steps, hidden)
+
+
+class _Cut:
+    """Cuts the arguments of a block's call, made for whole rows, to some positions of each row.
+
+    Args:
+        lookups: first position wanted, (rows,).
+        steps: how many positions from there on.
+        before: how many earlier positions have their keys kept.
+        length: positions in the call.
+        dtype: of the mask, which is added to the attention's scores.
+    """
+
+    def __init__(self, lookups: Tensor, steps: int, before: int, length: int, dtype: torch.dtype) -> None:
+        device = lookups.device
+        self.lookups, self.length, self.dtype = lookups, length, dtype
+        self.step = torch.arange(steps, device=device)
+        self.positions = (lookups[:, None] + self.step).clamp(max=length - 1)  # (rows, steps)
+        earlier = torch.arange(before, device=device).expand(len(lookups), -1)
+        self.seen = torch.cat([earlier.clamp(max=length - 1), self.positions], dim=1)  # (rows, before + steps)
+        self.real = torch.cat([earlier < lookups[:, None], torch.ones_like(self.positions, dtype=torch.bool)], dim=1)
+        self.memo: dict[Any, Tensor] = {}
+
+    def __call__(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        cut = {name: self._value(name, value) for name, value in call.items()}
+        return {**cut, "attention_mask": self._mask(call.get("attention_mask"))}
+
+    def _value(self, name: str, value: Any) -> Any:
+        if name == "attention_mask":
+            return None
+        return _each(value, lambda tensor: self._positions_of(name, tensor))
+
+    def _positions_of(self, name: str, tensor: Tensor) -> Tensor:
+        axis = _axis(name, tensor, self.length)
+        if id(tensor) not in self.memo:
+            table = tensor if axis == 0 else tensor[0]  # the same for every row: positions count from 0 everywhere
+            self.memo[id(tensor)] = table[self.positions]  # (rows, steps, ...)
+        return self.memo[id(tensor)]
+
+    def _mask(self, mask: Tensor | None) -> Tensor:
+        """(rows, 1, steps, before + steps): 0 where a position is seen, the least number elsewhere."""
+        if id(mask) not in self.memo:
+            if mask is None:
+                table = torch.ones(self.length, self.length, dtype=torch.bool, device=self.lookups.device).tril()
+            else:
+                table = mask[0, 0] if mask.dtype == torch.bool else mask[0, 0] >= 0
+            seen = table[self.positions[:, :, None], self.seen[:, None, :]] & self.real[:, None, :]
+            later = self.step[None, :] > self.step[:, None]  # padding behind a row's end
+            seen[:, :, -len(self.step) :] &= ~later
+            least = torch.finfo(self.dtype).min
+            added = torch.zeros(seen.shape, dtype=self.dtype, device=seen.device).masked_fill(~seen, least)
+            self.memo[id(mask)] = added[:, None]
+        return self.memo[id(mask)]
+
+
+def _alike(rows: Sequence[Row], order: Sequence[int]) -> list[list[int]]:
+    """The rows in runs of similar length, of which padding makes up at most WASTE."""
+    runs: list[list[int]] = []
+    tokens = 0
+    for index in reversed(order):  # longest first
+        length = rows[index].length
+        if runs:
+            full = rows[runs[-1][0]].length * (len(runs[-1]) + 1)
+            if tokens + length >= (1 - WASTE) * full:
+                runs[-1].append(index)
+                tokens += length
+                continue
+        runs.append([index])
+        tokens = length
+    return [run[::-1] for run in reversed(runs)]
+
+
+def _call(block: nn.Module, hidden: Tensor, call: Mapping[str, Any], cache: Any) -> Tensor:
+    return _first(block(hidden, **{**call, _cache_name(block): cache}))
+
+
+def _named(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """A call's arguments by name, without the cache."""
+    signature = inspect.signature(block.forward)
+    arguments = dict(signature.bind(*args, **kwargs).arguments)
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            arguments |= arguments.pop(parameter.name, {})
+    return {name: value for name, value in arguments.items() if name not in CACHE_NAMES}
+
+
+def _cache_name(block: nn.Module) -> str:
+    return next(name for name in CACHE_NAMES if name in inspect.signature(block.forward).parameters)
+
+
+def _begin(call: Mapping[str, Any], length: int, keep: int) -> dict[str, Any]:
+    """A call's arguments cut to the first `keep` positions."""
+
+    def cut(name: str, tensor: Tensor) -> Tensor:
+        if name == "attention_mask":
+            return tensor[..., :keep, :keep]
+        return tensor.narrow(_axis(name, tensor, length), 0, keep)
+
+    return {name: _each(value, lambda tensor, name=name: cut(name, tensor)) for name, value in call.items()}
+
+
+def _axis(name: str, tensor: Tensor, length: int) -> int:
+    """Which axis of a call's argument runs over positions."""
+    if tensor.ndim >= 1 and tensor.shape[0] == length and name == "cache_position":
+        return 0
+    if tensor.ndim >= 2 and tensor.shape[1] == length and name.startswith("position_"):
+        return 1
+    raise RuntimeError(f"a block was called with {name} of shape {tuple(tensor.shape)}, which is not known here")
+
+
+def _each(value: Any, function: Any) -> Any:
+    """Apply a function to every tensor in nested tuples, lists and dicts."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, (tuple, list)):
+        return type(value)(_each(v, function) for v in value)
+    if isinstance(value, dict):
+        return {k: _each(v, function) for k, v in value.items()}
+    return value
+
+
+def _once(memo: dict[int, Tensor], tensor: Tensor, chosen: Tensor) -> Tensor:
+    if id(tensor) not in memo:
+        memo[id(tensor)] = tensor[chosen]
+    return memo[id(tensor)]
+
+
+def _at(hidden: Tensor, positions: Tensor) -> Tensor:
+    """(rows, positions, n) at one position of each row: (rows, n)"""
+    return hidden[torch.arange(len(positions), device=hidden.device), positions]
+
+
+def _padded(tensor: Tensor, axis: int, size: int) -> Tensor:
+    missing = size - tensor.shape[axis]
+    if missing == 0:
+        return tensor
+    shape = list(tensor.shape)
+    shape[axis] = missing
+    return torch.cat([tensor, tensor.new_zeros(shape)], dim=axis)
+
+
+def _first(output: Any) -> Tensor:
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _stop(_module: nn.Module, _inputs: Any, _output: Any) -> None:
+    raise _Stop
+
+
+@contextlib.contextmanager
+def _hook(handle: Any) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        handle.remove()

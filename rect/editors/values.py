@@ -1,0 +1,223 @@
+"""The vector that makes the model say the target: gradient descent through the later layers.
+
+ROME (Meng et al. 2022, eq. 4) and MEMIT (Meng et al. 2023, eq. 16) look for a vector delta, added at the subject's last
+token of every row at once, that minimizes
+
+    mean over rows of -log P(target | row) + kl_factor * KL(P_delta || P_0 at the subject of "{} is a")
+    + v_weight_decay * |delta| / |initial value|^2
+
+with Adam. A fact's optimization ends when its loss is below 0.05, looked at before the step, or after
+`v_num_grad_steps` iterations, of which the last makes no step. After each step |delta| is cut to clamp_norm_factor *
+|initial value|.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rect.editors.tail import Tail
+from rect.facts import Fact
+from rect.prompts import Row, edit_rows, kl_row
+
+if TYPE_CHECKING:
+    from rect.editors.key_value import ValueHparams
+    from rect.model import EditableModel
+
+log = logging.getLogger(__name__)
+
+ENOUGH = 0.05
+TOKENS = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """What the optimization of one fact gave.
+
+    Attributes:
+        initial: the value at the bare prompt before anything is added, (hidden,).
+        delta: what is to be added to it, (hidden,).
+        keys: input of the MLP's output projection at the subject's last token, one row per context, (contexts, inner).
+        losses: the loss of each iteration.
+    """
+
+    initial: Tensor
+    delta: Tensor
+    keys: Tensor
+    losses: tuple[float, ...]
+
+    @property
+    def target(self) -> Tensor:
+        return self.initial + self.delta
+
+
+def optimize(
+    model: EditableModel,
+    facts: Sequence[Fact],
+    templates: Sequence[str],
+    hparams: ValueHparams,
+    layer: int,
+    last: int,
+    from_mlp: bool,
+    tokens: int = TOKENS,
+) -> list[Value]:
+    """The values of some facts, one after the other or several at a time; each as if it were alone.
+
+    Args:
+        model: the model; only read.
+        facts: the facts.
+        templates: context templates; the first is the bare `{}`.
+        hparams: how.
+        layer: where the vector is added.
+        last: the layer whose output the loss is read from, through the final norm and the head.
+        from_mlp: at the MLP's output (ROME), not at the block's output (MEMIT).
+        tokens: about how many positions one step may hold: facts are optimized together up to that many.
+    """
+    tasks = [_Task.of(model, fact, templates) for fact in facts]
+    order = sorted(range(len(tasks)), key=lambda i: tasks[i].steps)
+    values: dict[int, Value] = {}
+    while order:
+        together = [order.pop()]  # the longest first, so that neighbours are of similar length
+        rows, steps = len(tasks[together[0]].rows), tasks[together[0]].steps
+        while order and (rows + len(tasks[order[-1]].rows)) * steps <= tokens:
+            rows += len(tasks[order[-1]].rows)
+            together.append(order.pop())
+        found = _optimize(model, [tasks[i] for i in together], hparams, layer, last, from_mlp)
+        values |= zip(together, found, strict=True)
+    return [values[i] for i in range(len(tasks))]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """The rows of one fact: one per context, and the one for KL unless the first does its work."""
+
+    rows: tuple[Row, ...]
+    contexts: int
+    kl: int
+
+    @classmethod
+    def of(cls, model: EditableModel, fact: Fact, templates: Sequence[str]) -> _Task:
+        rows, kl = edit_rows(model.tokenizer, fact, templates), kl_row(model.tokenizer, fact.subject)
+        if rows[0].ids[: rows[0].lookup + 1] == kl.ids:  # the prompt begins with the subject: the same computation
+            return cls(tuple(rows), len(rows), 0)
+        return cls((*rows, kl), len(rows), len(rows))
+
+    @property
+    def steps(self) -> int:
+        return max(row.length - row.lookup for row in self.rows)
+
+
+class _Reading:
+    """Where the loss of some tasks reads the output of the tail, whose rows are theirs in order."""
+
+    def __init__(self, tasks: Sequence[_Task], device: torch.device) -> None:
+        rows: list[int] = []
+        columns: list[int] = []
+        targets: list[int] = []
+        weights: list[float] = []
+        owners: list[int] = []
+        kl_rows: list[int] = []
+        start = 0
+        for owner, task in enumerate(tasks):
+            for i, row in enumerate(task.rows[: task.contexts]):
+                n = len(row.targets)
+                first = row.length - n - row.lookup
+                rows += [start + i] * n
+                columns += range(first, first + n)
+                targets += row.targets
+                weights += [1 / (n * task.contexts)] * n
+                owners += [owner] * n
+            kl_rows.append(start + task.kl)
+            start += len(task.rows)
+        self.rows = torch.tensor([*rows, *kl_rows], device=device)
+        self.columns = torch.tensor([*columns, *[0] * len(tasks)], device=device)
+        self.targets = torch.tensor(targets, device=device)
+        self.weights = torch.tensor(weights, device=device)
+        self.owners = torch.tensor(owners, device=device)
+        self.facts = len(tasks)
+
+    def losses(self, hidden: Tensor, model: EditableModel, start: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Negative log-likelihood and KL, (tasks,) each, and log-probabilities at the KL rows, (tasks, vocabulary).
+
+        Args:
+            hidden: output of the tail, (rows, steps, hidden).
+            model: whose norm and head are applied.
+            start: the log-probabilities before anything was added; None if these are they.
+        """
+        logits = read_logits(model, hidden[self.rows, self.columns])
+        n = len(self.targets)
+        each = F.cross_entropy(logits[:n], self.targets, reduction="none") * self.weights
+        nll = each.new_zeros(self.facts).index_add(0, self.owners, each)
+        now = logits[n:].log_softmax(-1)
+        start = now.detach() if start is None else start
+        kl = (now.exp() * (now - start)).sum(-1)  # KL(P_delta || P_0)
+        return nll, kl, now
+
+
+def read_logits(model: EditableModel, hidden: Tensor) -> Tensor:
+    """Final norm and head on some positions, (positions, hidden) -> (positions, vocabulary), float32."""
+    normed = model.module(model.architecture.final_norm)(hidden)
+    logits = model.hf.get_output_embeddings()(normed).float()
+    cap = getattr(model.hf.config, "final_logit_softcapping", None)
+    return logits if cap is None else torch.tanh(logits / cap) * cap
+
+
+def _optimize(
+    model: EditableModel, tasks: list[_Task], hparams: ValueHparams, layer: int, last: int, from_mlp: bool
+) -> list[Value]:
+    rows = [row for task in tasks for row in task.rows]
+    tail = Tail(model, rows, layer, last, from_mlp)
+    firsts = [sum(len(t.rows) for t in tasks[:i]) for i in range(len(tasks))]
+    before = (tail.mlp if from_mlp else tail.block)[firsts]  # (tasks, hidden)
+    keys = [tail.keys[first : first + task.contexts] for first, task in zip(firsts, tasks, strict=True)]
+    norms = before.norm(dim=-1)
+    deltas = [torch.zeros_like(value, requires_grad=True) for value in before]
+    adams = [torch.optim.Adam([delta], lr=hparams.v_lr) for delta in deltas]
+    history: list[list[float]] = [[] for _ in tasks]
+    active = list(range(len(tasks)))
+    start: Tensor | None = None
+    reading, owners = _Reading(tasks, model.device), _owners(tasks, model.device)
+    for step in range(hparams.v_num_grad_steps):
+        final = step == hparams.v_num_grad_steps - 1
+        with torch.set_grad_enabled(not final):
+            now = torch.stack([deltas[i] for i in active])
+            nll, kl, log_p = reading.losses(tail.run(now[owners]), model, start)
+            start = log_p.detach() if start is None else start
+            decay = hparams.v_weight_decay * now.norm(dim=-1) / norms[active] ** 2
+            loss = nll + hparams.kl_factor * kl + decay
+        current = loss.tolist()
+        for i, value in zip(active, current, strict=True):
+            history[i].append(value)
+        log.debug("step %d: loss %s", step, current)
+        going = [j for j, value in enumerate(current) if value >= ENOUGH]
+        if final or not going:
+            break
+        loss[going].sum().backward()
+        for j in going:
+            i = active[j]
+            adams[i].step()
+            adams[i].zero_grad()
+            with torch.no_grad():
+                limit = hparams.clamp_norm_factor * norms[i]
+                if deltas[i].norm() > limit:
+                    deltas[i].mul_(limit / deltas[i].norm())
+        if len(going) < len(active):
+            tail.take([r for r, owner in enumerate(owners.tolist()) if owner in going])
+            active, start = [active[j] for j in going], start[going]
+            left = [tasks[i] for i in active]
+            reading, owners = _Reading(left, model.device), _owners(left, model.device)
+    return [
+        Value(value, delta.detach(), key, tuple(losses))
+        for value, delta, key, losses in zip(before, deltas, keys, history, strict=True)
+    ]
+
+
+def _owners(tasks: Sequence[_Task], device: torch.device) -> Tensor:
+    """Index of the task that each row belongs to, (rows,)"""
+    return torch.tensor([i for i, task in enumerate(tasks) for _ in task.rows], device=device)

@@ -1,0 +1,151 @@
+"""Context prefixes: short pieces of text before the edit prompt, so that an edit does not depend on its beginning.
+
+PROTOCOL: 20 sampled from the unedited model (10 of 5 tokens, 10 of 10) and the empty one. They are an explicit object
+that is drawn with a seed, saved and passed on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rect.errors import InputError
+
+if TYPE_CHECKING:
+    from rect.model import EditableModel
+
+log = logging.getLogger(__name__)
+
+VERSION = "1"
+STARTS = ("The", "Therefore", "Because", "I", "You")
+LENGTHS = ((5, 10), (10, 10))
+TOP_K = 5
+
+
+class Prefixes:
+    """Context templates, each with `{}` where the prompt stands; the first is `{}` alone.
+
+    Args:
+        templates: the templates; `{}` alone is put first where it is missing.
+        origin: how they were drawn, if they were.
+
+    Raises:
+        InputError: a template without exactly one `{}`.
+    """
+
+    def __init__(self, templates: Sequence[str], origin: dict[str, Any] | None = None) -> None:
+        for template in templates:
+            if not isinstance(template, str) or template.count("{}") != 1:
+                raise InputError(f"context prefix {template!r}: needs {{}} exactly once, where the prompt stands")
+        self.templates = ("{}", *(t for t in templates if t != "{}"))
+        self.origin = origin
+
+    def __len__(self) -> int:
+        return len(self.templates)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Prefixes) and self.templates == other.templates
+
+    def __hash__(self) -> int:
+        return hash(self.templates)
+
+    def __repr__(self) -> str:
+        return f"Prefixes({list(self.templates)!r})"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the templates."""
+        return hashlib.sha256(json.dumps(self.templates, ensure_ascii=False).encode()).hexdigest()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What was declared: the recipe where they were drawn (it and the model give the text), else their digest."""
+        return self.origin or {"digest": self.digest}
+
+    @staticmethod
+    def recipe(seed: int = 0, lengths: Sequence[Sequence[int]] = LENGTHS) -> dict[str, Any]:
+        """The identity of prefixes that `sample` will draw, known without a model."""
+        return {"sampled": VERSION, "seed": seed, "lengths": [list(pair) for pair in lengths]}
+
+    @classmethod
+    def sample(cls, model: EditableModel, seed: int = 0, lengths: Sequence[Sequence[int]] = LENGTHS) -> Prefixes:
+        """Draw prefixes from the model: texts that begin as `STARTS` do, each next token among the `TOP_K` likeliest.
+
+        Args:
+            model: the unedited model.
+            seed: of the draw.
+            lengths: pairs (tokens, number of prefixes); the model's own beginning-of-sequence token is not counted.
+        """
+        if model.changed():
+            log.warning("context prefixes are drawn from an edited model: %s", model.name)
+        generator = torch.Generator().manual_seed(seed)
+        templates = []
+        for tokens, n in lengths:
+            starts = [STARTS[i % len(STARTS)] for i in range(n)]
+            templates += [f"{text}. {{}}" for text in _texts(model, starts, tokens, generator)]
+        return cls(templates, cls.recipe(seed, lengths))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write them as JSON."""
+        text = json.dumps({"templates": self.templates, "origin": self.origin}, indent=1, ensure_ascii=False)
+        Path(path).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Prefixes:
+        """Read what `save` wrote, or a plain JSON list of templates.
+
+        Raises:
+            InputError: no such file, or something else in it.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: cannot read context prefixes ({error})") from None
+        if isinstance(content, list):
+            return cls(content)
+        if not isinstance(content, dict) or not isinstance(content.get("templates"), list):
+            raise InputError(f"{path}: not context prefixes; right would be a JSON list of templates with {{}}")
+        return cls(content["templates"], content.get("origin"))
+
+
+def of(given: Prefixes | Sequence[str] | None, model: EditableModel, lengths: Sequence[Sequence[int]]) -> Prefixes:
+    """The prefixes that somebody gave, or (None) such as are drawn from the model with seed 0."""
+    if isinstance(given, Prefixes):
+        return given
+    if given is not None:
+        return Prefixes(list(given))
+    return Prefixes.sample(model, seed=0, lengths=lengths)
+
+
+@torch.no_grad()
+def _texts(model: EditableModel, starts: Sequence[str], tokens: int, generator: torch.Generator) -> list[str]:
+    """One text per start, of so many tokens; starts of one length in tokens are continued together."""
+    tokenizer = model.tokenizer
+    special = torch.tensor(sorted(set(tokenizer.all_special_ids)), dtype=torch.long)
+    begun = [tokenizer(start)["input_ids"] for start in starts]
+    plain = [len(tokenizer(start, add_special_tokens=False)["input_ids"]) for start in starts]
+    texts: dict[int, str] = {}
+    for length in sorted(set(plain)):
+        together = [i for i, n in enumerate(plain) if n == length]
+        ids = torch.tensor([begun[i] for i in together])  # (texts, tokens so far)
+        for _ in range(tokens - length):
+            out = model.hf(ids.to(model.device), use_cache=False, logits_to_keep=1)
+            logits = out.logits[:, -1].float().cpu().index_fill(1, special, -torch.inf)
+            top = logits.topk(TOP_K, dim=-1)
+            choice = torch.multinomial(top.values.softmax(-1), 1, generator=generator)  # (texts, 1)
+            ids = torch.cat([ids, top.indices.gather(1, choice)], dim=1)
+        decoded = tokenizer.batch_decode(ids, skip_special_tokens=True)
+        texts |= zip(together, map(_one_line, decoded), strict=True)
+    return [texts[i] for i in range(len(starts))]
+
+
+def _one_line(text: str) -> str:
+    """No braces (they would be taken for the prompt's place) and no line ends."""
+    return " ".join(text.replace("{", " ").replace("}", " ").split())
