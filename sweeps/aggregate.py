@@ -86,8 +86,9 @@ def tradeoff(rows: pd.DataFrame, tasks: Sequence[str] | None = None) -> pd.DataF
     Returns:
         `cell`, the columns of `IDS`, `n_edits`, then
         - the edit metrics (`reliability_token_accuracy`, ...), `edit_score`: mean of reliability and generalization
-          (token accuracy), `edit_retention`: edit_score over that of the cell with regularizer `none` at the same
-          number of edits; both again with the suffix `_preference`. Locality stays out: doing nothing is perfect there.
+          (token accuracy; reliability alone where no fact of the sweep has a rephrasing), `edit_retention`: that over
+          the edit_score of the cell with regularizer `none` at the same number of edits; both again with the suffix
+          `_preference`. Locality stays out: doing nothing is perfect there.
         - `<task>_score`, `<task>_score_release`, `<task>_answered`, `<task>_retention` (score over the unedited
           model's), `task_score` and `task_score_release`: means over all tasks, `task_retention`: mean over the
           `retention_tasks` tasks on which the unedited model is better than chance by two standard errors.
@@ -204,7 +205,7 @@ def smallest_k(table: pd.DataFrame, share: float = 0.95, metric: str = "edit_ret
     lines = []
     for keys, group in mean.groupby([*GROUP, "regularizer"], dropna=False, sort=False):
         # A cell that stopped early is not compared with those that went on.
-        group = group[group["n_edits"] == group["n_edits"].max()].sort_values("k")
+        group = group[group["n_edits"] == group["n_edits"].max()]  # in the order of k
         line = dict(zip((*GROUP, "regularizer"), keys, strict=True)) | {"n_edits": int(group["n_edits"].iloc[0])}
         enough = group[group[metric] >= share]
         if len(enough):
@@ -250,6 +251,7 @@ def _add_edit_retention(table: pd.DataFrame, wide: pd.DataFrame, notes: list[lis
     edited = (table["setting"] != UNEDITED).to_numpy()
     for form, suffix in (("token_accuracy", ""), ("preference", "_preference")):
         names = [f"reliability/{form}", f"generalization/{form}"]
+        names = names[:1] if wide[names[1]].isna().all() else names
         scored = wide.assign(score=wide[names].mean(axis=1, skipna=False))
         none = scored[scored["regularizer"] == "none"].groupby(keys, dropna=False)["score"].agg(["mean", "size"])
         own = table[["cell", *keys]].merge(scored[["cell", "n_edits", "score"]], on=["cell", "n_edits"], how="left")

@@ -75,6 +75,11 @@ def test_tradeoff_by_hand(small: pd.DataFrame) -> None:
     assert list(table["pareto"]) == [False, True, True]
 
 
+def test_within_two_standard_errors_is_chance(small: pd.DataFrame) -> None:
+    small.loc[(small["cell"] == "base") & (small["name"] == "nli/score"), "value"] = 0.519
+    assert math.isnan(line(aggregate.tradeoff(small), "rect")["nli_retention"])
+
+
 def test_nli_counts_once_it_is_above_chance(small: pd.DataFrame) -> None:
     small.loc[(small["cell"] == "base") & (small["name"] == "nli/score"), "value"] = 0.53
     rect = line(aggregate.tradeoff(small), "rect")
@@ -127,6 +132,18 @@ def test_one_missing_task_makes_the_mean_missing(small: pd.DataFrame) -> None:
     assert math.isnan(rect["task_retention"])
     assert "nli was not scored at 3 edits" in rect["notes"]
     assert line(aggregate.tradeoff(rows, tasks=["ner"]), "rect")["task_score"] == pytest.approx(0.3)
+
+
+def test_facts_without_rephrasings(small: pd.DataFrame) -> None:
+    rows = small[~small["name"].str.startswith("generalization")]
+    rect = line(aggregate.tradeoff(rows), "rect")
+    assert rect["edit_score"] == pytest.approx(0.9)
+    assert rect["edit_retention"] == pytest.approx(0.9)
+    # Missing in one cell only it is a gap, not another definition.
+    rows = small[~(small["name"].str.startswith("generalization") & (small["cell"] == "rect"))]
+    rect = line(aggregate.tradeoff(rows), "rect")
+    assert math.isnan(rect["edit_score"])
+    assert "reliability or generalization was not measured" in rect["notes"]
 
 
 def test_two_reference_cells_are_ambiguous(small: pd.DataFrame) -> None:

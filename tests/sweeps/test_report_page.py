@@ -116,26 +116,27 @@ def test_facts_show_when_they_were_lost() -> None:
     lines = [
         row("c", 1, "edit", name + "0", 1.0),
         row("c", 2, "edit", name + "0", 0.5),
-        row("c", 2, "edit", name + "1", 1.0),
+        row("c", 2, "edit", name + "2", 1.0),
     ]
     rows = pd.DataFrame([row("base", 0, "task", "ner/score", 0.5, **unedited()), *lines])
     assert report_page.page_data(material(rows))["facts"] == {
-        "c": {"points": [1, 2], "values": [[1.0, 0.5], [None, 1.0]]}
+        "c": {"points": [1, 2], "values": [[1.0, 0.5], [None, None], [None, 1.0]]}
     }
 
 
 def test_examples_keep_to_their_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = sweep(tasks=("nli",), n=10_000)
+    rows = sweep(models=("a", "b"), tasks=("nli",), n=10_000)
     whole = report_page.page_data(material(rows))["examples"]
-    assert len(whole["outputs"]) == 6
+    assert len(whole["outputs"]) == 12
     assert whole["left_out"] == 0
-    assert whole["outputs"]["smollm2-135m-unedited"]["nli"]["0"] == [" positive", 1.0]
+    assert whole["outputs"]["a-unedited"]["nli"]["0"] == [" positive", 1.0]
     assert whole["prompts"]["nli"]["2"][1] == "positive"
-    monkeypatch.setattr(report_page, "EXAMPLE_CHARACTERS", 900)
+    monkeypatch.setattr(report_page, "EXAMPLE_CHARACTERS", 1700)
     cut = report_page.page_data(material(rows))["examples"]
-    assert 0 < len(cut["outputs"]) < 6
-    assert cut["left_out"] == 6 - len(cut["outputs"])
-    assert {"smollm2-135m-unedited", "smollm2-135m-none-nan-0"} <= set(cut["outputs"])
+    assert 3 < len(cut["outputs"]) < 8
+    assert cut["left_out"] == 12 - len(cut["outputs"])
+    assert {"a-unedited", "b-unedited", "a-none-nan-0", "b-none-nan-0"} <= set(cut["outputs"])
+    assert not {"a-random-40-0", "b-random-40-0"} & set(cut["outputs"])
 
 
 def test_nothing_at_all_is_a_page_too() -> None:
