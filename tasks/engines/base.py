@@ -48,6 +48,8 @@ class Engine(ABC):
         max_model_len: int = 2048,
         trust_remote_code: bool = False,
     ) -> None:
+        import transformers
+
         from tasks.engines.checkpoint import Checkpoint
         from tasks.engines.texts import Texts
 
@@ -55,8 +57,12 @@ class Engine(ABC):
             raise InputError(f"engine dtype {dtype!r} is unknown: choose one of {', '.join(DTYPES)}")
         self.folder = Path(folder)
         self.dtype = dtype
-        self.checkpoint = Checkpoint(self.folder)
-        self.texts = Texts(self.folder, max_model_len, trust_remote_code=trust_remote_code)
+        if not (self.folder / "config.json").is_file():
+            raise InputError(f"{self.folder} is no model folder: it has no config.json")
+        config = transformers.AutoConfig.from_pretrained(self.folder, trust_remote_code=trust_remote_code)
+        config = config.get_text_config()
+        self.checkpoint = Checkpoint(self.folder, tied=bool(config.tie_word_embeddings))
+        self.texts = Texts(self.folder, config, max_model_len, trust_remote_code=trust_remote_code)
         self.weight_version = 0
         self.truncated = 0
         self._dirty: frozenset[str] = frozenset()
@@ -90,7 +96,9 @@ class Engine(ABC):
         if len(budgets) != len(prompts):
             raise InputError(f"{len(prompts)} prompts but {len(budgets)} token budgets: give one for all or one each")
         if budgets and not 1 <= min(budgets) <= max(budgets) < self.max_model_len:
-            raise InputError(f"token budgets must lie between 1 and {self.max_model_len - 1} (max_model_len {self.max_model_len})")
+            raise InputError(
+                f"token budgets must lie between 1 and {self.max_model_len - 1} (max_model_len {self.max_model_len})"
+            )
         encoded = self.texts.encode(prompts)
         fitting = [self.texts.cut(ids, budget) for ids, budget in zip(encoded, budgets, strict=True)]
         self.truncated = sum(len(cut) < len(ids) for cut, ids in zip(fitting, encoded, strict=True))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # Projections that engines keep as one matrix. Writing one part alone would leave the others undefined.
 FUSED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "lm_head", "embed_out")  # modules that may share one matrix
 PREFIXES = ("transformer.", "model.", "gpt_neox.")  # of the body inside a causal LM; bare bodies are saved without
 
 
@@ -25,15 +26,15 @@ class Checkpoint:
 
     Args:
         folder: model folder.
+        tied: whether the embedding is the output head as well (`tie_word_embeddings`).
 
     Raises:
         InputError: no such folder, or it holds no safetensors.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, tied: bool) -> None:
         self.folder = folder
-        if not (folder / "config.json").is_file():
-            raise InputError(f"{folder} is no model folder: it has no config.json")
+        self._tied = tied
         index = folder / "model.safetensors.index.json"
         if index.is_file():
             files = sorted(set(json.loads(index.read_text())["weight_map"].values()))
@@ -74,7 +75,9 @@ class Checkpoint:
         return tensor
 
     def check(self, name: str, tensor: Tensor) -> None:
-        """Raise InputError unless `name` is known and `tensor` has its shape."""
+        """Raise InputError unless `name` can be exchanged and `tensor` has its shape."""
+        if self._tied and name.split(".")[-2:-1] and name.split(".")[-2] in EMBEDDINGS:
+            raise InputError(f"{name} is embedding and output head in one in {self.folder}: engines cannot exchange it")
         expected = self.shape(name)
         if tuple(tensor.shape) != expected:
             raise InputError(f"{name} has shape {tuple(tensor.shape)} where {self.folder} has {expected}")

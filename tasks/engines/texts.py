@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 CONTEXT_FOR_DECODING = 6  # prompt tokens decoded along, so that a leading space survives in SentencePiece vocabularies
 
@@ -19,22 +23,22 @@ class Texts:
 
     Args:
         folder: model folder.
+        config: its transformers config.
         max_model_len: upper bound of the context in tokens.
         trust_remote_code: let the folder's own Python code run.
     """
 
-    def __init__(self, folder: Path, max_model_len: int, *, trust_remote_code: bool = False) -> None:
+    def __init__(
+        self, folder: Path, config: PretrainedConfig, max_model_len: int, *, trust_remote_code: bool = False
+    ) -> None:
         import transformers
 
         if max_model_len < 2:
             raise InputError(f"max_model_len must be at least 2, not {max_model_len}")
-        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        self.model_type: str = config.model_type
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        text_config = config.get_text_config()
-        limit = getattr(text_config, "max_position_embeddings", None) or getattr(text_config, "n_positions", None)
+        limit = getattr(config, "max_position_embeddings", None)
         self.context = min(max_model_len, limit) if limit else max_model_len
-        self.end = _end_tokens(folder, text_config.eos_token_id, self.tokenizer.eos_token_id)
+        self.end = _end_tokens(folder, config.eos_token_id, self.tokenizer.eos_token_id)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text; an empty text becomes the beginning (or else the end) token alone."""
@@ -43,7 +47,9 @@ class Texts:
         first = self.tokenizer.bos_token_id if self.tokenizer.bos_token_id is not None else next(iter(self.end), None)
         encoded: list[list[int]] = self.tokenizer(list(texts), return_attention_mask=False)["input_ids"]
         if first is None and not all(encoded):
-            raise InputError("an empty prompt, and the tokenizer has neither a beginning nor an end token to start from")
+            raise InputError(
+                "an empty prompt, and the tokenizer has neither a beginning nor an end token to start from"
+            )
         return [ids or [first] for ids in encoded]
 
     def cut(self, ids: list[int], budget: int) -> list[int]:

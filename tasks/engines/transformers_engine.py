@@ -75,7 +75,12 @@ class TransformersEngine(Engine):
         alive = list(range(len(prompts)))  # row of the batch -> prompt
         for step in range(budget):
             logits = model(
-                input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
             ).logits[:, -1]  # (rows, vocabulary)
             chosen = logits.argmax(-1)
             tokens = chosen.tolist()
