@@ -110,7 +110,8 @@ class _Kept(transformers.DynamicCache):
             return super().update(key_states, value_states, layer_idx, *args, **kwargs)
         if layer_idx >= len(self.layers):  # a prompt of one token
             return key_states, value_states
-        layer, rows = self.layers[layer_idx], len(key_states)
+        layer: Any = self.layers[layer_idx]
+        rows = len(key_states)
         keys, values = (t.expand(rows, -1, -1, -1) for t in (layer.keys, layer.values))
         return torch.cat([keys, key_states], 2), torch.cat([values, value_states], 2)
 

@@ -1,0 +1,142 @@
+"""MEND: a trained hypernetwork turns the gradient of a fact into an edit (Mitchell et al. 2022, rect.mend).
+
+Several facts are edited at once by putting the tokens of their gradients side by side: the sum of the single edits. The
+update of a matrix has as many ranks as tokens; where that would be larger than the matrix, it is kept dense.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import torch
+
+from rect.editors.base import Editor
+from rect.editors.hyperparameters import Hparams
+from rect.errors import InputError
+from rect.facts import Fact
+from rect.mend import checkpoint as checkpoints
+from rect.mend.checkpoint import Checkpoint
+from rect.mend.data import answered
+from rect.mend.network import Pair
+from rect.mend.step import Editing
+from rect.update import Dense, LowRank, Update
+
+if TYPE_CHECKING:
+    from rect.model import EditableModel
+
+log = logging.getLogger(__name__)
+
+# Keys of EasyEdit's files that describe the network and its training: here the checkpoint's header says it.
+_TRAINING = """model_class tokenizer_class tokenizer_name inner_params alg lr edit_lr lr_lr seed cedit cloc cbase
+dropout train_base no_grad_layers one_sided n_hidden hidden_dim init norm combine x_only delta_only act rank mlp_class
+shared model_save_pt silent max_epochs max_iters log_interval eval_log_interval final_eval val_interval
+early_stop_patience early_stop_key eval_only half debug save verbose val_batch_size accumulate_bs val_steps opt
+grad_clip"""
+TRAINING = frozenset(_TRAINING.split())
+
+
+class MendHparams(Hparams):
+    """What editing needs; the rest is in the checkpoint. EasyEdit's `archive` is read as `checkpoint`.
+
+    Attributes:
+        checkpoint: a file, a folder that holds `mend.safetensors`, or a hub id.
+        revision: of the hub id.
+        lr_scale: factor of the update.
+    """
+
+    method: ClassVar[str] = "mend"
+
+    checkpoint: str | None = None
+    revision: str | None = None
+    lr_scale: float = 1.0
+
+    @classmethod
+    def by_depth(cls, n_layers: int) -> dict[str, Any]:
+        """Nothing depends on the depth: the checkpoint says which matrices."""
+        return {}
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], where: str) -> Self:
+        own = {key: value for key, value in values.items() if key not in TRAINING}
+        if "archive" in own:
+            own.setdefault("checkpoint", own["archive"])
+            del own["archive"]
+        return super().parse(own, where)
+
+
+def training_command(model_name: str) -> str:
+    """What trains a checkpoint for a model."""
+    known = {"smollm2-135m": "smollm2-135m", "gpt2-xl": "gpt2-xl", "llama-7b": "llama-7b"}
+    short = model_name.rstrip("/").rsplit("/", 1)[-1].lower()
+    if short in known:
+        return f"sweeps train-mend configs/mend/{known[short]}.yaml"
+    return f"sweeps train-mend configs/mend/gpt2-xl.yaml --set model={model_name}"
+
+
+class Mend(Editor):
+    """The MEND editor: one fact or many, the MLPs of the last blocks.
+
+    Args:
+        hparams: hyperparameters.
+        trained: the checkpoint.
+        model: the model; the checkpoint must be for it.
+
+    Raises:
+        InputError: the checkpoint is for another model.
+    """
+
+    name = "mend"
+    version = "1"
+    batch = True
+    hparams_class = MendHparams
+    hparams: MendHparams
+
+    def __init__(self, hparams: MendHparams, trained: Checkpoint, model: EditableModel) -> None:
+        super().__init__(hparams)
+        trained.check_model(model)
+        self.trained = trained
+        self.network = trained.network().to(model.device).eval().requires_grad_(False)
+
+    @classmethod
+    def build(cls, model: EditableModel, hparams: Any, prefixes: Any, covariance: Any) -> Self:
+        if hparams.checkpoint is None:
+            command = training_command(model.name)
+            raise InputError(
+                f"mend needs a hypernetwork trained for {model.name}: run `{command}`, then give the folder that it "
+                f"names as hparams: {{checkpoint: ...}}"
+            )
+        return cls(hparams, checkpoints.load(checkpoints.find(hparams.checkpoint, hparams.revision)), model)
+
+    @classmethod
+    def describe(cls, hparams: Mapping[str, Any], prefixes: Any = None, covariance: Any = None) -> dict[str, Any]:
+        """The hyperparameters, and, where the checkpoint's file is at hand, its digest: one trained anew is another."""
+        name = hparams.get("checkpoint")
+        trained = None
+        if name is not None and Path(name).exists():
+            trained = checkpoints.read_header(checkpoints.find(name))["digest"]
+        return {**super().describe(hparams), "trained": trained}
+
+    def _compute(self, model: EditableModel, facts: list[Fact]) -> Update:
+        if seen := self.trained.seen(facts):
+            log.warning("mend: %d of %d facts were trained on, such as %r", len(seen), len(facts), seen[0].filled)
+        rows = answered(model.tokenizer, [(fact.filled, fact.target) for fact in facts], model.device)
+        gradients = Editing(model, self.network).gradients(rows)
+        with torch.no_grad():
+            factors = self.network(gradients)
+        provenance = {
+            "editor": self.identity(),
+            "facts": [fact.model_dump() for fact in facts],
+            "seen_in_training": len(seen),
+        }
+        return Update({name: self._entry(model, name, pair) for name, pair in factors.items()}, provenance)
+
+    def _entry(self, model: EditableModel, name: str, pair: Pair) -> LowRank | Dense:
+        a, b = pair[0], self.hparams.lr_scale * pair[1]  # (tokens, in), (tokens, out); dW^T = a^T b
+        left, right = (a.T, b) if model.architecture.transposed else (b.T, a)
+        rows, columns = model.weight(name).shape
+        if len(a) * (rows + columns) < rows * columns:
+            return LowRank(left.contiguous(), right.contiguous())
+        return Dense(left @ right)

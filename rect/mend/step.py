@@ -1,0 +1,125 @@
+"""One edit by a hypernetwork, and what it costs: the losses of MEND (Mitchell et al. 2022, section 3.2).
+
+    L = cedit * L_e + cloc * L_loc
+    L_e   = mean over target tokens of -log P_edited(target | prompt), over the edit prompt and a rephrasing
+    L_loc = mean over tokens of KL(P || P_edited) on prompts out of scope
+
+Edits of several facts add up: the gradient is that of the sum of the facts' own losses (each the mean over its target
+tokens), so the tokens of each fact enter the hypernetwork as if the fact were alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rect.editors.values import read_logits
+from rect.mend.data import NOTHING, Example, Rows
+from rect.mend.network import Hypernetwork, Pair
+from rect.mend.upper import State, Upper
+
+if TYPE_CHECKING:
+    from rect.model import EditableModel
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What an edit did.
+
+    Attributes:
+        edit, locality: the two losses.
+        reliability, generalization: share of target tokens that are the argmax, on edit prompts and on rephrasings (not
+            a number without one).
+        kept: share of the tokens out of scope whose argmax is as before.
+    """
+
+    edit: Tensor
+    locality: Tensor
+    reliability: float
+    generalization: float
+    kept: float
+
+    def total(self, cedit: float, cloc: float) -> Tensor:
+        return cedit * self.edit + cloc * self.locality
+
+
+class Editing:
+    """A hypernetwork at work on a model.
+
+    Args:
+        model: only read.
+        network: the hypernetwork.
+        mixed_precision: bfloat16 autocast of the language model, on CUDA only.
+    """
+
+    def __init__(self, model: EditableModel, network: Hypernetwork, mixed_precision: bool = False) -> None:
+        self.model, self.network = model, network
+        self.upper = Upper(model, list(network.matrices))
+        self._mixed = mixed_precision and model.device.type == "cuda"
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """The precision of the language model."""
+        return torch.autocast("cuda", torch.bfloat16) if self._mixed else contextlib.nullcontext()
+
+    def gradients(self, rows: Rows, state: State | None = None) -> dict[str, Pair]:
+        """The gradient of the rows' losses, taken apart, per matrix: inputs (tokens, in), deltas (tokens, out)."""
+        with self.autocast(), self.upper.recorded() as recording:
+            hidden = self.upper.run(self.upper.read(rows.ids) if state is None else state)
+            loss = per_row(self._logits(hidden, rows), rows).sum()
+            return recording.gradients(loss)
+
+    def step(self, example: Example) -> Outcome:
+        """Edit, and look at what came of it. The losses have gradients for the hypernetwork where grad is enabled."""
+        parts = [example.edit, *([] if example.rephrased is None else [example.rephrased]), example.locality]
+        ends = list(itertools.accumulate(len(rows) for rows in parts))
+        slices = [slice(end - len(rows), end) for end, rows in zip(ends, parts, strict=True)]
+        with self.autocast(), torch.no_grad():
+            state = self.upper.read(_together(parts))
+            before = self._logits(self.upper.run(state.rows(slices[-1])), example.locality)
+        factors = self.network(self.gradients(example.edit, state.rows(slices[0])))
+        with self.autocast(), self.upper.edited(factors):
+            hidden = self.upper.run(state)
+            logits = [self._logits(hidden[chosen], rows) for chosen, rows in zip(slices, parts, strict=True)]
+        losses = torch.cat([per_row(now, rows) for now, rows in zip(logits[:-1], parts[:-1], strict=True)])
+        earlier, after = before.log_softmax(-1), logits[-1].log_softmax(-1)
+        return Outcome(
+            edit=losses.mean(),
+            locality=(earlier.exp() * (earlier - after)).sum(-1).mean(),
+            reliability=_right(logits[0], parts[0]),
+            generalization=float("nan") if example.rephrased is None else _right(logits[1], parts[1]),
+            kept=float((before.argmax(-1) == after.argmax(-1)).float().mean()),
+        )
+
+    def _logits(self, hidden: Tensor, rows: Rows) -> Tensor:
+        """Logits where something is asked, or at all real tokens where nothing is, (positions, vocabulary), float32."""
+        return read_logits(self.model, hidden[:, : rows.ids.shape[1]][_read(rows)]).float()
+
+
+def _together(parts: Sequence[Rows]) -> Tensor:
+    """The tokens of all parts, (rows, positions of the longest)."""
+    width = max(rows.ids.shape[1] for rows in parts)
+    return torch.cat([F.pad(rows.ids, (0, width - rows.ids.shape[1])) for rows in parts])
+
+
+def _read(rows: Rows) -> Tensor:
+    asked = rows.targets != NOTHING
+    return asked if bool(asked.any()) else rows.real
+
+
+def per_row(logits: Tensor, rows: Rows) -> Tensor:
+    """Mean negative log-likelihood of each row's target tokens, (rows,)."""
+    asked = rows.targets != NOTHING  # (rows, positions)
+    each = F.cross_entropy(logits, rows.targets[asked], reduction="none")
+    owner = asked.nonzero()[:, 0]
+    return each.new_zeros(len(rows)).index_add(0, owner, each) / asked.sum(1)
+
+
+def _right(logits: Tensor, rows: Rows) -> float:
+    return float((logits.argmax(-1) == rows.targets[rows.targets != NOTHING]).float().mean())

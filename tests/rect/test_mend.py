@@ -1,0 +1,222 @@
+"""The MEND editor: what it computes, which models it takes, and what it says when something is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rect.editors.base import Editor
+from rect.editors.mend import Mend, MendHparams
+from rect.errors import InputError
+from rect.facts import Fact
+from rect.mend import checkpoint
+from rect.mend.settings import MendSettings
+from rect.mend.training import Trainer
+from rect.model import EditableModel
+from rect.update import Dense, LowRank, Update
+from tests.rect.mend_facts import facts
+from tests.tiny import tiny_model
+
+FAMILIES = ("llama", "gpt2", "gpt_neox", "qwen3")
+
+
+def tiny(family: str = "llama", seed: int = 0, **overrides: Any) -> EditableModel:
+    return EditableModel(*tiny_model(family, seed=seed, **overrides), name=f"tiny-{family}")
+
+
+def trained(folder: Path, family: str = "llama", **values: Any) -> Trainer:
+    given = {"rank": 8, "blocks": 2, "accumulate": 2, "iterations": 4, "validate_every": 2, "save_every": 2}
+    rates = {"lr": 1e-3, "lr_lr": 1e-3, "edit_lr": 1e-2}
+    settings = MendSettings.parse({**given, **rates, "validation": 4, "held_out": 4, "normalize_over": 8, **values})
+    trainer = Trainer(tiny(family), facts(), settings, folder)
+    list(trainer.train())
+    return trainer
+
+
+def editor(model: EditableModel, folder: Path, **values: Any) -> Editor:
+    return Mend.build(model, MendHparams(checkpoint=str(folder), **values), None, None)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    where = tmp_path_factory.mktemp("mend")
+    trained(where)
+    return where
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_update_is_what_training_saw(family: str, tmp_path: Path) -> None:
+    trainer = trained(tmp_path, family)
+    trainer.take_best()
+    model, fact = tiny(family), trainer.split.held_out[0]
+    before = {name: p.clone() for name, p in model.hf.named_parameters()}
+    update = editor(model, tmp_path).compute(model, [fact])
+    assert all(torch.equal(p, before[name]) for name, p in model.hf.named_parameters())
+    assert not any(p.requires_grad for p in model.hf.parameters())
+
+    example = trainer.examples([fact]).example([fact], 0)
+    with torch.no_grad():
+        outcome = trainer.editing.step(example)
+        with model.edited(update):
+            logits = model.hf(example.edit.ids, use_cache=False).logits[example.edit.targets != -100]
+    targets = example.edit.targets[example.edit.targets != -100]
+    assert set(update) == set(trainer.network.matrices)
+    assert float((logits.argmax(-1) == targets).float().mean()) == outcome.reliability
+    before_logits = model.hf(example.edit.ids, use_cache=False).logits[example.edit.targets != -100]
+    assert float((logits - before_logits).abs().max()) > 0.1
+
+
+def test_several_facts_are_the_sum_of_each(folder: Path) -> None:
+    model = tiny()
+    mend = editor(model, folder)
+    chosen = facts()[:3]
+    together = mend.compute(model, chosen)
+    alone = [mend.compute(model, [fact]) for fact in chosen]
+    for name in together:
+        total = sum(one.dense(name) for one in alone)
+        assert torch.allclose(together.dense(name), total, rtol=1e-3, atol=1e-5)
+
+
+def test_the_rank_is_the_number_of_tokens_while_that_is_smaller(folder: Path) -> None:
+    model = tiny()
+    mend = editor(model, folder)
+    one, many = mend.compute(model, facts()[:1]), mend.compute(model, facts()[:20])
+    tokens = len(model.tokenizer(f"{facts()[0].filled} {facts()[0].target}")["input_ids"]) - 1
+    first = model.mlp_in_names(model.n_layers - 2)[0]
+    assert isinstance(one[first], LowRank)
+    assert one[first].rank == tokens
+    assert isinstance(many[first], Dense)
+    assert many[first].shape == tuple(model.weight(first).shape)
+
+
+def test_the_matrices_are_the_mlps_of_the_last_blocks(folder: Path) -> None:
+    names = list(editor(tiny(), folder).compute(tiny(), facts()[:1]))
+    assert names == [f"model.layers.{i}.mlp.{part}_proj.weight" for i in (1, 2) for part in ("gate", "up", "down")]
+
+
+def test_lr_scale_scales(folder: Path) -> None:
+    model = tiny()
+    one, half = (editor(model, folder, lr_scale=s).compute(model, facts()[:1]) for s in (1.0, 0.5))
+    for name in one:
+        assert torch.allclose(half.dense(name), 0.5 * one.dense(name), atol=1e-7)
+
+
+def test_it_edits_the_model_as_it_stands(folder: Path) -> None:
+    model = tiny()
+    mend = editor(model, folder)
+    first = mend.compute(model, facts()[:1])
+    with model.edited(first):
+        second = mend.compute(model, facts()[:1])
+        assert mend.build(model, mend.hparams, None, None)  # an edited model is still the model
+    assert any(not torch.allclose(first.dense(n), second.dense(n)) for n in first)
+    again = mend.compute(model, facts()[:1])
+    assert all(torch.equal(first.dense(n), again.dense(n)) for n in first)
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        ({"family": "gpt2"}, "which has no model.layers"),
+        ({"intermediate_size": 96}, "has another shape"),
+        ({"seed": 1}, "has other values"),
+    ],
+)
+def test_another_model_is_refused(folder: Path, other: dict[str, Any], reason: str) -> None:
+    model = tiny(**other)
+    model.name = "stranger"
+    with pytest.raises(InputError, match=rf"trained for tiny-llama, not for stranger.*{reason}"):
+        editor(model, folder)
+
+
+def test_a_little_fine_tuning_makes_another_model_and_another_dtype_does_not(folder: Path) -> None:
+    low = tiny()
+    low.hf.to(torch.bfloat16)
+    assert editor(low, folder)
+    tuned = tiny()
+    for name in tuned.names():
+        tuned.weight(name).mul_(1.005)
+    with pytest.raises(InputError, match="other values"):
+        editor(tuned, folder)
+
+
+def test_without_a_checkpoint_the_error_says_how_to_train_one() -> None:
+    model = tiny()
+    model.name = "smollm2-135m"
+    with pytest.raises(InputError, match=r"run `sweeps train-mend configs/mend/smollm2-135m.yaml`"):
+        Mend.build(model, MendHparams(), None, None)
+    model.name = "some/model"
+    with pytest.raises(InputError, match=r"--set model=some/model`"):
+        Mend.build(model, MendHparams(), None, None)
+
+
+def test_the_commands_configurations_are_there() -> None:
+    configs = Path(__file__).parents[2] / "configs" / "mend"
+    assert {"smollm2-135m.yaml", "gpt2-xl.yaml", "llama-7b.yaml"} <= {path.name for path in configs.iterdir()}
+
+
+def test_files_that_are_no_checkpoint_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        checkpoint.find(str(tmp_path / "nowhere.safetensors"))
+    text = tmp_path / "mend.safetensors"
+    text.write_text("hello")
+    with pytest.raises(InputError, match="not a MEND checkpoint"):
+        editor(tiny(), text)
+    Update({"a": Dense(torch.ones(2, 2))}).save(text)
+    with pytest.raises(InputError, match="does not say format"):
+        editor(tiny(), text)
+
+
+def test_an_empty_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"mend.safetensors does not exist"):
+        checkpoint.find(str(tmp_path))
+
+
+def test_the_identity_knows_a_training_from_another(folder: Path, tmp_path: Path) -> None:
+    one = editor(tiny(), folder).identity()
+    assert one["name"] == "mend"
+    assert one["trained"] == checkpoint.read_header(folder / checkpoint.FILE)["digest"]
+    trained(tmp_path, lr=2e-3)
+    assert editor(tiny(), tmp_path).identity()["trained"] != one["trained"]
+    assert Mend.describe({"checkpoint": "org/on-the-hub"})["trained"] is None
+    assert Mend.describe({"checkpoint": None})["trained"] is None
+
+
+def test_facts_of_the_training_are_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = tiny()
+    mend = editor(model, folder)
+    assert isinstance(mend, Mend)
+    seen = mend.trained.seen(facts())
+    unseen = [fact for fact in facts() if fact not in seen]
+    assert len(unseen) == 8
+    update = mend.compute(model, [unseen[0]])
+    assert (caplog.text, update.provenance["seen_in_training"]) == ("", 0)
+    update = mend.compute(model, [seen[0], unseen[0]])
+    assert "1 of 2 facts were trained on" in caplog.text
+    assert update.provenance["seen_in_training"] == 1
+
+
+def test_easyedits_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "llama-7b.yaml"
+    path.write_text(
+        "archive: ./results/models/MEND/llama-2-7b\nalg_name: MEND\ndevice: 1\nmodel_name: ./llama-2-7b\n"
+        "model_class: LlamaForCausalLM\ninner_params:\n- model.layers.29.mlp.gate_proj.weight\n"
+        "alg: MEND\nlr: 1e-6\nedit_lr: 1e-4\nlr_scale: 1.0\nrank: 1920\nval_steps: 500\nbatch_size: 1\n"
+    )
+    assert MendHparams.read(path) == MendHparams(checkpoint="./results/models/MEND/llama-2-7b")
+    with pytest.raises(InputError, match=r"checkpont.*checkpoint"):
+        MendHparams.parse({"checkpont": "x"}, "here")
+
+
+def test_strange_facts_are_edited_too(folder: Path) -> None:
+    model = tiny()
+    mend = editor(model, folder)
+    for fact in (
+        Fact(subject="Бай­кал", prompt="{} lies in {braces} of", target="Асия"),
+        Fact(subject="x", prompt="{}", target="y"),
+        Fact(subject="Spain", prompt="In {}, {} is", target="one two three four five six"),
+    ):
+        with model.edited(mend.compute(model, [fact])):
+            pass
