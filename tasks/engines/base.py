@@ -67,8 +67,6 @@ class Engine(ABC):
         self.truncated = 0
         self._dirty: frozenset[str] = frozenset()
 
-    # -- texts ---------------------------------------------------------------------------------------------------------
-
     @property
     def max_model_len(self) -> int:
         """Longest prompt plus budget, in tokens."""
@@ -96,9 +94,7 @@ class Engine(ABC):
         if len(budgets) != len(prompts):
             raise InputError(f"{len(prompts)} prompts but {len(budgets)} token budgets: give one for all or one each")
         if budgets and not 1 <= min(budgets) <= max(budgets) < self.max_model_len:
-            raise InputError(
-                f"token budgets must lie between 1 and {self.max_model_len - 1} (max_model_len {self.max_model_len})"
-            )
+            raise InputError(f"token budgets must be at least 1 and below max_model_len ({self.max_model_len})")
         encoded = self.texts.encode(prompts)
         fitting = [self.texts.cut(ids, budget) for ids, budget in zip(encoded, budgets, strict=True)]
         self.truncated = sum(len(cut) < len(ids) for cut, ids in zip(fitting, encoded, strict=True))
@@ -108,8 +104,6 @@ class Engine(ABC):
         for i, ids in zip(order, generated, strict=True):
             outputs[i] = self.texts.decode(fitting[i], ids)
         return outputs
-
-    # -- weights -------------------------------------------------------------------------------------------------------
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Make the weights the base plus exactly these tensors; what an earlier load changed is put back.
@@ -135,8 +129,7 @@ class Engine(ABC):
         """Put the base weights back, exactly."""
         self.load({})
 
-    # -- life ----------------------------------------------------------------------------------------------------------
-
+    @abstractmethod
     def close(self) -> None:
         """Give back memory and processes. Closing twice is harmless."""
 
@@ -147,8 +140,6 @@ class Engine(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    # -- what an engine implements -------------------------------------------------------------------------------------
 
     @abstractmethod
     def _generate(self, prompts: list[list[int]], budgets: list[int]) -> list[list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -17,15 +18,16 @@ from tasks.engines.channel import Channel
 
 PACKAGE = Path(__file__).resolve().parent.parent  # the folder of this distribution's `tasks`
 LOG_LINES = 25  # shown in an error
-SECONDS_TO_END = 10.0  # before it is killed
+SECONDS_TO_END = 2.0  # when asked politely, before it is killed
 
 
 class EngineProcess:
     """A child process that runs a module of `tasks` and answers messages.
 
     The child ends with its parent, however that ends: the kernel kills it when the thread that started it is gone
-    (tasks.engines.parent sets that up in the child). Hence a thread of its own starts the child and waits for it. Its log goes
-    to a file without a name. It is in a session of its own, so that Ctrl-C in a terminal reaches the parent alone.
+    (tasks.engines.parent sets that up in the child). Hence a thread of its own starts the child and waits for it. Its
+    log goes to a file without a name. It is in a session of its own, so that Ctrl-C in a terminal reaches the parent
+    alone.
 
     Args:
         module: dotted name of the module that the child runs, given the parent's process id and a socket's descriptor.
@@ -35,45 +37,45 @@ class EngineProcess:
     def __init__(self, module: str, environment: dict[str, str]) -> None:
         ours, theirs = socket.socketpair()
         self.channel = Channel(ours)
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
-        self._process: subprocess.Popen[bytes] | None = None
-        self._failure: OSError | None = None
+        self._log = log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
+        outcome: list[subprocess.Popen[bytes] | OSError] = []
         command = [sys.executable, "-P", "-m", module, str(os.getpid()), str(theirs.fileno())]
         started = threading.Event()
 
-        def start_and_wait() -> None:
+        def start_and_wait() -> None:  # knows nothing of self, which may go away
             try:
-                self._process = subprocess.Popen(
+                process = subprocess.Popen(
                     command,
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
-                    stdout=self._log,
-                    stderr=self._log,
+                    stdout=log,
+                    stderr=log,
                     env=environment | _search_path(environment),
                     start_new_session=True,
                 )
+                outcome.append(process)
             except OSError as error:
-                self._failure = error
+                outcome.append(error)
+                return
             finally:
                 theirs.close()
                 started.set()
-            if self._process is not None:
-                self._process.wait()
+            process.wait()
 
         threading.Thread(target=start_and_wait, name="engine process", daemon=True).start()
         started.wait()
-        if self._process is None:
-            raise EngineError(f"the engine's process could not be started: {self._failure}")
+        if isinstance(outcome[0], OSError):
+            raise EngineError(f"the engine's process could not be started: {outcome[0]}")
+        self._process = outcome[0]
         self._finalizer = weakref.finalize(self, _kill, self._process)  # also at the interpreter's exit
 
     @property
     def pid(self) -> int:
-        assert self._process is not None
         return self._process.pid
 
     @property
     def alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        return self._process.poll() is None
 
     def ask(self, message: dict[str, Any]) -> dict[str, Any]:
         """Send a message and wait for the answer. See `answer`."""
@@ -86,7 +88,8 @@ class EngineProcess:
     def answer(self, timeout: float | None = None) -> dict[str, Any]:
         """Wait for an answer.
 
-        An interrupted wait (Ctrl-C, or the timeout in seconds) ends the process: its answer would be taken for that to the next message.
+        An interrupted wait (Ctrl-C, or the timeout in seconds) ends the process: its answer would be taken for that to
+        the next message.
 
         Raises:
             EngineError: the process died, refused (its own error's text is in the message), or took too long.
@@ -109,11 +112,9 @@ class EngineProcess:
     def close(self) -> None:
         """Ask the process to end; kill it if it does not."""
         self.channel.close()
-        if self._process is not None and self.alive:
-            try:
+        if self.alive:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(SECONDS_TO_END)
-            except subprocess.TimeoutExpired:
-                pass
         self.kill()
 
     def kill(self) -> None:
@@ -128,7 +129,6 @@ class EngineProcess:
         return "".join(["; the end of its log:", *(f"\n  {line}" for line in lines[-LOG_LINES:])]) if lines else ""
 
     def _died(self) -> EngineError:
-        assert self._process is not None
         self.channel.close()
         code = self._process.wait()
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"

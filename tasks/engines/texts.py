@@ -47,10 +47,8 @@ class Texts:
         first = self.tokenizer.bos_token_id if self.tokenizer.bos_token_id is not None else next(iter(self.end), None)
         encoded: list[list[int]] = self.tokenizer(list(texts), return_attention_mask=False)["input_ids"]
         if first is None and not all(encoded):
-            raise InputError(
-                "an empty prompt, and the tokenizer has neither a beginning nor an end token to start from"
-            )
-        return [ids or [first] for ids in encoded]
+            raise InputError("an empty prompt, and the tokenizer has no token to begin with")
+        return [ids or [int(first)] for ids in encoded]  # type: ignore[arg-type]
 
     def cut(self, ids: list[int], budget: int) -> list[int]:
         """The ids if they leave room for the budget, else without their left part (a beginning token stays)."""
@@ -69,8 +67,7 @@ class Texts:
         return after[len(before) :] if after.startswith(before) else self._text(generated[:stop])
 
     def _text(self, ids: list[int]) -> str:
-        text: str = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 def _end_tokens(folder: Path, *fallbacks: int | list[int] | None) -> frozenset[int]:

@@ -42,10 +42,10 @@ class TransformersEngine(Engine):
 
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+        model: Any = transformers.AutoModelForCausalLM.from_pretrained(
             self.folder, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code
         )
-        self._model.to(device).eval().requires_grad_(False)
+        self._model = model.to(device).eval().requires_grad_(False)
 
     def close(self) -> None:
         self._model = None

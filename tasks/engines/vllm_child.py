@@ -1,7 +1,7 @@
 """The process in which vLLM runs. All that depends on vLLM's version is in this file (written for 0.32).
 
-Started by tasks.engines.vllm_engine as `python -m tasks.engines.vllm_child PARENT_PID SOCKET`. The first message holds the
-options, each further one a request; every message is answered once.
+Started by tasks.engines.vllm_engine as `python -m tasks.engines.vllm_child PARENT_PID SOCKET`. The first message holds
+the options, each further one a request; every message is answered once.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Server:
         return {"outputs": [list(result.outputs[0].token_ids) for result in results]}
 
     def load(self, path: str) -> Answer:
-        """Exchange weights for those of a file, and forget every cached prefix: its keys and values are of the old ones."""
+        """Exchange weights for those of a file, and forget all cached prefixes: they are of the old weights."""
         numbers = self._llm.collective_rpc("read_changed_tensors", args=(path,))
         if not self._llm.reset_prefix_cache():
             raise RuntimeError("vLLM did not reset its prefix cache: outputs would mix old and new weights")

@@ -28,7 +28,7 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 DEFAULTS = {  # where the user has said nothing
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # threads as OMP_NUM_THREADS says (Ray sets it), else all cores; never pinned
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # as many threads as OMP_NUM_THREADS says (Ray sets it), else all cores
     "GLOO_SOCKET_IFNAME": "lo",
 }
 
@@ -36,8 +36,8 @@ DEFAULTS = {  # where the user has said nothing
 class VLLMEngine(Engine):
     """vLLM as an engine that stays warm while its weights change.
 
-    It runs in a child process: its memory comes back when it is closed, and it dies with this process. On a GPU start it before
-    loading a model there: vLLM measures free memory at its start.
+    It runs in a child process: its memory comes back when it is closed, and it dies with this process. On a GPU start
+    it before loading a model there: vLLM measures free memory at its start.
 
     Args:
         folder, dtype, max_model_len, trust_remote_code: as in Engine.

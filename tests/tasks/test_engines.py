@@ -49,9 +49,6 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny("llama", tmp_path_factory.mktemp("llama"), tokenizer="metaspace")
 
 
-# -- names ---------------------------------------------------------------------------------------------------------------
-
-
 def test_auto_takes_vllm_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {"vllm"}
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if name in found else None)
@@ -77,9 +74,6 @@ def test_create_passes_limits_on(llama: Path) -> None:
         engines.create("transformers", llama, dtype="fp32")
     with pytest.raises(InputError, match=r"no model folder: it has no config\.json"):
         engines.create("transformers", llama / "nowhere")
-
-
-# -- generation ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -139,9 +133,6 @@ def test_long_prompts_lose_their_left_part(llama: Path) -> None:
         assert output[2] == engine.texts.decode(cut, engine._generate([cut], [20])[0])
         engine.generate(["A"], 3)
         assert engine.truncated == 0
-
-
-# -- weights -------------------------------------------------------------------------------------------------------------
 
 
 def test_load_is_the_base_plus_exactly_these(gpt2: Path, tmp_path: Path) -> None:
@@ -207,9 +198,6 @@ def test_a_closed_engine_says_so(gpt2: Path) -> None:
     engine.close()
     with pytest.raises(engines.EngineError, match="closed"):
         engine.generate(["A"], 1)
-
-
-# -- the base in the folder ----------------------------------------------------------------------------------------------
 
 
 def test_companions_are_whole_modules(tmp_path: Path) -> None:
