@@ -1,4 +1,4 @@
-"""MEND's view of a model: gradients taken apart, the upper blocks alone, and edits that act without touching weights."""
+"""How MEND sees a model: gradients taken apart, the upper blocks alone, edits that act without touching weights."""
 
 from __future__ import annotations
 

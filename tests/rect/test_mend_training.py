@@ -48,7 +48,7 @@ def run(trainer: Trainer, until: int | None = None) -> list[dict[str, float]]:
 
 @pytest.mark.parametrize(("family", "rephrased"), [("llama", 0.15), ("gpt2", 0.0)])
 def test_training_raises_the_success_on_facts_it_never_saw(family: str, rephrased: float) -> None:
-    """Stated margins: 0.3 of the target tokens on edit prompts, the given share on rephrasings, 0.15 of locality lost."""
+    """Stated margins: 0.3 of the target tokens on edit prompts, the given one on rephrasings, 0.15 of locality lost."""
     model = tiny(family)
     before = {name: p.clone() for name, p in model.hf.named_parameters()}
     long = settings(

@@ -1,0 +1,103 @@
+"""`sweeps train-mend`: the configuration, a training from a file to a checkpoint that edits, and its report."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from rect.editors.mend import Mend, MendHparams
+from rect.errors import InputError
+from rect.model import EditableModel
+from sweeps import train_mend
+from tests.rect.mend_facts import facts
+from tests.tiny import save_tiny
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "mend"
+
+
+def write(folder: Path, **more: str) -> Path:
+    """A configuration of a training that takes a second, with its model and facts."""
+    model = save_tiny("llama", folder / "tiny")
+    (folder / "facts.jsonl").write_text("".join(fact.model_dump_json() + "\n" for fact in facts()))
+    path = folder / "train.yaml"
+    path.write_text(
+        f"model: {model}\nfacts: {{source: {folder / 'facts.jsonl'}}}\nout: {folder / 'out'}\n"
+        "training:\n  rank: 8\n  blocks: 2\n  lr: 1e-3\n  accumulate: 2\n  iterations: 8\n  validation: 4\n"
+        "  validate_every: 4\n  held_out: 6\n  save_every: 4\n  normalize_over: 8\n"
+    )
+    return path
+
+
+def quiet() -> Console:
+    return Console(record=True, width=200, file=io.StringIO())
+
+
+def test_from_a_file_to_an_edit(tmp_path: Path) -> None:
+    config = train_mend.load(write(tmp_path))
+    console = quiet()
+    held_out = train_mend.train(config, console, device="cpu")
+    assert set(held_out) == {"1", "4"}  # six held-out facts do not fill a batch of 16
+    text = console.export_text()
+    assert "50 facts to train on, 4 to validate on, 6 held out" in text
+    assert f"hparams: {{checkpoint: {config.folder}}}" in text
+    report = json.loads((config.folder / train_mend.REPORT).read_text())
+    assert report["held_out"]["1"] == held_out["1"]
+    assert report["edits"] == 8
+
+    model = EditableModel.load(str(tmp_path / "tiny"), device="cpu")
+    editor = Mend.build(model, MendHparams(checkpoint=str(config.folder)), None, None)
+    assert len(editor.compute(model, facts()[:2])) == 6
+
+    again = quiet()
+    assert train_mend.train(config, again, device="cpu") == held_out
+    assert "goes on after 8 edits" in again.export_text()
+
+
+def test_the_configurations_of_the_project_load() -> None:
+    for path in CONFIGS.glob("*.yaml"):
+        config = train_mend.load(path)
+        assert path.read_text().startswith(f"# sweeps train-mend configs/mend/{path.name}")
+        assert config.folder.parts[:2] == ("results", "mend")
+    paper = train_mend.load(CONFIGS / "gpt2-xl.yaml").training
+    assert (paper.rank, paper.lr, paper.edit_lr, paper.lr_lr) == (1920, 1e-6, 1e-4, 1e-4)
+    assert (paper.cedit, paper.cloc, paper.accumulate, paper.iterations) == (0.1, 1.0, 10, 100_000)
+
+
+def test_overrides(tmp_path: Path) -> None:
+    config = train_mend.load(write(tmp_path), ["training.rank=4", "model=org/other", "out=null"])
+    assert config.training.rank == 4
+    assert config.folder == Path("results/mend/other")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("rank: 8", "rang: 8", r"train.yaml:4: training: .*rang"),
+        ("rank: 8", "rank: 0", r"train.yaml:4: training: .*rank"),
+        ("facts:", "fakts:", r"unknown key 'fakts'.*did you mean 'facts'"),
+        ("validation: 4", "validation: 90", r"60 facts are too few"),
+        ("facts.jsonl", "nowhere.jsonl", r"nowhere.jsonl"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path: Path, old: str, new: str, reason: str) -> None:
+    path = write(tmp_path)
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(InputError, match=reason) as caught:
+        train_mend.train(train_mend.load(path), quiet(), device="cpu")
+    assert not re.search("\n", str(caught.value))
+
+
+@pytest.mark.slow
+def test_workers_of_ray_train_leave_the_same_hypernetwork(tmp_path: Path) -> None:
+    """Two workers, each with half of each step's edits: the same training as in one process, up to rounding."""
+    path = write(tmp_path)
+    alone = train_mend.train(train_mend.load(path), quiet(), device="cpu")
+    spread = train_mend.load(path, ["workers=2", f"out={tmp_path / 'spread'}"])
+    together = train_mend.train(spread, quiet(), device="cpu")
+    assert together["1"] == pytest.approx(alone["1"], rel=1e-3)
+    assert (spread.folder / "mend.safetensors").exists()
