@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from rect.editors import hyperparameters
 from rect.editors.base import Editor
+from rect.editors.kn import Kn
+from rect.editors.mend import Mend
 from rect.editors.rome import Rome
 from rect.errors import InputError
 from rect.prefixes import Prefixes
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from rect.covariance import Covariance
     from rect.model import EditableModel
 
-EDITORS: dict[str, type[Editor]] = {"rome": Rome}
+EDITORS: dict[str, type[Editor]] = {"kn": Kn, "mend": Mend, "rome": Rome}
 
 __all__ = ["EDITORS", "Editor", "create", "declared", "get"]
 
