@@ -215,6 +215,18 @@ def regularize(
     work.regularize(base, edited, regularizer, k, save, seed=seed, dtype=dtype, console=_console())
 
 
+@app.command("train-mend")
+def train_mend(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    device: Device = "auto",
+) -> None:
+    """Train a hypernetwork for the method mend, or go on with a training that was interrupted."""
+    from sweeps import train_mend as work
+
+    work.train(work.load(config, overrides or []), _console(), device=device)
+
+
 @app.command()
 def doctor() -> None:
     """Say what is installed, which devices and which engine would be used, and whether a run could work."""
