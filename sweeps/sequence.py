@@ -54,7 +54,10 @@ class CellRun:
         self._stage(0, "loading the model")
         model = self.place.model(cell.model, generates=bool(questions))
         facts = plan.edited(cell, max(self.missing))
-        measure.remember_unedited(self.place, model, facts)
+        if cell.method is not None:
+            self.place.editor(cell.method)
+        with measure.in_dtype(model, plan.config.engine.dtype):
+            self.place.unedited.remember(model, facts)
         operations = list(plan.operations(cell, max(self.missing)))
         at = 0
         try:
@@ -118,16 +121,16 @@ class CellRun:
         with measure.in_dtype(model, place.plan.config.engine.dtype):
             if EDIT in kinds:
                 self._stage(n_edits, "edit metrics")
-                rows += measure.editing(place, model, place.plan.edited(cell, n_edits), kinds[EDIT])
+                rows += measure.editing(model, place.plan.edited(cell, n_edits), place.unedited, kinds[EDIT])
             if ABILITY in kinds:
                 self._stage(n_edits, "perplexity")
-                rows += measure.ability(place, model, kinds[ABILITY])
+                rows += measure.text(model, place.unedited, kinds[ABILITY])
         if WEIGHTS in kinds:
             rows += measure.weights(model, self._shares, kinds[WEIGHTS])
         questions = [one for one in place.plan.questions if one.evaluation in wanted]
         if questions:
             self._stage(n_edits, "generating")
-            scores, outputs = measure.abilities(place, model, cell.model, questions)
+            scores, outputs = measure.tasks(place.engine(), model, questions)
             rows += scores
         self._stage(n_edits, "writing")
         shared = {"engine": place.plan.engine, "package_version": version("rect-sweeps")}

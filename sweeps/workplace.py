@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,8 +15,9 @@ from rect import editors, models
 from rect.model import EditableModel
 from rect.prefixes import Prefixes
 from sweeps.config import MethodSpec, ModelSpec
-from sweeps.identity import PREFIX_SEED, Plan, base_state
+from sweeps.identity import Plan, base_state, identify
 from sweeps.journal import Journal
+from sweeps.measure import Unedited
 from sweeps.store import Store
 from tasks import engines
 
@@ -47,58 +47,62 @@ class Workplace:
         self._model: EditableModel | None = None
         self._engine: Engine | None = None
         self._editors: dict[MethodSpec, Editor] = {}
-        self.memory: dict[str, Any] = {}  # what measures of this model need again: baselines of the unedited weights
+        self.unedited = Unedited()
 
     def model(self, spec: ModelSpec, generates: bool = False) -> EditableModel:
-        """The model, unedited. On a GPU the engine is started first: it measures free memory at its start."""
+        """The model, unedited.
+
+        Where something will be generated the engine is started first: on a GPU it measures free memory at its start, on
+        a CPU it can start while the model is loaded and edited.
+        """
         if self._model is None or self._spec != spec:
             self.close()
             self._spec = spec
-            if generates and self.device != "cpu" and torch.cuda.is_available():
-                self.engine(spec)
+            if generates:
+                self.engine()
             self._model = EditableModel.load(
                 spec.name, self.device, spec.dtype, spec.revision, trust_remote_code=spec.trust_remote_code
             )
         self._model.restore()
         return self._model
 
-    def engine(self, spec: ModelSpec) -> Engine:
-        """The engine, started when it is first asked for."""
+    def engine(self) -> Engine:
+        """The engine of the present model, started when it is first asked for."""
         if self._engine is None:
+            assert self._spec is not None
             began = time.perf_counter()
-            limits = {"kv_cache_gib": self.plan.config.engine.kv_cache_gib, "max_model_len": self._max_len(spec)}
-            folder = models.resolve(spec.name, spec.revision)
-            self._engine = engines.create(self.plan.engine, folder, dtype=self.plan.config.engine.dtype, **limits)
+            limits = self.plan.config.engine
+            self._engine = engines.create(
+                self.plan.engine,
+                models.resolve(self._spec.name, self._spec.revision),
+                dtype=limits.dtype,
+                kv_cache_gib=limits.kv_cache_gib,
+                max_model_len=limits.max_model_len,
+                trust_remote_code=self._spec.trust_remote_code,
+                wait=self.device != "cpu" and torch.cuda.is_available(),
+            )
             self.journal.write("engine-started", name=self.plan.engine, seconds=round(time.perf_counter() - began, 3))
         return self._engine
 
-    def _max_len(self, spec: ModelSpec) -> int:
-        """Tokens of prompt and output together: the configured limit, or less where the model knows fewer positions."""
-        config = json.loads((models.resolve(spec.name, spec.revision) / "config.json").read_text(encoding="utf-8"))
-        known = (
-            config.get("max_position_embeddings") or config.get("n_positions") or self.plan.config.engine.max_model_len
-        )
-        return min(self.plan.config.engine.max_model_len, known)
-
     def editor(self, method: MethodSpec) -> Editor:
-        """The editing method on the present model."""
+        """The editing method on the present model, to be asked for first while that is unedited."""
         assert self._model is not None
         if method not in self._editors:
-            self._editors[method] = editors.create(
-                method.name, self._model, hparams=method.hparams, prefixes=self._prefixes()
-            )
+            self._editors[method] = editors.create(method.name, self._model, method.hparams, self._prefixes(method))
         return self._editors[method]
 
-    def _prefixes(self) -> Prefixes:
-        """Context prefixes: drawn once per model from its unedited weights, the same for all workers."""
+    def _prefixes(self, method: MethodSpec) -> Prefixes | None:
+        """Context prefixes, drawn once from the unedited model, the same for all workers; None if a method has none."""
         assert self._model is not None
         assert self._spec is not None
-        name = f"prefixes/{base_state(self._spec)}.json"
+        recipe = self.plan.editors[self._spec, method].get("prefixes")
+        if recipe is None:
+            return None
+        name = f"prefixes/{identify(base_state(self._spec), recipe)}.json"
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "prefixes.json"
             if not self.store.folder.exists(name):
-                self._model.restore()
-                Prefixes.sample(self._model, seed=PREFIX_SEED).save(path)
+                Prefixes.sample(self._model, recipe["seed"], recipe["lengths"]).save(path)
                 self.store.folder.write_if_absent(name, path.read_bytes())
             path.write_bytes(self.store.folder.read(name))
             return Prefixes.load(path)
@@ -110,7 +114,7 @@ class Workplace:
             self.journal.write("engine-closed", name=self.plan.engine)
         self._engine = self._model = self._spec = None
         self._editors.clear()
-        self.memory.clear()
+        self.unedited = Unedited()
 
     def __enter__(self) -> Workplace:
         return self

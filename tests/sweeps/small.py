@@ -1,0 +1,66 @@
+"""A small sweep for tests: a tiny random model, the real editor, the transformers engine. Seconds, no Ray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sweeps import journal
+from sweeps.config import Config, validate
+from sweeps.identity import Plan, make_plan
+from sweeps.journal import Journal
+from sweeps.sequence import CellRun
+from sweeps.store import Store
+from sweeps.workplace import Workplace
+
+STEPS = {"v_num_grad_steps": 3, "context_template_length_params": [[3, 2]]}
+
+
+def small_config(folder: Path, **changes: Any) -> Config:
+    """Two checkpoints, three regularizers, two tasks; `changes` replace top-level keys."""
+    data: dict[str, Any] = {
+        "name": "small",
+        "models": [str(folder)],
+        "edits": {"source": "bundled", "count": 8},
+        "methods": [{"name": "rome", "hparams": STEPS}],
+        "settings": [{"kind": "instance-sequential", "edits": 3, "checkpoints": [1, 3]}],
+        "regularizers": ["none", {"name": "rect", "k": [20, 60]}, {"name": "random", "k": 40}],
+        "tasks": {"names": ["nli", "summarization"], "examples": 3},
+        "engine": {"name": "transformers", "max_model_len": 256},
+        "resources": {"cpus": 1, "max_failures": 1},
+        "seed": 0,
+    }
+    if "seeds" in changes:
+        del data["seed"]
+    return validate({**data, **changes}, "small.yaml")
+
+
+def run_here(plan: Plan, store: Store) -> None:
+    """Run what is missing in this process."""
+    log = Journal(store.folder)
+    with Workplace(plan, store, log) as place:
+        for cell in plan.cells:
+            missing = plan.missing(cell, store.done())
+            if missing:
+                list(CellRun(place, cell, missing).checkpoints())
+
+
+def sweep(config: Config, out: Path) -> Store:
+    """Plan and run here; returns the store."""
+    store = Store(out)
+    run_here(make_plan(config), store)
+    return store
+
+
+def values(store: Store) -> pd.Series:
+    """Everything measured but times, by what it is."""
+    rows = store.rows()
+    rows = rows[rows["kind"] != "time"]
+    return rows.set_index(["cell", "n_edits", "evaluation", "kind", "name"])["value"].sort_index()
+
+
+def computed(store: Store) -> list[str]:
+    """Ids of the operations that an editor computed, in order, with repetitions."""
+    return [event["operation"] for event in journal.events(store.folder) if event["event"] == "edit-computed"]
