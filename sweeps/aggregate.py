@@ -284,8 +284,8 @@ def _add_task_retention(
     for task in tasks:
         for metric in TASK_METRICS:
             table[f"{task}_{metric}"] = last[f"{task}/{metric}"]
-        base = table["model"].map(unedited[f"{task}/score"])
-        error = table["model"].map(unedited[f"{task}/score stderr"])
+        base = table["model"].map(unedited[f"{task}/score"]).astype(float)
+        error = table["model"].map(unedited[f"{task}/score stderr"]).astype(float)
         chance = CHANCE.get(task, 0.0)
         usable = base > chance + 2 * error.fillna(0.0)
         retained[task] = (table[f"{task}_score"] / base).where(usable)

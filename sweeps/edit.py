@@ -143,17 +143,16 @@ def regularize(
 
 
 def checked_fact(subject: str, prompt: str, target: str) -> Fact:
-    """The fact of three options, each error with the option's name."""
-    from rect.facts import Fact
+    """The fact of three options; the prompt holds {} or the subject itself, as in a file of facts."""
+    from rect import fact_files
 
     if not subject.strip():
         raise InputError("--subject is empty: what is the fact about?")
     if not target.strip():
         raise InputError("--target is empty: which answer is to be edited in?")
-    if "{}" not in prompt:
-        hint = f", such as {prompt.replace(subject, '{}', 1)!r}" if subject in prompt else ""
-        raise InputError(f"--prompt {prompt!r} has no {{}} where the subject {subject!r} stands{hint}")
-    return Fact(subject=subject, prompt=prompt, target=target)
+    if "{}" not in prompt and subject.strip() not in prompt:
+        raise InputError(f"--prompt {prompt!r}: the subject {subject!r} is not in it, nor {{}} where it stands")
+    return fact_files.FORMATS["facts"]({"subject": subject, "prompt": prompt, "target": target}, "the command line")
 
 
 def checked_regularizer(regularizer: str, k: float | None) -> float:

@@ -27,15 +27,15 @@ log = logging.getLogger(__name__)
 TABLE = "tradeoff.csv"
 PAGE = "report.html"
 
-COLUMNS = {
+COLUMNS = {  # a line break keeps the table within 80 columns
     "n_edits": "edits",
-    "reliability_token_accuracy": "reliability",
-    "generalization_token_accuracy": "general- ization",
-    "locality_token_accuracy": "locality",
-    "edit_retention": "editing kept",
-    "task_score": "task score",
-    "task_score_release": "(release)",
-    "task_retention": "tasks kept",
+    "reliability_token_accuracy": "relia-\nbility",
+    "generalization_token_accuracy": "general-\nization",
+    "locality_token_accuracy": "local-\nity",
+    "edit_retention": "editing\nkept",
+    "task_score": "task\nscore",
+    "task_score_release": "release",
+    "task_retention": "tasks\nkept",
 }
 
 
@@ -169,19 +169,20 @@ def terminal_table(table: pd.DataFrame) -> Table:
             columns.append(name)
         elif len(values) == 1:
             titled.append(f"{name.replace('_', ' ')} {values[0]}" if name in ("batch_size", "seed") else str(values[0]))
-    shown = Table(title=escape(", ".join(titled)) or None, title_justify="left", caption="* on the front")
-    shown.add_column("regularizer")
+    title = escape(", ".join(titled)) or None
+    shown = Table(title=title, title_justify="left", caption="* on the front", caption_justify="left")
+    shown.box, shown.pad_edge = None, False
+    shown.add_column("", no_wrap=True)
     for name in columns:
         shown.add_column(name.replace("_", " "), overflow="fold")
     for title in COLUMNS.values():
-        shown.add_column(title, justify="right")
-    shown.add_column("", no_wrap=True)
+        shown.add_column(title, justify="right", no_wrap=True)
     for _, line in table.iterrows():
         unedited = line["setting"] == aggregate.UNEDITED
-        name = "unedited" if unedited else aggregate.label(line["regularizer"], line["k"])
+        name = "unedited" if unedited else aggregate.label(line["regularizer"], line["k"]) + " *" * line["pareto"]
         ids = ["" if unedited and column != "model" else str(line[column]) for column in columns]
         values = [_text(column, line[column]) for column in COLUMNS]
-        shown.add_row(*map(escape, [name, *ids, *values]), "*" if line["pareto"] else "")
+        shown.add_row(*map(escape, [name, *ids, *values]))
     return shown
 
 

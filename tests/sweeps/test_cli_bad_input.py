@@ -72,7 +72,7 @@ WRONG_CONFIGS = {
     ),
     "list wanted": ({"models": 3}, ["sweep.yaml:", "models", "3"]),
     "missing key": ({"models": None}, ["sweep.yaml:", "models"]),
-    "unknown method": ({"methods": ["roma"]}, ["sweep.yaml:", "methods.0", "'roma'", "did you mean 'rome'", "memit"]),
+    "unknown method": ({"methods": ["roma"]}, ["sweep.yaml:", "methods.0", "'roma'", "did you mean 'rome'", "mend"]),
     "unknown task": ({"tasks": {"names": ["nil"]}}, ["sweep.yaml:", "tasks.names", "'nil'", "did you mean 'nli'"]),
     "unknown regularizer": ({"regularizers": ["recd"]}, ["sweep.yaml:", "'recd'", "did you mean 'rect'", "magnitude"]),
     "unknown setting": (
@@ -137,7 +137,7 @@ WRONG_FACTS = {
     "malformed": ('{"subject": "France"', []),
     "empty target": (json.dumps(FACT | {"target": " "}), ["target"]),
     "empty subject": (json.dumps(FACT | {"subject": ""}), ["subject"]),
-    "subject not in prompt": (json.dumps(FACT | {"prompt": "The capital of France is"}), ["prompt", "{}"]),
+    "subject not in prompt": (json.dumps(FACT | {"prompt": "The capital of Spain is"}), ["'France'", "prompt", "{}"]),
     "key missing": (json.dumps({"subject": "France", "prompt": "The capital of {} is"}), ["target"]),
     "unknown key": (json.dumps(FACT | {"traget": "Rome"}), ["traget"]),
     "not an object": ("[1]", []),
@@ -151,7 +151,7 @@ def test_wrong_line_in_a_file_of_facts(
     facts = tmp_path / "facts.jsonl"
     facts.write_text("\n".join([json.dumps(FACT), json.dumps(FACT), bad]) + "\n")
     line = refused(capsys, "plan", str(written(tmp_path, {"edits": {"source": str(facts)}})))
-    for part in ("facts.jsonl:3", *told):
+    for part in ("facts.jsonl, line 3: ", *told):
         assert part in line
 
 
@@ -199,7 +199,7 @@ def test_no_sweep_in_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 WRONG_EDITS = {
-    "subject not in prompt": ({"prompt": "The capital of France is"}, ["--prompt", "{}", "'The capital of {} is'"]),
+    "subject not in prompt": ({"prompt": "The capital of Spain is"}, ["--prompt", "'France'", "{}"]),
     "empty target": ({"target": " "}, ["--target", "empty"]),
     "empty subject": ({"subject": ""}, ["--subject", "empty"]),
     "unknown method": ({"method": "roma"}, ["--method", "roma", "did you mean 'rome'"]),
