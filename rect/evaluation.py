@@ -1,0 +1,177 @@
+"""How well an edit took: reliability, generalization, locality (PROTOCOL: the paper's Section 3 and Appendix A).
+
+Two forms, over the same forward passes:
+
+- `token_accuracy` (EasyEdit, the published curves): the share of target tokens that are the argmax under teacher forcing;
+  for locality the share of tokens on which the argmax is what it was before editing.
+- `preference` (paper, Appendix A): 1 where the sum of token log-probabilities of the new target is above that of the
+  original answer. A fact without an original answer is left out.
+
+One space is put before an answer that does not begin with one. A fact's value is the mean over its prompts of a kind; a
+fact without prompts of that kind has none (NaN) and is left out of n.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rect.facts import Fact
+from rect.forcing import Query, target_logits
+from rect.prompts import continue_with, encode
+
+if TYPE_CHECKING:
+    from rect.model import EditableModel
+
+RELIABILITY = "reliability/token_accuracy"
+RELIABILITY_PREFERENCE = "reliability/preference"
+GENERALIZATION = "generalization/token_accuracy"
+GENERALIZATION_PREFERENCE = "generalization/preference"
+LOCALITY = "locality/token_accuracy"
+METRICS = (RELIABILITY, RELIABILITY_PREFERENCE, GENERALIZATION, GENERALIZATION_PREFERENCE, LOCALITY)
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A mean over facts, its standard error (NaN for n < 2) and the number of facts that have a value."""
+
+    value: float
+    stderr: float
+    n: int
+
+
+@dataclasses.dataclass(frozen=True)
+class EditScores:
+    """Values per metric (see `METRICS`) and fact, in the order of the facts; NaN where a fact has none."""
+
+    per_fact: dict[str, tuple[float, ...]]
+
+    def figures(self) -> dict[str, Figure]:
+        """Each metric averaged over the facts that have it; a metric that no fact has is left out."""
+        known = {metric: [v for v in values if not math.isnan(v)] for metric, values in self.per_fact.items()}
+        return {metric: _figure(values) for metric, values in known.items() if values}
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """Argmax tokens of the unedited model on the locality prompts: per fact, per prompt, per token."""
+
+    tokens: tuple[tuple[tuple[int, ...], ...], ...]
+
+
+def locality_baseline(model: EditableModel, facts: Sequence[Fact]) -> Baseline:
+    """What the model answers now, before it is edited, to the facts' locality prompts.
+
+    The tokens are those at the positions of the prompt's answer under teacher forcing; without an answer the one token
+    that follows the prompt.
+    """
+    queries = [[_locality_query(model.tokenizer, one.prompt, one.answer) for one in fact.locality] for fact in facts]
+    return Baseline(tuple(tuple(rows) for rows in _nested(queries, _argmax(model, _flat(queries)))))
+
+
+def evaluate(model: EditableModel, facts: Sequence[Fact], baseline: Baseline | None = None) -> EditScores:
+    """Edit metrics of the model as it stands, over all facts given.
+
+    Args:
+        model: edited so far.
+        facts: all facts edited so far.
+        baseline: `locality_baseline` of the unedited model for the same facts; None leaves locality out.
+
+    Raises:
+        ValueError: the baseline was made for other facts.
+    """
+    prompts = [[fact.filled] for fact in facts]
+    rephrased = [list(fact.rephrasings) for fact in facts]
+    values: dict[str, list[float]] = {}
+    values[RELIABILITY], values[RELIABILITY_PREFERENCE] = _answers(model, facts, prompts)
+    values[GENERALIZATION], values[GENERALIZATION_PREFERENCE] = _answers(model, facts, rephrased)
+    if baseline is not None:
+        now = locality_baseline(model, facts).tokens
+        shapes = [[[len(prompt) for prompt in fact] for fact in tokens] for tokens in (baseline.tokens, now)]
+        if shapes[0] != shapes[1]:
+            raise ValueError("the locality baseline was made for other facts")
+        values[LOCALITY] = [
+            _mean(_share(was, found) for was, found in zip(before, after, strict=True))
+            for before, after in zip(baseline.tokens, now, strict=True)
+        ]
+    return EditScores({metric: tuple(values[metric]) for metric in METRICS if metric in values})
+
+
+def _answers(
+    model: EditableModel, facts: Sequence[Fact], prompts: Sequence[Sequence[str]]
+) -> tuple[list[float], list[float]]:
+    """(token accuracy, preference) per fact over its prompts."""
+    tokenizer = model.tokenizer
+    targets = [
+        [_query(tokenizer, prompt, fact.target) for prompt in rows] for fact, rows in zip(facts, prompts, strict=True)
+    ]
+    originals = [
+        [_query(tokenizer, prompt, fact.original) for prompt in rows] if fact.original else []
+        for fact, rows in zip(facts, prompts, strict=True)
+    ]
+    read = _read(model, [*_flat(targets), *_flat(originals)])
+    count = len(_flat(targets))
+    new, old = _nested(targets, read[:count]), _nested(originals, read[count:])
+    accuracy = [_mean(share for share, _ in rows) for rows in new]
+    preference = [
+        _mean(float(mine > other) for (_, mine), (_, other) in zip(a, b, strict=True)) if b else math.nan
+        for a, b in zip(new, old, strict=True)
+    ]
+    return accuracy, preference
+
+
+def _read(model: EditableModel, queries: Sequence[Query]) -> list[tuple[float, float]]:
+    """Per query: (share of target tokens that are the argmax, log-probability of the target)."""
+    found: list[tuple[float, float]] = [(math.nan, math.nan)] * len(queries)
+    for index, logits in target_logits(model, queries):
+        target = torch.tensor(queries[index].target, device=logits.device)  # (tokens,)
+        share = (logits.argmax(-1) == target).double().mean()
+        chosen = torch.log_softmax(logits, -1).gather(1, target[:, None]).double().sum()
+        found[index] = (float(share), float(chosen))
+    return found
+
+
+def _argmax(model: EditableModel, queries: Sequence[Query]) -> list[tuple[int, ...]]:
+    found: list[tuple[int, ...]] = [()] * len(queries)
+    for index, logits in target_logits(model, queries):
+        found[index] = tuple(logits.argmax(-1).tolist())
+    return found
+
+
+def _query(tokenizer: Any, prompt: str, answer: str) -> Query:
+    ids, target = continue_with(tokenizer, prompt, answer)
+    return Query(tuple(ids), tuple(target))
+
+
+def _locality_query(tokenizer: Any, prompt: str, answer: str | None) -> Query:
+    return _query(tokenizer, prompt, answer) if answer else Query(tuple(encode(tokenizer, prompt)), (0,))
+
+
+def _flat(nested: Sequence[Sequence[Query]]) -> list[Query]:
+    return [query for rows in nested for query in rows]
+
+
+def _nested(shape: Sequence[Sequence[Query]], flat: Sequence[Any]) -> list[list[Any]]:
+    """`flat` cut into the lengths of `shape`."""
+    values = iter(flat)
+    return [[next(values) for _ in rows] for rows in shape]
+
+
+def _share(was: Sequence[int], found: Sequence[int]) -> float:
+    return statistics.fmean(float(a == b) for a, b in zip(was, found, strict=True))
+
+
+def _mean(values: Iterable[float]) -> float:
+    values = list(values)
+    return statistics.fmean(values) if values else math.nan
+
+
+def _figure(values: Sequence[float]) -> Figure:
+    n = len(values)
+    stderr = statistics.stdev(values) / math.sqrt(n) if n > 1 else math.nan
+    return Figure(statistics.fmean(values), stderr, n)

@@ -1,0 +1,77 @@
+"""Teacher forcing: what a model says of given tokens, many prompts at a time, padding never counted.
+
+Rows are padded on the right and sorted by length: what follows a token never reaches it, so padding changes nothing but
+the time. The head is applied at the target positions alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from rect.model import EditableModel
+
+TOKENS_PER_BATCH = 2048
+
+
+@dataclasses.dataclass(frozen=True)
+class Query:
+    """Tokens to be forced: the model reads `prompt` and then `target`, and is asked for each token of `target`."""
+
+    prompt: tuple[int, ...]
+    target: tuple[int, ...]
+
+    @property
+    def length(self) -> int:
+        """Tokens that are read: the last one of the target is only asked for."""
+        return len(self.prompt) + len(self.target) - 1
+
+
+@torch.no_grad()
+def target_logits(
+    model: EditableModel, queries: Sequence[Query], tokens_per_batch: int = TOKENS_PER_BATCH
+) -> Iterator[tuple[int, Tensor]]:
+    """For each query its index and the logits from which each of its target's tokens is predicted.
+
+    Args:
+        model: as it stands.
+        queries: in any order; results come in another.
+        tokens_per_batch: bound of rows x length in one forward pass.
+
+    Yields:
+        (index, logits), logits (target tokens, vocabulary) in float32.
+    """
+    for indices in batches([query.length for query in queries], tokens_per_batch):
+        rows = [queries[i] for i in indices]
+        length = max(row.length for row in rows)
+        ids = torch.zeros(len(rows), length, dtype=torch.long, device=model.device)  # (rows, length)
+        for row, query in zip(ids, rows, strict=True):
+            read = (*query.prompt, *query.target)[:-1]
+            row[: len(read)] = torch.tensor(read, device=model.device)
+        hidden = model.hf.base_model(ids, use_cache=False).last_hidden_state  # (rows, length, hidden), normed
+        for index, states, query in zip(indices, hidden, rows, strict=True):
+            yield index, apply_head(model, states[len(query.prompt) - 1 : query.length])
+
+
+def apply_head(model: EditableModel, states: Tensor) -> Tensor:
+    """Logits of normed hidden states, (..., hidden) -> (..., vocabulary), float32."""
+    logits = model.hf.get_output_embeddings()(states).float()
+    cap = getattr(model.hf.config, "final_logit_softcapping", None)
+    return logits if cap is None else torch.tanh(logits / cap) * cap
+
+
+def batches(lengths: Sequence[int], tokens_per_batch: int) -> Iterator[list[int]]:
+    """Indices in batches of similar length, longest first, each of at most `tokens_per_batch` with its padding."""
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batch and lengths[batch[0]] * (len(batch) + 1) > tokens_per_batch:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch

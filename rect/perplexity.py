@@ -1,0 +1,81 @@
+"""General ability on the model itself: perplexity of plain text, and drift from the unedited model.
+
+Both are continuous and move long before the accuracy of a task does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from rect.errors import InputError
+from rect.forcing import Query, target_logits
+from rect.prompts import encode
+
+if TYPE_CHECKING:
+    from rect.model import EditableModel
+
+WINDOW = 256
+
+
+def neutral_paragraphs() -> list[str]:
+    """Short encyclopedic paragraphs, written for this project, that no bundled fact speaks of."""
+    text = resources.files("rect").joinpath("data/neutral.txt").read_text(encoding="utf-8")
+    return [paragraph.strip() for paragraph in text.split("\n\n") if paragraph.strip()]
+
+
+def perplexity(model: EditableModel, texts: Sequence[str], window: int = WINDOW) -> tuple[float, int]:
+    """exp of the mean negative log-likelihood of all tokens of all texts, each counted once.
+
+    A text is cut into windows; the first token of a window is read and not asked for.
+
+    Args:
+        model: as it stands.
+        texts: plain texts.
+        window: tokens in a window at most.
+
+    Returns:
+        (perplexity, number of tokens asked for)
+
+    Raises:
+        InputError: the texts hold no token to ask for.
+    """
+    queries = [
+        Query(tuple(ids[start : start + 1]), tuple(ids[start + 1 : start + window]))
+        for ids in (encode(model.tokenizer, text) for text in texts)
+        for start in range(0, len(ids) - 1, window)
+        if start + 1 < len(ids)
+    ]
+    tokens = sum(len(query.target) for query in queries)
+    if not tokens:
+        raise InputError("perplexity: the texts are too short: two tokens or more are needed")
+    total = 0.0
+    for index, logits in target_logits(model, queries):
+        target = torch.tensor(queries[index].target, device=logits.device)
+        total -= float(torch.log_softmax(logits, -1).gather(1, target[:, None]).double().sum())
+    return math.exp(min(total / tokens, 700.0)), tokens
+
+
+def next_token_log_probabilities(model: EditableModel, prompts: Sequence[str]) -> Tensor:
+    """Log-probabilities of the token that follows each prompt, (prompts, vocabulary), float32, on the CPU."""
+    queries = [Query(tuple(encode(model.tokenizer, prompt)), (0,)) for prompt in prompts]
+    found = {index: torch.log_softmax(logits[0], -1).cpu() for index, logits in target_logits(model, queries)}
+    return torch.stack([found[index] for index in range(len(queries))])
+
+
+def drift(before: Tensor, model: EditableModel, prompts: Sequence[str]) -> float:
+    """Mean over prompts of KL(unedited || now) of the next-token distribution, over the full vocabulary, in nats.
+
+    Args:
+        before: `next_token_log_probabilities` of the unedited model.
+        model: as it stands now.
+        prompts: the same prompts, in the same order.
+    """
+    now = next_token_log_probabilities(model, prompts).double()
+    before = before.double()
+    return float((before.exp() * (before - now)).sum(-1).mean().clamp(min=0.0))
