@@ -52,6 +52,8 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
         try:
             draft.chmod(0o755)
             build(draft)
+            for path in draft.rglob("*"):  # safetensors writes files that only their owner may read
+                path.chmod(0o755 if path.is_dir() else 0o644)
             sizes = {str(p.relative_to(draft)): p.stat().st_size for p in sorted(draft.rglob("*")) if p.is_file()}
             (draft / MANIFEST).write_text(json.dumps(sizes, indent=1))
             if folder.exists():

@@ -5,6 +5,7 @@ A prompt has `{}` where the subject stands. It is filled by replacement, so othe
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -31,11 +32,18 @@ class _Record(pydantic.BaseModel):
 
 
 def _reason(error: pydantic.ValidationError) -> str:
-    """The first thing that is wrong, with its key, in one line."""
-    first = error.errors()[0]
+    """What is wrong, with its key, in one line: an unknown key if there is one, else the first thing."""
+    found = error.errors()
+    first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
     key = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{key}: {message}" if key else message
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(first["loc"][-1]), [*Fact.model_fields, *Locality.model_fields], 1)
+        return f"{key}: unknown key" + (f" (did you mean {near[0]!r}?)" if near else "")
+    if first["type"] == "missing":
+        return f"{key} is missing"
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}"
 
 
 class Locality(_Record):
@@ -85,7 +93,7 @@ class Fact(_Record):
     @classmethod
     def _has_a_place(cls, text: str) -> str:
         if "{}" not in text:
-            raise ValueError(f"{text!r} has no {{}} where the subject stands")
+            raise ValueError(f"prompt {text!r} has no {{}} where the subject stands")
         return text
 
     @pydantic.field_validator("original")
@@ -117,7 +125,7 @@ def draw(facts: Sequence[Fact], seed: int, n: int) -> list[Fact]:
 
 
 def digest(facts: Sequence[Fact]) -> str:
-    """SHA-256 of the facts as canonical JSON."""
-    records = [fact.model_dump() for fact in facts]
+    """SHA-256 of the facts as canonical JSON, their ids aside."""
+    records = [fact.model_dump(exclude={"id"}) for fact in facts]
     text = json.dumps(records, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
-import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from rect import hub
 from rect.cache import build_once, cache_folder, is_complete
 from rect.errors import InputError
 
@@ -52,11 +52,11 @@ def resolve(name: str, revision: str | None = None) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _checked(folder.absolute())
-    if not _is_hub_id(name):
+    if not hub.is_id(name):
         raise InputError(
             f"model {name!r}: no such folder ({DEFAULT}, a folder with config.json, or a hub id is wanted)"
         )
-    return _checked(_snapshot(name, revision))
+    return _checked(hub.snapshot(name, "model", revision, HUB_FILES, HUB_IGNORED))
 
 
 def state(name: str) -> str:
@@ -70,16 +70,11 @@ def state(name: str) -> str:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return f"ready in {folder}" if (folder / "config.json").is_file() else f"{folder} has no config.json"
-    if not _is_hub_id(name):
+    if not hub.is_id(name):
         return "no such folder"
     from huggingface_hub import try_to_load_from_cache
 
     return "in the hub's cache" if isinstance(try_to_load_from_cache(name, "config.json"), str) else "to be downloaded"
-
-
-def _is_hub_id(name: str) -> bool:
-    """owner/name, or the bare name of one of the oldest models (gpt2)."""
-    return re.fullmatch(r"(?:[\w-][\w.-]*/)?[\w-][\w.-]*", name) is not None
 
 
 def _checked(folder: Path) -> Path:
@@ -88,31 +83,6 @@ def _checked(folder: Path) -> Path:
     if not any(folder.glob("*.safetensors")):
         raise InputError(f"{folder}: holds no *.safetensors file (weights in other formats are not read)")
     return folder
-
-
-def _snapshot(name: str, revision: str | None) -> Path:
-    """Download a model from the hub, or find it in the hub's cache."""
-    from huggingface_hub import errors, snapshot_download
-
-    at = f" at revision {revision!r}" if revision else ""
-    try:
-        path = snapshot_download(
-            name, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=HUB_IGNORED, etag_timeout=10
-        )
-    except errors.GatedRepoError:
-        raise InputError(
-            f"model {name!r} is gated: accept its licence on its page on the hub, then set HF_TOKEN to a token of yours"
-        ) from None
-    except errors.RevisionNotFoundError:
-        raise InputError(f"model {name!r} has no revision {revision!r} on the hub") from None
-    except errors.RepositoryNotFoundError:
-        raise InputError(f"no model {name!r} on the hub, nor such a folder (if it is private, set HF_TOKEN)") from None
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.HFValidationError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"model {name!r}{at}: no such folder, not in the hub's cache, and the hub cannot be reached ({reason})"
-        ) from None
-    return Path(path)
 
 
 # The default model
@@ -167,7 +137,6 @@ def _convert(gguf: Path, folder: Path) -> None:
     # The weights are dequantized; saving refuses as long as the model says otherwise.
     del hf.config.quantization_config
     del hf.hf_quantizer, hf.is_quantized, hf.quantization_method
-    hf.config._name_or_path = DEFAULT
     tokenizer.model_max_length = hf.config.max_position_embeddings
     hf.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -58,7 +59,15 @@ class LowRank:
         """The matrix (rows, cols) in float32."""
         return self.left.float() @ self.right.float()
 
+    def is_finite(self) -> bool:
+        """Whether no element is NaN or infinite; the product is looked at only where it could overflow."""
+        if self.rank == 0:
+            return True
+        bound = float(self.left.abs().max()) * float(self.right.abs().max()) * self.rank
+        return bound < 1e38 or (math.isfinite(bound) and bool(torch.isfinite(self.dense()).all()))
+
     def tensors(self) -> dict[str, Tensor]:
+        """What is saved, by the names of the fields."""
         return {"left": self.left, "right": self.right}
 
 
@@ -82,8 +91,13 @@ class Dense:
         """The matrix (rows, cols) in float32."""
         return self.matrix.float()
 
+    def is_finite(self) -> bool:
+        """Whether no element is NaN or infinite."""
+        return bool(torch.isfinite(self.matrix).all())
+
     def tensors(self) -> dict[str, Tensor]:
-        return {"dense": self.matrix}
+        """What is saved, by the names of the fields."""
+        return {"matrix": self.matrix}
 
 
 class Update(Mapping[str, LowRank | Dense]):
@@ -127,7 +141,7 @@ class Update(Mapping[str, LowRank | Dense]):
     def check_finite(self) -> None:
         """Raises UpdateError, naming the matrix, where an element is NaN or infinite."""
         for name, entry in self._entries.items():
-            if not all(bool(torch.isfinite(t).all()) for t in entry.tensors().values()):
+            if not entry.is_finite():
                 raise UpdateError(f"the update of {name} holds NaN or infinity")
 
     def to_bytes(self) -> bytes:
@@ -159,7 +173,7 @@ class Update(Mapping[str, LowRank | Dense]):
         for key in sorted(tensors):
             name, _, part = key.rpartition("/")
             parts.setdefault(name, {})[part] = tensors[key]
-        entries = {name: LowRank(**p) if "left" in p else Dense(p["dense"]) for name, p in parts.items()}
+        entries = {name: LowRank(**p) if "left" in p else Dense(**p) for name, p in parts.items()}
         return cls(entries, json.loads(header["provenance"]))
 
     def save(self, path: str | os.PathLike[str]) -> None:

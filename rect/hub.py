@@ -1,0 +1,62 @@
+"""Repositories of the Hugging Face hub, downloaded or found in its cache, with errors in one line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from rect.errors import InputError
+
+TIMEOUT = 10  # seconds that the hub may take to answer
+
+
+def is_id(name: str) -> bool:
+    """Whether a name can be one on the hub: owner/name, or the bare name of one of the oldest models (gpt2)."""
+    return re.fullmatch(r"(?:[\w-][\w.-]*/)?[\w-][\w.-]*", name) is not None
+
+
+def snapshot(
+    name: str,
+    kind: str = "model",
+    revision: str | None = None,
+    wanted: Sequence[str] = (),
+    unwanted: Sequence[str] = (),
+) -> Path:
+    """Download the wanted files of a repository, or find them in the hub's cache. HF_TOKEN opens gated repositories.
+
+    Args:
+        name: its id.
+        kind: "model" or "dataset".
+        revision: branch, tag or commit.
+        wanted, unwanted: patterns of file names.
+
+    Raises:
+        InputError: there is no such repository or revision, it is gated, or the hub cannot be reached.
+    """
+    from huggingface_hub import errors, snapshot_download
+
+    what = f"{'data set' if kind == 'dataset' else kind} {name!r}"
+    try:
+        path = snapshot_download(
+            name,
+            repo_type=kind,
+            revision=revision,
+            allow_patterns=list(wanted),
+            ignore_patterns=list(unwanted),
+            etag_timeout=TIMEOUT,
+        )
+    except errors.GatedRepoError:
+        raise InputError(
+            f"{what} is gated: accept its licence on its page on the hub, then set HF_TOKEN to a token of yours"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise InputError(f"{what} has no revision {revision!r} on the hub") from None
+    except errors.RepositoryNotFoundError:
+        raise InputError(f"{what}: no such folder, nor is it on the hub (if it is private, set HF_TOKEN)") from None
+    except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(
+            f"{what}: no such folder, not in the hub's cache, and the hub cannot be reached ({reason})"
+        ) from None
+    return Path(path)
