@@ -2,8 +2,8 @@
 
 Two forms, over the same forward passes:
 
-- `token_accuracy` (EasyEdit, the published curves): the share of target tokens that are the argmax under teacher forcing;
-  for locality the share of tokens on which the argmax is what it was before editing.
+- `token_accuracy` (EasyEdit, the published curves): the share of target tokens that are the argmax under teacher
+  forcing; for locality the share of tokens on which the argmax is what it was before editing.
 - `preference` (paper, Appendix A): 1 where the sum of token log-probabilities of the new target is above that of the
   original answer. A fact without an original answer is left out.
 
