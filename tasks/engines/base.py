@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from tasks.engines.likelihood import Likelihood
+
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -105,6 +107,28 @@ class Engine(ABC):
             outputs[i] = self.texts.decode(fitting[i], ids)
         return outputs
 
+    def likelihoods(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
+        """Log-probability of each continuation after its prompt, and whether greedy decoding would give it.
+
+        Args:
+            pairs: (prompt, continuation); the continuation brings its own leading space. A long prompt is cut from the
+                left.
+
+        Raises:
+            InputError: a continuation without tokens, or too long for the context.
+            EngineError: the engine ended.
+        """
+        from tasks.engines.likelihood import split
+
+        rows = [split(self.texts, prompt, continuation) for prompt, continuation in pairs]
+        order = sorted(range(len(rows)), key=rows.__getitem__)
+        scored = self._likelihoods([rows[i] for i in order]) if order else []
+        return [likelihood for _, likelihood in sorted(zip(order, scored, strict=True))]
+
+    def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """The log-probabilities of `likelihoods` alone."""
+        return [likelihood.logprob for likelihood in self.likelihoods(pairs)]
+
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Make the weights the base plus exactly these tensors; what an earlier load changed is put back.
 
@@ -144,6 +168,10 @@ class Engine(ABC):
     @abstractmethod
     def _generate(self, prompts: list[list[int]], budgets: list[int]) -> list[list[int]]:
         """New token ids of each prompt, up to its budget or through the first end token (`texts.end`)."""
+
+    @abstractmethod
+    def _likelihoods(self, rows: list[tuple[list[int], list[int]]]) -> list[Likelihood]:
+        """Likelihood of the second ids after the first, for each row; together they leave room for one token."""
 
     @abstractmethod
     def _write(self, tensors: Mapping[str, Tensor], back_to_base: frozenset[str]) -> None:

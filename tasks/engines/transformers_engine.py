@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.engines.base import Engine, EngineError
+from tasks.engines.likelihood import Likelihood
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,6 +99,30 @@ class TransformersEngine(Engine):
             mask = torch.cat([mask, mask.new_ones(len(keep), 1)], dim=1)
             positions = positions[:, -1:] + 1
         return outputs
+
+    def _likelihoods(self, rows: list[tuple[list[int], list[int]]]) -> list[Likelihood]:
+        import torch
+
+        model = self._running()
+        scores: dict[int, Likelihood] = {}
+        with torch.inference_mode():
+            for batch in _batches([len(prompt) + len(tail) for prompt, tail in rows], [1] * len(rows)):
+                ids, mask = (part.to(model.device) for part in _left_padded([rows[i][0] + rows[i][1] for i in batch]))
+                last = 1 + max(len(rows[i][1]) for i in batch)  # the tails end the rows; one position before predicts
+                logits = model(
+                    input_ids=ids,
+                    attention_mask=mask,
+                    position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+                    use_cache=False,
+                    logits_to_keep=last,
+                ).logits
+                logprobs = logits[:, :-1].float().log_softmax(-1)  # (rows, last - 1, vocabulary)
+                own = logprobs.gather(-1, ids[:, 1 - last :, None])[..., 0]  # (rows, last - 1)
+                likeliest = own >= logprobs.amax(-1)
+                for row, i in enumerate(batch):
+                    tail = len(rows[i][1])
+                    scores[i] = Likelihood(own[row, -tail:].sum().item(), bool(likeliest[row, -tail:].all()))
+        return [scores[i] for i in range(len(rows))]
 
     def _write(self, tensors: Mapping[str, Tensor], back_to_base: frozenset[str]) -> None:
         import torch

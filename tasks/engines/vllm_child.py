@@ -82,6 +82,20 @@ class Server:
         results = self._llm.generate(requests, parameters, use_tqdm=False)
         return {"outputs": [list(result.outputs[0].token_ids) for result in results]}
 
+    def score(self, rows: list[list[int]], tails: list[int]) -> Answer:
+        """Summed log-probability of the last `tails` ids of each row, and whether each of them was the likeliest."""
+        from vllm import SamplingParams
+
+        # prompt_logprobs=0: of the row's own tokens alone; such requests are not answered from the prefix cache
+        parameters = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
+        requests: Any = [{"prompt_token_ids": ids} for ids in rows]
+        results: list[Any] = self._llm.generate(requests, parameters, use_tqdm=False)
+        scores = []
+        for ids, tail, result in zip(rows, tails, results, strict=True):
+            own = [at[token] for at, token in zip(result.prompt_logprobs[-tail:], ids[-tail:], strict=True)]
+            scores.append((sum(one.logprob for one in own), all(one.rank == 1 for one in own)))
+        return {"scores": scores}
+
     def load(self, path: str) -> Answer:
         """Exchange weights for those of a file, and forget all cached prefixes: they are of the old weights."""
         numbers = self._llm.collective_rpc("read_changed_tensors", args=(path,))
@@ -127,7 +141,11 @@ def serve(channel: Channel, options: dict[str, Any]) -> None:
     if str(package) != options["package"]:
         raise ImportError(f"a stranger module shadows `tasks`: {package} was found instead of {options['package']}")
     server = Server(options)
-    requests: dict[str, Callable[..., Answer]] = {"generate": server.generate, "load": server.load}
+    requests: dict[str, Callable[..., Answer]] = {
+        "generate": server.generate,
+        "score": server.score,
+        "load": server.load,
+    }
     channel.send({"ready": True})
     while (message := channel.receive()) is not None:
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.engines.base import Engine, EngineError
+from tasks.engines.likelihood import Likelihood
 from tasks.engines.memory_file import memory_file
 from tasks.engines.process import PACKAGE, EngineProcess
 from tasks.errors import InputError
@@ -124,6 +125,14 @@ class VLLMEngine(Engine):
         message = {"do": "generate", "prompts": prompts, "budgets": budgets, "end": sorted(self.texts.end)}
         outputs: list[list[int]] = self._running().ask(message)["outputs"]
         return outputs
+
+    def _likelihoods(self, rows: list[tuple[list[int], list[int]]]) -> list[Likelihood]:
+        message = {
+            "do": "score",
+            "rows": [prompt + tail for prompt, tail in rows],
+            "tails": [len(tail) for _, tail in rows],
+        }
+        return [Likelihood(logprob, greedy) for logprob, greedy in self._running().ask(message)["scores"]]
 
     def _write(self, tensors: Mapping[str, Tensor], back_to_base: frozenset[str]) -> None:
         """Send whole modules: the changed tensors, and the base of their fused and bias companions."""

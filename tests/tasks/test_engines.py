@@ -248,3 +248,47 @@ def test_shards_are_read_through_the_index(llama: Path, tmp_path: Path) -> None:
     next(tmp_path.glob("*.safetensors")).unlink()
     with pytest.raises(InputError, match="safetensors only"):
         TransformersEngine(tmp_path)
+
+
+PAIRS = [
+    (SENTENCES[0], " yes"),
+    (SENTENCES[1], " Paris, the"),
+    ("The answer is ", "no"),
+    ("", "A film was"),
+    (SENTENCES[6], " True"),
+    (SENTENCES[6], " False"),
+]
+
+
+def test_likelihoods_are_sums_of_token_logprobs(gpt2: Path, llama: Path) -> None:
+    for folder in (gpt2, llama):
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+        with TransformersEngine(folder) as engine:
+            tokenizer = engine.texts.tokenizer
+            expected, greedy = [], []
+            for prompt, continuation in PAIRS:
+                head = tokenizer(prompt.rstrip(" ")).input_ids or [tokenizer.bos_token_id]
+                ids = tokenizer(prompt + continuation).input_ids
+                ids = ids if prompt else [*head, *tokenizer(continuation, add_special_tokens=False).input_ids]
+                logprobs = model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
+                own = logprobs[range(len(ids) - 1), ids[1:]][len(head) - 1 :]
+                expected.append(own.sum().item())
+                greedy.append(bool((own == logprobs.amax(-1)[len(head) - 1 :]).all()))
+            assert engine.loglikelihood(PAIRS) == pytest.approx(expected, rel=1e-4)
+            assert [likelihood.greedy for likelihood in engine.likelihoods(PAIRS)] == greedy
+            prompt = SENTENCES[2]
+            (chosen,) = engine.generate([prompt], 1)
+            ids = engine._generate(engine.texts.encode([prompt]), [1])[0]
+            if engine.texts.encode([prompt + chosen])[0] == engine.texts.encode([prompt])[0] + ids:
+                assert engine.likelihoods([(prompt, chosen)])[0].greedy
+
+
+def test_likelihood_of_nothing_is_refused(gpt2: Path) -> None:
+    with TransformersEngine(gpt2) as engine:
+        assert engine.likelihoods([]) == []
+        with pytest.raises(InputError, match="has no tokens of its own"):
+            engine.likelihoods([("A", "")])
+        with pytest.raises(InputError, match="does not fit into max_model_len"):
+            engine.likelihoods([("A", " yes" * 300)])
+        long = " ".join(SENTENCES * 3)
+        assert engine.loglikelihood([(long, " yes")]) == engine.loglikelihood([("x" + long, " yes")])  # both are cut
