@@ -146,6 +146,10 @@ class Task(ABC):
 
     def score(self, outputs: Sequence[str], examples: Sequence[Example]) -> dict[str, Score]:
         """`score`, `score_release`, `score_answered` (unanswered ones left out), `answered` (share of answers)."""
+        if self.mode == "likelihood":
+            raise InputError(
+                f"task {self.name!r} is scored by log-probabilities (score_choices), not by generated text"
+            )
         return summarize([self.judge(output, example) for output, example in paired(outputs, examples)])
 
     # Scoring by likelihood, for tasks with a fixed set of answers ---------------------------------------------------

@@ -27,7 +27,7 @@ def texts(record: Record, name: str, count: int | None = None) -> list[str]:
 def label(record: Record, name: str, labels: Mapping[str, str]) -> str:
     """A label: the value of `labels` for the text or whole number in the field."""
     value = _value(record, name)
-    if isinstance(value, str | int) and not isinstance(value, bool) and str(value) in labels:
+    if isinstance(value, str | int) and str(value) in labels:
         return labels[str(value)]
     raise InputError(f"field {name!r} must be one of {', '.join(labels)}, not {_shown(value)}")
 

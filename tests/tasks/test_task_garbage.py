@@ -100,6 +100,12 @@ def test_a_binary_file(tmp_path: Path) -> None:
     assert refused("nli", tmp_path) == f"{file}, line 2: not UTF-8 text (byte 0: 0x89)"
 
 
+@pytest.mark.parametrize("line", ['{"a":' * 100_000, '{"a": ' + "1" * 5000 + "}", "NaN", "{'a': 1}"])
+def test_lines_that_json_refuses_in_its_own_ways(line: str, tmp_path: Path) -> None:
+    (tmp_path / "nli.jsonl").write_text(json.dumps(RECORDS["nli"][0]) + "\n" + line, encoding="utf-8")
+    assert refused("nli", tmp_path).startswith(f"{tmp_path / 'nli.jsonl'}, line 2: ")
+
+
 def test_a_file_of_another_kind(tmp_path: Path) -> None:
     (tmp_path / "nli.xlsx").write_bytes(b"x")
     assert "no reader for .xlsx" in refused("nli", tmp_path / "nli.xlsx")

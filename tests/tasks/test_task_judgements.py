@@ -42,6 +42,7 @@ REASONING: list[Row] = [  # gold 18; 2,125; -5
     (2, " -$5", 1, 0, True),
     (2, " 5", 0, 0, True),
     (2, " 4-9", 0, 0, True),
+    (2, " x-5", 0, 1, True),
 ]
 NLI: list[Row] = [  # gold true; false
     (0, " True", 1, 1, True),
@@ -112,6 +113,7 @@ DIALOGUE: list[Row] = [  # gold A; B; D
 SUMMARIZATION: list[Row] = [  # gold "Ann will buy milk. "; ...
     (0, " Ann will buy milk.", 1, None, True),  # type: ignore[list-item]
     (0, " ANN WILL BUY MILK" + "." * 13, 1, 1, True),
+    (0, " Ann will buy milk" + "x" * 13, (3 / 4 + 2 / 3 + 3 / 4) / 3, 1, True),
     (0, " nothing of that", 0, 0, True),
     (0, "", 0, 0, False),
     (0, " ...!", 0, 0, False),

@@ -54,6 +54,11 @@ def test_other_tasks_have_no_such_mode(name: str) -> None:
         tasks.get(f"{name}:likelihood")
 
 
+def test_modes_are_never_mixed() -> None:
+    with pytest.raises(InputError, match="score_choices"):
+        tasks.get("nli:likelihood").score([" True"], task_records.examples("nli")[:1])
+
+
 def test_a_wrong_number_of_choices_is_refused() -> None:
     with pytest.raises(InputError, match="3 log-probabilities for 2"):
         tasks.get("nli").judge_choice([0, 0, 0], task_records.examples("nli")[0])
