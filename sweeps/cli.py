@@ -240,9 +240,9 @@ def doctor() -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Entry point: runs a command and leaves with its exit code."""
-    # What libraries say on their own account is for --verbose; their progress bars would tear ours apart.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # bars of transformers and of downloads are for people who watch
     try:
         code = typer.main.get_command(app).main(arguments, prog_name="sweeps", standalone_mode=False)
     except typer.TyperException as error:

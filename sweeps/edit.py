@@ -76,7 +76,9 @@ def edit(
     kept = regularizers.get(request.regularizer)(raw, model, k=k, seed=seed)
     model.add(kept)
     after = _state(model, fact, prompts, new_tokens)
-    title = f"{request.model}: {request.method}, {request.regularizer}{'' if request.k is None else f' {k:g}'}"
+    title = (
+        f"{request.model}: {request.method}, regularizer {request.regularizer}{'' if request.k is None else f' {k:g}'}"
+    )
     console.print(_effect(title, fact, model, prompts, before, after))
     console.print(_weights(weights.statistics(model), regularizers.shares(raw, kept)))
     if request.save_update:

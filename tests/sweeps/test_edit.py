@@ -16,6 +16,7 @@ from rect.model import EditableModel
 from rect.regularizers import keep_top
 from sweeps import cli, edit
 
+TARGET = "the Moon"
 NAME = "model.layers.0.mlp.down_proj.weight"
 
 
@@ -27,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def hparams(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("hparams") / "rome.yaml"
-    path.write_text("alg_name: ROME\nlayers: [0]\nv_num_grad_steps: 15\nv_lr: 0.5\nclamp_norm_factor: 10\n")
+    path.write_text("alg_name: ROME\nlayers: [0]\nv_num_grad_steps: 30\nv_lr: 0.5\nclamp_norm_factor: 10\n")
     return path
 
 
@@ -39,7 +40,7 @@ def run(*arguments: object) -> int:
 
 
 def of_edit(folder: Path, hparams: Path, *more: object) -> tuple[object, ...]:
-    fact = ("--subject", "France", "--prompt", "The capital of {} is", "--target", "Rome, of course")
+    fact = ("--subject", "France", "--prompt", "The capital of {} is", "--target", TARGET)
     return ("edit", *fact, "--model", folder, "--hparams", hparams, "--device", "cpu", *more)
 
 
@@ -49,7 +50,7 @@ def edited(folder: Path, hparams: Path, tmp_path_factory: pytest.TempPathFactory
     out = tmp_path_factory.mktemp("edited")
     (out / "prompts.txt").write_text("The Eiffel Tower is in\n\nWater boils at [bold]\n")
     request = edit.Request(
-        "France", "The capital of {} is", "Rome, of course", str(folder), hparams=hparams,
+        "France", "The capital of {} is", TARGET, str(folder), hparams=hparams,
         prompts=out / "prompts.txt", save=str(out / "model"), save_update=out / "update.safetensors",
     )  # fmt: skip
     console = Console(record=True, width=160)
@@ -60,7 +61,7 @@ def edited(folder: Path, hparams: Path, tmp_path_factory: pytest.TempPathFactory
 
 def test_probability_is_the_product_over_the_tokens(folder: Path) -> None:
     model = EditableModel.load(str(folder), device="cpu")
-    prompt, target = "The capital of France is", "Rome, of course"
+    prompt, target = "The capital of France is", TARGET
     probability, count = edit.target_probability(model, prompt, target)
     ids = model.tokenizer(prompt)["input_ids"]
     tokens = model.tokenizer(f"{prompt} {target}")["input_ids"][len(ids) :]
@@ -78,10 +79,8 @@ def test_edit_shows_before_and_after(edited: Path, folder: Path) -> None:
     line = next(line for line in printed.splitlines() if "probability of" in line)
     before, after = (float(cell) for cell in line.replace("|", "│").split("│")[-3:-1])
     model = EditableModel.load(str(folder), device="cpu")
-    assert before == pytest.approx(
-        edit.target_probability(model, "The capital of France is", "Rome, of course")[0], rel=1e-2
-    )
-    assert after > max(2 * before, 0.01)
+    assert before == pytest.approx(edit.target_probability(model, "The capital of France is", TARGET)[0], rel=1e-2)
+    assert after > 10 * before
     assert "product over its" in printed
     for prompt in ("The capital of France is", "The Eiffel Tower is in", "Water boils at [bold]"):
         assert prompt in printed
@@ -94,7 +93,7 @@ def test_saved_model_is_the_edited_one(edited: Path, folder: Path) -> None:
     before, after = load_file(folder / "model.safetensors"), load_file(edited / "model" / "model.safetensors")
     assert [name for name in before if not torch.equal(before[name], after[name])] == [NAME]
     reloaded = EditableModel.load(str(edited / "model"), device="cpu")
-    shown = edit.target_probability(reloaded, "The capital of France is", "Rome, of course")[0]
+    shown = edit.target_probability(reloaded, "The capital of France is", TARGET)[0]
     assert f"{shown:.3g}" in (edited / "printed.txt").read_text()
 
 
@@ -128,7 +127,7 @@ def test_edit_with_rect_keeps_k_percent(
     assert run(*of_edit(folder, hparams, "--regularizer", "rect", "--k", "40", "--save", out)) == 0
     before, after = load_file(folder / "model.safetensors")[NAME], load_file(out / "model.safetensors")[NAME]
     assert int((before != after).sum()) == pytest.approx(0.4 * before.numel(), rel=0.01)
-    assert "rome, rect 40" in capsys.readouterr().out
+    assert "rome, regularizer rect 40" in capsys.readouterr().out
 
 
 def test_regularize_takes_any_difference(folder: Path, tmp_path: Path) -> None:
@@ -159,9 +158,7 @@ def test_checkpoints_of_two_models_are_refused(
 def test_update_of_another_model_is_refused(edited: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = save_tiny("gpt2", tmp_path / "gpt2")
     assert run("apply", other, edited / "update.safetensors", "--save", tmp_path / "applied") == 2
-    error = capsys.readouterr().err
-    assert NAME in error
-    assert error.count("\n") == 1
+    assert NAME in capsys.readouterr().err
 
 
 def test_equal_checkpoints_have_nothing_to_regularize(
