@@ -24,6 +24,7 @@ from torch import Tensor
 
 from rect.editors.tail import Tail
 from rect.facts import Fact
+from rect.forcing import apply_head
 from rect.prompts import Row, edit_rows, kl_row
 
 if TYPE_CHECKING:
@@ -162,10 +163,7 @@ class _Reading:
 
 def read_logits(model: EditableModel, hidden: Tensor) -> Tensor:
     """Final norm and head on some positions, (positions, hidden) -> (positions, vocabulary), float32."""
-    normed = model.module(model.architecture.final_norm)(hidden)
-    logits = model.hf.get_output_embeddings()(normed).float()
-    cap = getattr(model.hf.config, "final_logit_softcapping", None)
-    return logits if cap is None else torch.tanh(logits / cap) * cap
+    return apply_head(model, model.module(model.architecture.final_norm)(hidden))
 
 
 def _optimize(
