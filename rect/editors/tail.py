@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from rect.hooks import Stop, hooked, stop
 from rect.prompts import Row
 
 if TYPE_CHECKING:
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
 
 CACHE_NAMES = ("past_key_values", "layer_past", "past_key_value")
 WASTE = 0.1
-
-
-class _Stop(Exception):
-    """Ends a forward pass when everything wanted has been seen."""
 
 
 class _Keep:
@@ -133,7 +130,7 @@ class Tail:
         cache = _Join(self._kept)
         if self.from_mlp:
             module = self.model.module(self.model.path(self.model.architecture.mlp_out, self.layer))
-            with _hook(module.register_forward_hook(lambda _m, _i, output: output + added[:, None].to(output.dtype))):
+            with hooked(module.register_forward_hook(lambda _m, _i, output: output + added[:, None].to(output.dtype))):
                 at = _call(self.model.block(self.layer), self._block_in, self._block_call, cache)
         else:
             at = self._block_out[:, :1] + added[:, None].to(self._block_out.dtype)
@@ -161,13 +158,13 @@ class _Part:
         first = tail.layer if tail.from_mlp else tail.layer + 1
         with contextlib.ExitStack() as hooks:
             projection = model.module(model.path(model.architecture.mlp_out, tail.layer))
-            hooks.enter_context(_hook(projection.register_forward_hook(self._see_projection)))
-            hooks.enter_context(_hook(model.block(tail.layer).register_forward_hook(self._see_block)))
+            hooks.enter_context(hooked(projection.register_forward_hook(self._see_projection)))
+            hooks.enter_context(hooked(model.block(tail.layer).register_forward_hook(self._see_block)))
             for layer in range(tail.layer, tail.last + 1):
                 handle = model.block(layer).register_forward_pre_hook(self._before(layer, first), with_kwargs=True)
-                hooks.enter_context(_hook(handle))
-            hooks.enter_context(_hook(model.block(tail.last).register_forward_hook(_stop)))
-            with contextlib.suppress(_Stop):
+                hooks.enter_context(hooked(handle))
+            hooks.enter_context(hooked(model.block(tail.last).register_forward_hook(stop)))
+            with contextlib.suppress(Stop):
                 model.hf.base_model(self.ids, use_cache=False)
 
     def _before(self, layer: int, first: int) -> Any:
@@ -334,15 +331,3 @@ def _padded(tensor: Tensor, axis: int, size: int) -> Tensor:
 
 def _first(output: Any) -> Tensor:
     return output[0] if isinstance(output, tuple) else output
-
-
-def _stop(_module: nn.Module, _inputs: Any, _output: Any) -> None:
-    raise _Stop
-
-
-@contextlib.contextmanager
-def _hook(handle: Any) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        handle.remove()

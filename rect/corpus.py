@@ -1,0 +1,137 @@
+"""Plain text for statistics: a file, or a data set of the hub, as a stream of tokens cut into equal windows."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rect.errors import InputError
+
+# What hyperparameter files call a corpus -> (hub id, configuration, revision).
+KNOWN = {
+    "wikipedia": ("wikimedia/wikipedia", "20231101.en", None),
+    "wikitext": ("Salesforce/wikitext", "wikitext-103-raw-v1", None),
+}
+SEPARATOR = "\n\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """Where text comes from.
+
+    Attributes:
+        source: a `.txt` file (texts divided by empty lines), a `.jsonl` file with a `text` in each line, a name in
+            `KNOWN`, or a hub id, with the configuration behind a colon if it has several.
+        revision: of the hub data set.
+        samples: read only the first so many texts.
+    """
+
+    source: str
+    revision: str | None = None
+    samples: int | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What names the text: a file by its content, a data set by id and revision."""
+        path = Path(self.source)
+        if path.suffix in (".txt", ".jsonl"):
+            return {"sha256": hashlib.sha256(_read(path)).hexdigest(), "samples": self.samples}
+        name, configuration, revision = self._hub()
+        return {"hub": name, "configuration": configuration, "revision": revision, "samples": self.samples}
+
+    def texts(self) -> Iterator[str]:
+        """The texts in order.
+
+        Raises:
+            InputError: the file or data set cannot be read.
+        """
+        path = Path(self.source)
+        if path.suffix == ".txt":
+            texts: Iterable[str] = _read(path).decode(errors="replace").split(SEPARATOR)
+        elif path.suffix == ".jsonl":
+            texts = _records(path)
+        else:
+            texts = self._stream()
+        return itertools.islice((text.strip() for text in texts if text.strip()), self.samples)
+
+    def _hub(self) -> tuple[str, str | None, str | None]:
+        if self.source in KNOWN:
+            name, configuration, revision = KNOWN[self.source]
+            return name, configuration, self.revision or revision
+        name, _, rest = self.source.partition(":")
+        return name, rest or None, self.revision
+
+    def _stream(self) -> Iterator[str]:
+        import datasets
+
+        name, configuration, revision = self._hub()
+        try:
+            rows = datasets.load_dataset(name, configuration, split="train", revision=revision, streaming=True)
+            for row in rows:
+                yield row["text"]
+        except KeyError:
+            raise InputError(f"corpus {self.source!r}: its rows have no 'text'") from None
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise InputError(
+                f"corpus {self.source!r}: neither a .txt or .jsonl file nor a data set that can be had from the hub "
+                f"({reason})"
+            ) from None
+
+
+def windows(tokenizer: Any, texts: Iterable[str], length: int, limit: int | None = None) -> Iterator[list[int]]:
+    """Cut the texts, put one behind the other, into windows of equal length (but the last): there is no padding.
+
+    Args:
+        tokenizer: the model's; the special tokens that it puts before a text begin each window.
+        texts: the texts.
+        length: tokens in a window.
+        limit: stop when the windows hold so many tokens; None for all of the text.
+    """
+    empty = list(tokenizer("")["input_ids"])
+    given = 0
+    waiting: list[int] = []
+    for text in texts:
+        waiting += tokenizer(text + SEPARATOR, add_special_tokens=False)["input_ids"]
+        while len(waiting) >= length - len(empty):
+            if limit is not None and given >= limit:
+                return
+            window, waiting = waiting[: length - len(empty)], waiting[length - len(empty) :]
+            given += length
+            yield [*empty, *window]
+    if waiting and (limit is None or given < limit):
+        yield [*empty, *waiting]
+
+
+def batches(rows: Iterable[Sequence[int]], tokens: int) -> Iterator[list[Sequence[int]]]:
+    """Rows of one length together, at most `tokens` in a batch (but at least one row)."""
+    batch: list[Sequence[int]] = []
+    for row in rows:
+        if batch and (len(row) != len(batch[0]) or (len(batch) + 1) * len(row) > tokens):
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the text ({error.strerror})") from None
+
+
+def _records(path: Path) -> Iterator[str]:
+    for number, line in enumerate(_read(path).decode(errors="replace").split("\n"), 1):
+        if line.strip():
+            try:
+                yield json.loads(line)["text"]
+            except (ValueError, KeyError, TypeError):
+                raise InputError(f"{path}:{number}: not a JSON object with a 'text'") from None

@@ -1,0 +1,326 @@
+"""Covariance of keys: C = E[k k^T], where k is the input of an MLP's output projection, over plain text, not centred.
+
+ROME and MEMIT weigh directions by how much the model uses them. One pass over the text collects all wanted layers and
+ends after the last of them. About ten tokens per dimension of k are enough (arXiv 2506.04226: 2-10); the customary
+100,000 texts can be asked for.
+
+Sums are exact in this sense: the contribution of each batch is rounded to a multiple of `QUANTUM`, and multiples of it
+add without rounding in float64 (up to 2^33). So batches may be spread over any number of workers, and merged in any
+order and grouping, and give the same bits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from rect.cache import cache_folder
+from rect.corpus import Corpus, batches, windows
+from rect.errors import InputError
+from rect.hooks import Stop, hooked, stop
+
+if TYPE_CHECKING:
+    from rect.model import EditableModel
+
+log = logging.getLogger(__name__)
+
+VERSION = "1"
+QUANTUM = 2.0**-20
+PER_DIMENSION = 10
+WINDOW = 512
+CAP = 4096
+
+Progress = Callable[[int, int | None], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What a covariance is computed from: the key under which it is kept, layer by layer.
+
+    Attributes:
+        model: name of the model; `revision` if it has one.
+        corpus: the text.
+        tokens: how many tokens of it; None for PER_DIMENSION per dimension of k, "all" for the whole corpus.
+        window: tokens that the model sees at a time.
+        cap: tokens in a batch at most.
+        dtype: of the model while it runs.
+    """
+
+    model: str
+    corpus: Corpus
+    tokens: int | str | None = None
+    revision: str | None = None
+    window: int = WINDOW
+    cap: int = CAP
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.tokens not in (None, "all") and not (isinstance(self.tokens, int) and self.tokens > 0):
+            raise InputError(f"covariance: tokens must be a positive number or 'all', not {self.tokens!r}")
+        if not 1 < self.window <= self.cap:
+            raise InputError(f"covariance: a window of {self.window} tokens does not fit under the cap of {self.cap}")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The declared things, as JSON."""
+        fields = ("model", "revision", "tokens", "window", "cap", "dtype")
+        return {"version": VERSION, "corpus": self.corpus.identity, **{name: getattr(self, name) for name in fields}}
+
+    def folder(self, root: Path | None = None) -> Path:
+        """Where the files of this recipe lie: below `root`, by default in the project's cache."""
+        digest = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
+        name = f"{Path(self.model).name}-{Path(self.corpus.source).name.replace(':', '-')}-{digest}"
+        return (root or cache_folder() / "covariance") / name
+
+    def wanted(self, dimension: int) -> int | None:
+        """How many tokens are wanted for keys of a dimension; None for all there are."""
+        if self.tokens == "all":
+            return None
+        return PER_DIMENSION * dimension if self.tokens is None else int(self.tokens)
+
+    def batches(self, model: EditableModel, dimension: int) -> Iterable[list[Sequence[int]]]:
+        """The batches of tokens, always the same ones in the same order. Workers take each their share of them."""
+        rows = windows(model.tokenizer, self.corpus.texts(), self.window, self.wanted(dimension))
+        return batches(rows, self.cap)
+
+
+@dataclasses.dataclass
+class Sums:
+    """Sums over some tokens: their number, and the sum of k k^T by layer, (dimension, dimension), float64."""
+
+    tokens: int
+    layers: dict[int, Tensor]
+
+    def __add__(self, other: Sums) -> Sums:
+        """Both together. Any order and grouping gives the same bits."""
+        if not self.tokens or not other.tokens:
+            return other if not self.tokens else self
+        return Sums(self.tokens + other.tokens, {layer: s + other.layers[layer] for layer, s in self.layers.items()})
+
+
+class Covariance:
+    """C of some layers.
+
+    Args:
+        matrices: C by layer, (dimension, dimension), symmetric.
+        tokens: how many tokens they are the mean of.
+        identity: what they were computed from, as JSON.
+
+    Attributes:
+        layers: the layers, ascending.
+        tokens, identity: as given.
+    """
+
+    def __init__(self, matrices: Mapping[int, Tensor], tokens: int, identity: Mapping[str, Any]) -> None:
+        self._matrices = dict(matrices)
+        self._factors: dict[int, Tensor] = {}
+        self.layers = tuple(sorted(matrices))
+        self.tokens = tokens
+        self.identity = dict(identity)
+
+    def matrix(self, layer: int) -> Tensor:
+        """C of a layer, (dimension, dimension)."""
+        if layer not in self._matrices:
+            raise InputError(f"the covariance of layer {layer} is not among those given ({list(self.layers)})")
+        return self._matrices[layer]
+
+    def solve(self, layer: int, right: Tensor) -> Tensor:
+        """C^-1 right, in float64. The Cholesky factor is computed once and kept.
+
+        Args:
+            layer: the layer.
+            right: (dimension, n)
+
+        Raises:
+            InputError: C is singular: too few tokens.
+        """
+        if layer not in self._factors:
+            factor, info = torch.linalg.cholesky_ex(self.matrix(layer).to(right.device, torch.float64))
+            if info:
+                raise InputError(
+                    f"the covariance of layer {layer} is singular: {self.tokens} tokens are too few for "
+                    f"{len(factor)} dimensions (about {PER_DIMENSION} per dimension are wanted)"
+                )
+            self._factors[layer] = factor
+        return torch.cholesky_solve(right.double(), self._factors[layer].to(right.device))
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """One safetensors file per layer, float32, each whole or not at all; what it is stands in its header."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        header = {"identity": json.dumps(self.identity, sort_keys=True), "tokens": str(self.tokens)}
+        for layer in self.layers:
+            draft = folder / f".layer-{layer}.{os.getpid()}"
+            tensors = {"covariance": self.matrix(layer).float().cpu().contiguous()}
+            safetensors.torch.save_file(tensors, draft, metadata=header)
+            draft.chmod(0o644)
+            os.replace(draft, folder / f"layer-{layer}.safetensors")
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], layers: Sequence[int] | None = None) -> Covariance:
+        """Read what `save` wrote.
+
+        Args:
+            folder: the folder.
+            layers: those wanted; None for all that lie there.
+
+        Raises:
+            InputError: a layer is missing, or a file is something else.
+        """
+        folder = Path(folder)
+        files = sorted(folder.glob("layer-*.safetensors"), key=_layer)
+        wanted = [_layer(file) for file in files] if layers is None else list(layers)
+        if missing := set(wanted) - {_layer(file) for file in files}:
+            raise InputError(f"{folder}: there is no covariance of layer {min(missing)}")
+        if not wanted:
+            raise InputError(f"{folder}: there is no covariance")
+        matrices, tokens, identity = {}, set(), {}
+        for layer in wanted:
+            try:
+                with safetensors.safe_open(folder / f"layer-{layer}.safetensors", framework="pt") as file:
+                    matrices[layer] = file.get_tensor("covariance")
+                    header = file.metadata()
+                tokens.add(int(header["tokens"]))
+                identity = json.loads(header["identity"])
+            except (safetensors.SafetensorError, KeyError, TypeError) as error:
+                raise InputError(f"{folder}/layer-{layer}.safetensors: not a covariance ({error})") from None
+        return cls(matrices, min(tokens), identity)
+
+
+def dimension(model: EditableModel, layer: int) -> int:
+    """Dimension of the keys of a layer."""
+    return model.weight(model.mlp_out_name(layer)).shape[0 if model.architecture.transposed else 1]
+
+
+@torch.no_grad()
+def accumulate(
+    model: EditableModel,
+    layers: Sequence[int],
+    rows: Iterable[Sequence[Sequence[int]]],
+    progress: Progress | None = None,
+    total: int | None = None,
+) -> Sums:
+    """Sum k k^T over batches of tokens: one pass for all layers, which ends after the last of them.
+
+    Args:
+        model: the model.
+        layers: the layers.
+        rows: batches, each of rows of one length.
+        progress: called after each batch with the tokens so far and `total`.
+        total: how many tokens are expected.
+    """
+    sums = Sums(0, {layer: _zeros(model, layer) for layer in layers})
+    with contextlib.ExitStack() as hooks:
+        for layer in layers:
+            module = model.module(model.path(model.architecture.mlp_out, layer))
+            hooks.enter_context(hooked(module.register_forward_pre_hook(_adder(sums.layers[layer]))))
+        last = model.module(model.path(model.architecture.mlp_out, max(layers)))
+        hooks.enter_context(hooked(last.register_forward_pre_hook(stop)))  # after the sum is taken
+        for batch in rows:
+            ids = torch.tensor(batch, device=model.device)  # (rows, length)
+            with contextlib.suppress(Stop):
+                model.hf.base_model(ids, use_cache=False)
+            sums.tokens += ids.numel()
+            if progress is not None:
+                progress(sums.tokens, total)
+    return sums
+
+
+def _zeros(model: EditableModel, layer: int) -> Tensor:
+    n = dimension(model, layer)
+    return torch.zeros(n, n, dtype=torch.float64, device=model.device)
+
+
+def _adder(total: Tensor) -> Any:
+    def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        keys = inputs[0].flatten(0, -2).float()  # (tokens, dimension)
+        product = (keys.T @ keys).double()
+        total.add_(product.div_(QUANTUM).round_().mul_(QUANTUM))
+
+    return hook
+
+
+def collect(
+    model: EditableModel, recipe: Recipe, layers: Sequence[int], progress: Progress | None = None
+) -> Covariance:
+    """Compute the covariance of some layers, here and now.
+
+    Raises:
+        InputError: the corpus cannot be read or is empty.
+    """
+    n = max(dimension(model, layer) for layer in layers)
+    return finish(accumulate(model, layers, recipe.batches(model, n), progress, recipe.wanted(n)), recipe)
+
+
+def finish(sums: Sums, recipe: Recipe) -> Covariance:
+    """The means, from the sums over all batches.
+
+    Raises:
+        InputError: there was no text.
+    """
+    if not sums.tokens:
+        raise InputError(f"corpus {recipe.corpus.source!r}: no text in it")
+    return Covariance({layer: s / sums.tokens for layer, s in sums.layers.items()}, sums.tokens, recipe.identity)
+
+
+def ensure(
+    model: EditableModel,
+    recipe: Recipe,
+    layers: Sequence[int],
+    root: Path | None = None,
+    progress: Progress | None = None,
+) -> Covariance:
+    """The covariance of some layers: from the cache as far as it is there, else computed (said aloud) and kept there.
+
+    Args:
+        model: the unedited model.
+        recipe: from what.
+        layers: the layers.
+        root: folder of the cache.
+        progress: called with (tokens done, tokens wanted).
+    """
+    folder = recipe.folder(root)
+    missing = [layer for layer in layers if not (folder / f"layer-{layer}.safetensors").is_file()]
+    if missing:
+        if model.changed():
+            raise ValueError(f"{model.name} is edited: covariances are those of the unedited model")
+        wanted = recipe.wanted(max(dimension(model, layer) for layer in missing))
+        log.warning("covariance of layers %s is not in %s: it is computed now", missing, folder)
+        collect(model, recipe, missing, _Announce(wanted, progress)).save(folder)
+    return Covariance.load(folder, layers)
+
+
+class _Announce:
+    """Says after the first batch how long it will take, and passes progress on."""
+
+    def __init__(self, wanted: int | None, progress: Progress | None) -> None:
+        self.start, self.wanted, self.progress, self.said = time.monotonic(), wanted, progress, False
+
+    def __call__(self, tokens: int, total: int | None) -> None:
+        if not self.said:
+            self.said = True
+            speed = tokens / max(time.monotonic() - self.start, 1e-9)
+            if self.wanted is None:
+                log.warning("covariance: %.0f tokens a second, over the whole corpus", speed)
+            else:
+                seconds = max(self.wanted - tokens, 0) / speed
+                log.warning("covariance: %d tokens, about %.1f minutes", self.wanted, seconds / 60)
+        if self.progress is not None:
+            self.progress(tokens, total)
+
+
+def _layer(file: Path) -> int:
+    return int(file.stem.removeprefix("layer-"))

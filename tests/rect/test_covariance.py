@@ -1,0 +1,191 @@
+"""Covariance of keys against a brute force, one token at a time; merging; the cache."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from rect import covariance
+from rect.corpus import Corpus, batches, windows
+from rect.covariance import Covariance, Recipe, Sums
+from rect.errors import InputError
+from rect.model import EditableModel
+from tests.tiny import FAMILIES, SENTENCES, tiny_model
+
+
+def tiny(family: str, **overrides: object) -> EditableModel:
+    return EditableModel(*tiny_model(family, **overrides), name=f"tiny-{family}")
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    path = tmp_path / "text.txt"
+    path.write_text("\n\n".join(SENTENCES * 3))
+    return Corpus(str(path))
+
+
+def recipe(corpus: Corpus, **changes: object) -> Recipe:
+    return Recipe(**{"model": "tiny", "corpus": corpus, "tokens": "all", "window": 16, "cap": 64, **changes})
+
+
+def brute_force(model: EditableModel, layer: int, rows: list[list[int]]) -> torch.Tensor:
+    """Mean of k k^T, one whole forward pass per window, one outer product per token."""
+    seen: list[torch.Tensor] = []
+    module = model.module(model.path(model.architecture.mlp_out, layer))
+    handle = module.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0].detach()))
+    for row in rows:
+        model.hf(torch.tensor([row]))
+    handle.remove()
+    keys = torch.cat([k[0] for k in seen]).double()
+    return sum(torch.outer(k, k) for k in keys) / len(keys)
+
+
+@pytest.mark.parametrize("tokenizer", ["byte-level", "metaspace"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_equals_a_brute_force(family: str, tokenizer: str, corpus: Corpus) -> None:
+    model = tiny(family, tokenizer=tokenizer)
+    found = covariance.collect(model, recipe(corpus), [0, 2])
+    rows = list(windows(model.tokenizer, corpus.texts(), 16))
+    assert found.layers == (0, 2)
+    assert found.tokens == sum(map(len, rows)) > 300
+    for layer in found.layers:
+        expected = brute_force(model, layer, rows)
+        assert torch.allclose(found.matrix(layer), expected, rtol=1e-4, atol=1e-6 * float(expected.abs().max()))
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.hf.modules())
+
+
+def test_windows_hold_every_token_once_and_begin_as_the_tokenizer_begins() -> None:
+    model = tiny("llama", tokenizer="metaspace")
+    rows = list(windows(model.tokenizer, SENTENCES, 16))
+    assert {len(row) for row in rows[:-1]} == {16}
+    bos = model.tokenizer.bos_token_id
+    assert all(row[0] == bos and bos not in row[1:] for row in rows)
+    whole = [i for s in SENTENCES for i in model.tokenizer(s + "\n\n", add_special_tokens=False)["input_ids"]]
+    assert [i for row in rows for i in row[1:]] == whole
+    assert sum(map(len, windows(model.tokenizer, SENTENCES, 16, limit=33))) == 48
+
+
+def test_only_layers_up_to_the_last_one_are_run(corpus: Corpus) -> None:
+    model = tiny("llama")
+    ran = []
+    for layer in range(model.n_layers):
+        model.block(layer).register_forward_pre_hook(lambda *_, layer=layer: ran.append(layer))
+    covariance.collect(model, recipe(corpus, tokens=64), [0, 1])
+    assert set(ran) == {0, 1}
+
+
+def test_any_order_and_grouping_of_workers_gives_the_same_bits(corpus: Corpus) -> None:
+    model = tiny("gpt2")
+    todo = recipe(corpus)
+    whole = covariance.accumulate(model, [1], todo.batches(model, 256))
+
+    def share(i: int, n: int) -> Sums:
+        return covariance.accumulate(model, [1], itertools.islice(todo.batches(model, 256), i, None, n))
+
+    a, b, c = (share(i, 3) for i in range(3))
+    nothing = Sums(0, {1: torch.zeros_like(a.layers[1])})
+    for merged in ((a + b) + c, a + (b + c), c + (nothing + b) + a):
+        assert merged.tokens == whole.tokens
+        assert torch.equal(merged.layers[1], whole.layers[1])
+    assert not torch.equal(a.layers[1], b.layers[1])
+
+
+def test_stops_at_ten_tokens_per_dimension_unless_told_otherwise(corpus: Corpus) -> None:
+    model = tiny("llama")  # 160 dimensions
+    assert recipe(corpus, tokens=None).wanted(160) == 1600
+    assert recipe(corpus, tokens="all").wanted(160) is None
+    assert covariance.collect(model, recipe(corpus, tokens=100), [0]).tokens == 112  # whole windows
+
+
+def test_samples_limit_the_texts(corpus: Corpus) -> None:
+    assert len(list(Corpus(corpus.source, samples=4).texts())) == 4
+    assert Corpus(corpus.source, samples=4).identity != corpus.identity
+
+
+def test_cache_is_announced_when_missed_and_found_again(
+    corpus: Corpus, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tiny("llama")
+    first = covariance.ensure(model, recipe(corpus), [0, 1], tmp_path)
+    assert "not in" in caplog.text
+    assert "tokens a second" in caplog.text
+    caplog.clear()
+    again = covariance.ensure(model, recipe(corpus), [1], tmp_path)
+    assert caplog.text == ""
+    assert torch.equal(first.matrix(1), again.matrix(1))
+    assert (again.tokens, again.identity) == (first.tokens, first.identity)
+    ran = []
+    model.block(1).register_forward_pre_hook(lambda *_: ran.append(1))
+    covariance.ensure(model, recipe(corpus, tokens=32), [0], tmp_path)
+    assert not ran  # only what is missing was computed, and only so deep
+    assert len(list(tmp_path.glob("*/layer-*.safetensors"))) == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"model": "other"}, {"revision": "main"}, {"tokens": 5}, {"window": 8}, {"cap": 32}, {"dtype": "bfloat16"}],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_part_of_the_recipe_is_in_the_key(corpus: Corpus, tmp_path: Path, change: dict[str, object]) -> None:
+    assert recipe(corpus).folder(tmp_path) != recipe(corpus, **change).folder(tmp_path)
+
+
+def test_the_corpus_content_is_in_the_key(corpus: Corpus, tmp_path: Path) -> None:
+    before = recipe(corpus).folder(tmp_path)
+    with open(corpus.source, "a") as file:
+        file.write("More text.")
+    assert recipe(corpus).folder(tmp_path) != before
+
+
+def test_expected_time_is_said(corpus: Corpus, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    covariance.ensure(tiny("llama"), recipe(corpus, tokens=100), [0], tmp_path)
+    assert "100 tokens, about" in caplog.text
+
+
+def test_solve_is_the_inverse_and_says_when_there_is_none(corpus: Corpus) -> None:
+    model = tiny("llama")
+    found = covariance.collect(model, recipe(corpus), [1])
+    right = torch.randn(160, 2, dtype=torch.float64)
+    assert torch.allclose(found.matrix(1) @ found.solve(1, right), right, atol=1e-6)
+    poor = covariance.collect(model, recipe(corpus, tokens=32), [1])
+    with pytest.raises(InputError, match=r"covariance of layer 1 is singular: 32 tokens are too few for 160 dimensions"):
+        poor.solve(1, right)
+
+
+def test_an_edited_model_has_no_covariance_of_its_own(corpus: Corpus, tmp_path: Path) -> None:
+    from rect.update import Dense, Update
+
+    model = tiny("llama")
+    name = model.mlp_out_name(0)
+    model.add(Update({name: Dense(torch.ones_like(model.weight(name)))}))
+    with pytest.raises(ValueError, match="unedited"):
+        covariance.ensure(model, recipe(corpus), [0], tmp_path)
+
+
+def test_bad_input_is_named(corpus: Corpus, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file|cannot read"):
+        list(Corpus(str(tmp_path / "none.txt")).texts())
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text('{"text": "a"}\n{"txt": "b"}\n')
+    with pytest.raises(InputError, match=r"broken.jsonl:2: not a JSON object with a 'text'"):
+        list(Corpus(str(broken)).texts())
+    empty = tmp_path / "empty.txt"
+    empty.write_text("\n\n \n")
+    with pytest.raises(InputError, match="no text in it"):
+        covariance.collect(tiny("llama"), recipe(Corpus(str(empty))), [0])
+    with pytest.raises(InputError, match="tokens must be"):
+        recipe(corpus, tokens="some")
+    with pytest.raises(InputError, match="does not fit under the cap"):
+        recipe(corpus, window=128)
+    with pytest.raises(InputError, match="no covariance of layer 9"):
+        Covariance.load(tmp_path, [9])
+
+
+def test_batches_hold_rows_of_one_length_and_at_most_the_cap() -> None:
+    rows = [[1] * 16] * 9 + [[1] * 5]
+    assert [len(b) for b in batches(rows, 64)] == [4, 4, 1, 1]
+    assert [len(b) for b in batches(rows, 8)] == [1] * 10
