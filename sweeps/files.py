@@ -31,11 +31,11 @@ class Folder:
     """
 
     def __init__(self, url: str | os.PathLike[str]) -> None:
-        self.url = os.fspath(url)
         self.fs: Any
-        self.fs, root = fsspec.core.url_to_fs(self.url)
+        self.fs, root = fsspec.core.url_to_fs(os.fspath(url))
         self.root = root.rstrip("/")
         self.local = isinstance(self.fs, LocalFileSystem)
+        self.url = self.root if self.local else os.fspath(url)  # absolute: another process may be elsewhere
 
     def __repr__(self) -> str:
         return f"Folder({self.url!r})"

@@ -118,7 +118,7 @@ class Tracker:
         )
 
     def _take(self, event: dict[str, Any]) -> None:
-        kind, cell = event["event"], event.get("cell")
+        kind, cell = event["event"], event.get("cell", "")
         host = event["process"].rsplit("-", 2)[0]
         process = self._processes.setdefault(event["process"], _Process(pid=event["pid"], host=host))
         process.heard = event["time"]

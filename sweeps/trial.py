@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ray import tune
@@ -15,40 +17,45 @@ from sweeps.journal import Journal
 from sweeps.sequence import CellRun, Missing
 from sweeps.store import Store, StoreError
 from sweeps.workplace import Workplace
+from tasks.errors import InputError as TaskInputError
 
 log = logging.getLogger(__name__)
 
-HOPELESS = (InputError, UpdateError, StoreError)
+HOPELESS = (InputError, TaskInputError, UpdateError, StoreError)
 """Errors that a second attempt would meet again: the cell is recorded as failed and the actor goes on to the next."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all trials of a run share; it goes to each worker once.
+
+    Attributes:
+        plan: the sweep.
+        url: its output folder.
+        token: a file in it that the driver wrote; where it is not seen, the folder is not shared with that node.
+        missing: per cell what was missing when the run began.
+    """
+
+    plan: Plan
+    url: str
+    token: str
+    missing: Mapping[str, Missing]
 
 
 class EditingTrial(tune.Trainable):
     """Runs the cell that `config["cell"]["id"]` names. What it finds out lies in the store; Tune sees a few figures."""
 
-    def setup(
-        self,
-        config: dict[str, Any],
-        plan: Plan,
-        url: str,
-        token: str,
-        missing: dict[str, Missing],
-        device: str = "auto",
-    ) -> None:
-        """Args:
-        config: `{"cell": {"id": ..., "model": ..., ...}}`.
-        plan: the sweep.
-        url: its output folder.
-        token: a file in it that the driver wrote; where it is not seen, the folder is not shared with this node.
-        missing: per cell what was missing when the sweep began.
-        device: of the model.
-        """
-        self.plan = plan
-        self.store = Store(url)
-        if not self.store.folder.exists(token):
-            raise InputError(f"--out {url}: this node does not see what the driver wrote there; name a shared folder")
-        self.known_missing = missing
+    def setup(self, config: dict[str, Any], job: Job | None = None) -> None:
+        """Once per worker process. `job` comes from `tune.with_parameters`."""
+        assert job is not None
+        self.job = job
+        self.store = Store(job.url)
+        if not self.store.folder.exists(job.token):
+            raise InputError(
+                f"--out {job.url}: this node does not see what the driver wrote there; name a shared folder"
+            )
         self.journal = Journal(self.store.folder)
-        self.place = Workplace(plan, self.store, self.journal, device)
+        self.place = Workplace(job.plan, self.store, self.journal)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -58,10 +65,11 @@ class EditingTrial(tune.Trainable):
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self.cell: Cell = self.plan.cell(config["cell"]["id"])
+        plan = self.job.plan
+        self.cell: Cell = plan.cell(config["cell"]["id"])
         done = self.store.done(self.cell.id)  # an earlier attempt may have committed some checkpoints
-        known = self.known_missing[self.cell.id]
-        self.missing = {n: known[n] & ids for n, ids in self.plan.missing(self.cell, done).items() if n in known}
+        known = self.job.missing[self.cell.id]
+        self.missing = {n: known[n] & ids for n, ids in plan.missing(self.cell, done).items() if n in known}
         self._checkpoints = CellRun(self.place, self.cell, self.missing).checkpoints()
         self.steps = 0
         self.journal.write("cell-started", cell=self.cell.id, checkpoints=sorted(self.missing))

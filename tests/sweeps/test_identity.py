@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import small_config
 
 from rect.errors import InputError
 from sweeps.identity import Plan, identify, make_plan
+from tests.sweeps.small import small_config
 
 TINY = Path("/nowhere/tiny")  # plans need no weights, so the folder need not be there
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from small import computed, run_here, small_config, sweep, values
 
 import tasks
 from rect.model import EditableModel
@@ -20,6 +19,7 @@ from sweeps.journal import Journal
 from sweeps.sequence import CellRun
 from sweeps.store import Store, StoreError
 from sweeps.workplace import Workplace
+from tests.sweeps.small import computed, run_here, small_config, sweep, values
 from tests.tiny import save_tiny
 
 
