@@ -93,11 +93,11 @@ def run(
     console = _console()
     outcome = run_sweep(loaded, folder, address, limit_cells, retry_failed, console)
     make_report(folder, console)
-    console.print(f"{outcome.done} cells done; results, tradeoff.csv and report.html in {folder}", highlight=False)
+    console.print(f"{_cells(outcome.done)} done; tradeoff.csv and report.html are in {folder}", highlight=False)
     if outcome.remaining:
-        console.print(f"{outcome.remaining} cells remain: run the same command without --limit-cells", highlight=False)
+        console.print(f"{_cells(outcome.remaining)} remain: run the same command again", highlight=False)
     if outcome.failed:
-        _error(f"{len(outcome.failed)} cells failed (listed above); sweeps run ... --retry-failed runs them again")
+        _error(f"{_cells(len(outcome.failed))} failed, as listed above; --retry-failed runs what failed again")
         raise typer.Exit(1)
 
 
@@ -269,6 +269,10 @@ def _is_input_error(error: ValueError) -> bool:
 def _error(text: str) -> None:
     """One line on stderr, whatever the text holds."""
     print("error: " + " ".join(text.split()), file=sys.stderr)
+
+
+def _cells(number: int) -> str:
+    return "1 cell" if number == 1 else f"{number} cells"
 
 
 def _console() -> Console:
