@@ -83,11 +83,25 @@ class EditsSpec(Strict):
     strict: bool = False
 
 
+class CovarianceSpec(Strict):
+    """Text that the covariance of keys is estimated on, for methods whose hyperparameters ask for one.
+
+    `corpus`: a .txt or .jsonl file, wikipedia, wikitext, or a hub id; of it the first so many texts (`samples`) and
+    tokens (default: ten per dimension of a key).
+    """
+
+    corpus: str = "wikipedia"
+    revision: str | None = None
+    samples: Count | None = None
+    tokens: Count | Literal["all"] | None = None
+
+
 class MethodSpec(_Named):
     """An editing method; `label` tells two entries of one method apart in the tables."""
 
     hparams: dict[str, Any] | None = None
     label: str | None = None
+    covariance: CovarianceSpec = CovarianceSpec()
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -97,16 +111,19 @@ class MethodSpec(_Named):
     def _registered(cls, name: str) -> str:
         return _known_name("method", name, names.methods(name))
 
-    @field_validator("hparams", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _from_file(cls, value: Any) -> Any:
-        """A path is read here, once, so that no other machine needs the file."""
-        if isinstance(value, str):
+    def _read_file(cls, data: Any) -> Any:
+        """A path of hyperparameters is read here, once, so that no other machine needs the file."""
+        if isinstance(data, dict) and isinstance(data.get("hparams"), str):
+            from rect import editors
+
             try:
-                return yaml_files.mapping(Path(value))
+                values = editors.get(str(data.get("name"))).hparams_class.read(data["hparams"])
             except InputError as error:
                 raise PydanticCustomError("hparams_file", "{reason}", {"reason": str(error)}) from None
-        return value
+            data = {**data, "hparams": values.model_dump(mode="json")}
+        return data
 
     @property
     def shown(self) -> str:

@@ -20,6 +20,7 @@ from sweeps.config import Config, EditsSpec, MethodSpec, ModelSpec
 from sweeps.grid import Cell
 
 if TYPE_CHECKING:
+    from rect.covariance import Recipe
     from rect.facts import Fact
     from sweeps.store import Done
     from tasks.base import Example, Task
@@ -135,17 +136,12 @@ def make_plan(config: Config) -> Plan:
     Raises:
         InputError: a method without a legal cell, or an edit set or a task's data that cannot be read.
     """
-    from rect import editors
     from tasks import engines
 
     cells, dropped = grid.expand(config)
     edit_set = _edit_set(config.edits)
     engine = engines.which(config.engine.name)
-    declared = {
-        (model, method): editors.declared(method.name, model.name, method.hparams)
-        for model in config.models
-        for method in config.methods
-    }
+    declared = {(model, method): _editor(model, method) for model in config.models for method in config.methods}
     content = facts.digest(edit_set)
     named = [replace(cell, id=_sequence(cell, declared, content)) for cell in cells]
     questions = tuple(_questions(config, name, engine) for name in config.tasks.names)
@@ -164,6 +160,24 @@ def _sequence(cell: Cell, editors: Mapping[Any, Mapping[str, Any]], edit_set: st
     editor = editors[cell.model, cell.method]
     chain = [cell.setting, cell.batch_size, cell.regularizer, cell.k, cell.seed]
     return identify("sequence", base_state(cell.model), editor, edit_set, *chain)
+
+
+def covariance_recipe(model: ModelSpec, method: MethodSpec) -> Recipe:
+    """What the covariance of keys is computed from, if the method uses one."""
+    from rect.corpus import Corpus
+    from rect.covariance import Recipe
+
+    given = method.covariance
+    corpus = Corpus(given.corpus, given.revision, given.samples)
+    return Recipe(model.name, corpus, given.tokens, model.revision, dtype=model.dtype)
+
+
+def _editor(model: ModelSpec, method: MethodSpec) -> dict[str, Any]:
+    """Declared things of a method on a model: name, version, hyperparameters, prefixes, covariance."""
+    from rect import editors
+
+    covariance = covariance_recipe(model, method).identity
+    return editors.declared(method.name, model.name, method.hparams, covariance=covariance)
 
 
 def _edit_set(edits: EditsSpec) -> tuple[Fact, ...]:

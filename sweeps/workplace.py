@@ -7,21 +7,23 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rect import editors, models
+from rect import covariance, editors, models
+from rect.editors import hyperparameters
 from rect.model import EditableModel
 from rect.prefixes import Prefixes
 from sweeps.config import MethodSpec, ModelSpec
-from sweeps.identity import Plan, base_state, identify
+from sweeps.identity import Plan, base_state, covariance_recipe, identify
 from sweeps.journal import Journal
 from sweeps.measure import Unedited
 from sweeps.store import Store
 from tasks import engines
 
 if TYPE_CHECKING:
+    from rect.covariance import Covariance
     from rect.editors.base import Editor
     from tasks.engines.base import Engine
 
@@ -88,7 +90,9 @@ class Workplace:
         """The editing method on the present model, to be asked for first while that is unedited."""
         assert self._model is not None
         if method not in self._editors:
-            self._editors[method] = editors.create(method.name, self._model, method.hparams, self._prefixes(method))
+            self._editors[method] = editors.create(
+                method.name, self._model, method.hparams, self._prefixes(method), self._covariance(method)
+            )
         return self._editors[method]
 
     def _prefixes(self, method: MethodSpec) -> Prefixes | None:
@@ -106,6 +110,15 @@ class Workplace:
                 self.store.folder.write_if_absent(name, path.read_bytes())
             path.write_bytes(self.store.folder.read(name))
             return Prefixes.load(path)
+
+    def _covariance(self, method: MethodSpec) -> Covariance | None:
+        """Covariance of keys, from the cache or computed now; None where the hyperparameters ask for none."""
+        assert self._model is not None
+        assert self._spec is not None
+        if self.plan.editors[self._spec, method].get("covariance") is None:
+            return None
+        hparams: Any = hyperparameters.resolve(editors.get(method.name).hparams_class, method.hparams, self._model)
+        return covariance.ensure(self._model, covariance_recipe(self._spec, method), hparams.layers)
 
     def close(self) -> None:
         """Give the model's and the engine's memory back."""

@@ -86,7 +86,7 @@ MISTAKES = [
     (
         "methods: [rome]",
         "methods: [{name: rome, hparams: no.yaml}]",
-        "methods.0.hparams: no.yaml: there is no such file",
+        ":3: methods.0: no.yaml: cannot read the hyperparameters",
     ),
 ]
 
@@ -125,9 +125,8 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_known_names_are_those_of_the_registries() -> None:
-    from rect.regularizers import REGULARIZERS
-
     from rect.editors import EDITORS
+    from rect.regularizers import REGULARIZERS
 
     assert set(names.METHODS) == set(EDITORS)
     assert tuple(REGULARIZERS) == names.REGULARIZERS
