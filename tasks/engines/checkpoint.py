@@ -58,7 +58,8 @@ class Checkpoint:
             InputError: the folder holds no such tensor.
         """
         bare = [name.removeprefix(prefix) for prefix in PREFIXES if name.startswith(prefix)]
-        for candidate in (name, *bare, *(prefix + name for prefix in PREFIXES)):
+        head = [name.replace("lm_head.", "embed_out.")]  # GPT-NeoX
+        for candidate in (name, *bare, *(prefix + name for prefix in PREFIXES), *head):
             if candidate in self._file:
                 return candidate
         raise InputError(f"{self.folder} holds no tensor {name}: a Hugging Face parameter name was expected")

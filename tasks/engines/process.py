@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -32,14 +33,16 @@ class EngineProcess:
     Args:
         module: dotted name of the module that the child runs, given the parent's process id and a socket's descriptor.
         environment: the child's whole environment, but for the module search path.
+        temporary: a folder that goes away with the child.
     """
 
-    def __init__(self, module: str, environment: dict[str, str]) -> None:
+    def __init__(self, module: str, environment: dict[str, str], temporary: str | None = None) -> None:
         ours, theirs = socket.socketpair()
         self.channel = Channel(ours)
         self._log = log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
         outcome: list[subprocess.Popen[bytes] | OSError] = []
         command = [sys.executable, "-P", "-m", module, str(os.getpid()), str(theirs.fileno())]
+        command += [] if temporary is None else [temporary]
         started = threading.Event()
 
         def start_and_wait() -> None:  # knows nothing of self, which may go away
@@ -67,7 +70,7 @@ class EngineProcess:
         if isinstance(outcome[0], OSError):
             raise EngineError(f"the engine's process could not be started: {outcome[0]}")
         self._process = outcome[0]
-        self._finalizer = weakref.finalize(self, _kill, self._process)  # also at the interpreter's exit
+        self._finalizer = weakref.finalize(self, _kill, self._process, temporary)  # also at the interpreter's exit
 
     @property
     def pid(self) -> int:
@@ -141,7 +144,9 @@ def _search_path(environment: dict[str, str]) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *([rest] if rest else [])]), "PYTHONSAFEPATH": "1"}
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _kill(process: subprocess.Popen[bytes], temporary: str | None) -> None:
     if process.poll() is None:
         process.kill()
     process.wait()
+    if temporary is not None:
+        shutil.rmtree(temporary, ignore_errors=True)

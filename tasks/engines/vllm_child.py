@@ -1,11 +1,12 @@
 """The process in which vLLM runs. All that depends on vLLM's version is in this file (written for 0.32).
 
-Started by tasks.engines.vllm_engine as `python -m tasks.engines.vllm_child PARENT_PID SOCKET`. The first message holds
-the options, each further one a request; every message is answered once.
+Started by tasks.engines.vllm_engine as `python -m tasks.engines.vllm_child PARENT_PID SOCKET [TEMPORARY]`. The first
+message holds the options, each further one a request; every message is answered once.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import socket
@@ -19,6 +20,9 @@ from tasks.engines.channel import Channel
 from tasks.engines.parent import end_with
 
 Answer = dict[str, Any]
+
+MODULE = "tasks.engines.vllm_child"
+NOT_ON_CPU = {"GPTNeoXForCausalLM"}  # 0.32: "GPTNeoXModel object has no attribute do_not_compile"
 
 
 class ChangedTensors:
@@ -44,12 +48,18 @@ class Server:
     def __init__(self, options: dict[str, Any]) -> None:
         from vllm import LLM, platforms
 
+        self.notes: list[str] = []
         on_cpu = platforms.current_platform.is_cpu()
+        implementation = options["model_impl"]
+        architectures = json.loads((Path(options["folder"]) / "config.json").read_text()).get("architectures") or []
+        if on_cpu and implementation == "auto" and NOT_ON_CPU.intersection(architectures):
+            implementation = "transformers"
+            self.notes.append(f"vLLM has no {architectures[0]} for CPUs: it runs transformers' code of it")
         one_process = options["tensor_parallel_size"] == 1
         if one_process:
             _rendezvous_in_memory()
         if on_cpu and one_process:
-            _inspect_model_class_here(options["folder"])
+            _inspect_model_classes_here([*architectures, "TransformersForCausalLM"])
         memory: dict[str, Any] = {"gpu_memory_utilization": options["gpu_memory_utilization"]}
         if on_cpu:  # eager: torch.compile costs minutes there and gains nothing for short runs
             memory = {"kv_cache_memory_bytes": int(options["kv_cache_gib"] * 2**30), "enforce_eager": True}
@@ -61,7 +71,7 @@ class Server:
             tensor_parallel_size=options["tensor_parallel_size"],
             seed=options["seed"],
             trust_remote_code=options["trust_remote_code"],
-            model_impl=options["model_impl"],
+            model_impl=implementation,
             skip_tokenizer_init=True,  # token ids in, token ids out
             generation_config="vllm",  # end tokens come with each request
             enable_prefix_caching=True,
@@ -104,9 +114,6 @@ class Server:
         return {"tensors": numbers[0]}
 
 
-MODULE = "tasks.engines.vllm_child"
-
-
 def _rendezvous_in_memory() -> None:
     """Keep torch.distributed's rendezvous of the one worker in anonymous memory.
 
@@ -118,18 +125,16 @@ def _rendezvous_in_memory() -> None:
     uniproc_executor.get_file_store_init_method = lambda: f"file:///proc/self/fd/{descriptor}"
 
 
-def _inspect_model_class_here(folder: str) -> None:
-    """Register the folder's model class as loaded.
+def _inspect_model_classes_here(architectures: list[str]) -> None:
+    """Register these model classes as loaded.
 
     vLLM looks at a class in a further process first, so as not to touch CUDA before a fork: on a CPU that is a second
     import of everything, half a minute the first time that a model type is used on a machine.
     """
-    import json
-
     from vllm import ModelRegistry
     from vllm.model_executor.models.registry import _LazyRegisteredModel
 
-    for architecture in json.loads((Path(folder) / "config.json").read_text()).get("architectures") or []:
+    for architecture in architectures:
         entry = ModelRegistry.models.get(architecture)
         if isinstance(entry, _LazyRegisteredModel):
             ModelRegistry.register_model(architecture, entry.load_model_cls())
@@ -146,7 +151,7 @@ def serve(channel: Channel, options: dict[str, Any]) -> None:
         "score": server.score,
         "load": server.load,
     }
-    channel.send({"ready": True})
+    channel.send({"notes": server.notes})
     while (message := channel.receive()) is not None:
         try:
             channel.send(requests[message.pop("do")](**message))
@@ -157,7 +162,7 @@ def serve(channel: Channel, options: dict[str, Any]) -> None:
 
 def main(arguments: list[str]) -> int:
     """Exit code 1 if the engine did not start."""
-    end_with(int(arguments[0]))
+    end_with(int(arguments[0]), *arguments[2:])
     channel = Channel(socket.socket(fileno=int(arguments[1])))
     options = channel.receive()
     if options is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -106,7 +107,11 @@ class VLLMEngine(Engine):
             self.close()
             environment = {**DEFAULTS, **os.environ, **ENVIRONMENT}
             environment.pop("VLLM_CPU_KVCACHE_SPACE", None)  # it would override kv_cache_gib
-            self._process = EngineProcess("tasks.engines.vllm_child", environment)
+            temporary = None
+            if self._options["tensor_parallel_size"] != 1:  # its workers meet at sockets in the temporary folder
+                temporary = tempfile.mkdtemp(prefix="vllm-engine-")
+                environment |= {"TMPDIR": temporary, "VLLM_RPC_BASE_PATH": temporary}
+            self._process = EngineProcess("tasks.engines.vllm_child", environment, temporary)
             self._started = time.monotonic()
             self._process.channel.send(self._options)
             self._ready = False
@@ -154,7 +159,8 @@ class VLLMEngine(Engine):
         if self._process is None:
             raise EngineError("the engine is closed: start() starts it again")
         if not self._ready:
-            self._process.answer(self._start_timeout)
+            for note in self._process.answer(self._start_timeout)["notes"]:
+                log.warning("%s", note)
             self._ready = True
             log.info("vLLM engine started in %.0f s (process %d)", time.monotonic() - self._started, self._process.pid)
         return self._process

@@ -15,7 +15,7 @@ from tasks.engines.parent import end_with
 def main() -> None:
     import tasks
 
-    end_with(int(sys.argv[1]))
+    end_with(int(sys.argv[1]), *sys.argv[3:])
     channel = Channel(socket.socket(fileno=int(sys.argv[2])))
     while (message := channel.receive()) is not None:
         match message["do"]:

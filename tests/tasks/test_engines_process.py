@@ -151,6 +151,25 @@ def test_the_watch_alone_ends_the_child_too(tmp_path: Path) -> None:
     assert gone(pid, 5)
 
 
+def test_a_temporary_folder_goes_with_the_child(tmp_path: Path) -> None:
+    folder = tmp_path / "by kill"
+    folder.mkdir()
+    (folder / "socket").touch()
+    code = PARENT.format(then=WORKING).replace("dict(os.environ)", f"dict(os.environ), {str(folder)!r}")
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.stdout.readline()
+    assert folder.exists()
+    parent.kill()
+    parent.wait()
+    assert gone(pid, 5)
+    assert not folder.exists()
+    folder.mkdir()
+    EngineProcess(CHILD, dict(os.environ), str(folder)).close()
+    assert not folder.exists()
+
+
 def test_a_stranger_named_tasks_in_the_working_folder_is_passed_by(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
