@@ -130,8 +130,6 @@ class Kn(Editor):
         hparams = self.hparams
         scores = attribution.scores(model, ids, answer, hparams.steps, hparams.rows_per_pass, hparams.neurons)
         threshold = hparams.adaptive_threshold * scores.max()
-        if threshold < 0:  # every neuron lowers the probability
-            return []
         return [(int(layer), int(index)) for layer, index in (scores > threshold).nonzero().tolist()]
 
     def difference(self, model: EditableModel, fact: Fact) -> Tensor:

@@ -18,10 +18,10 @@ from rect.editors.hyperparameters import Hparams
 from rect.errors import InputError
 from rect.facts import Fact
 from rect.mend import checkpoint as checkpoints
+from rect.mend import step  # the module: it imports rect.editors itself
 from rect.mend.checkpoint import Checkpoint
 from rect.mend.data import answered
 from rect.mend.network import Pair
-from rect.mend.step import Editing
 from rect.update import Dense, LowRank, Update
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Mend(Editor):
     @classmethod
     def describe(cls, hparams: Mapping[str, Any], prefixes: Any = None, covariance: Any = None) -> dict[str, Any]:
         """The hyperparameters, and, where the checkpoint's file is at hand, its digest: one trained anew is another."""
-        name = hparams.get("checkpoint")
+        name = hparams.get("checkpoint") or hparams.get("archive")
         trained = None
         if name is not None and Path(name).exists():
             trained = checkpoints.read_header(checkpoints.find(name))["digest"]
@@ -123,7 +123,7 @@ class Mend(Editor):
         if seen := self.trained.seen(facts):
             log.warning("mend: %d of %d facts were trained on, such as %r", len(seen), len(facts), seen[0].filled)
         rows = answered(model.tokenizer, [(fact.filled, fact.target) for fact in facts], model.device)
-        gradients = Editing(model, self.network).gradients(rows)
+        gradients = step.Editing(model, self.network).gradients(rows)
         with torch.no_grad():
             factors = self.network(gradients)
         provenance = {

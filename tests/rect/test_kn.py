@@ -86,7 +86,7 @@ def test_refining_keeps_neurons_shared_by_enough_prompts() -> None:
     }
     assert len(set(map(frozenset, single.values()))) == 3
     every = [neuron for found in single.values() for neuron in found]
-    for p, least in ((0.0, 1), (0.4, 2), (0.7, 3)):
+    for p, least in ((0.0, 1), (1 / 3, 2), (0.4, 2), (0.7, 3)):
         expected = sorted({neuron for neuron in every if every.count(neuron) >= least})
         assert editor(refine=True, p=p).neurons(model, FACT) == expected
     assert editor(p=0.7).neurons(model, FACT) == sorted(single[FACT.filled])
