@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 TABLE = "tradeoff.csv"
 PAGE = "report.html"
+NAMED_FACTS = 500  # facts whose texts go into the page
 
 COLUMNS = {  # a line break keeps the table within 80 columns
     "n_edits": "edits",
@@ -85,10 +86,23 @@ def gather(out: str | os.PathLike[str]) -> Material:
         planned=len(plan.cells) if plan else None,
         failed=failed,
         missing=missing,
+        facts=_fact_names(plan, rows) if plan else {},
         command=_command(environment.pop("command", [])),
         environment=environment,
         config=text,
     )
+
+
+def _fact_names(plan: Plan, rows: pd.DataFrame) -> dict[int, list[str]]:
+    """Per seed the facts that rows of their own tell about, in the order of editing."""
+    from rect import facts
+
+    count = rows["name"].str.extract(r"/fact-(\d+)$", expand=False).astype(float).max()
+    if pd.isna(count):
+        return {}
+    seeds = sorted({cell.seed for cell in plan.cells if cell.method})
+    drawn = {seed: facts.draw(plan.facts, seed, min(int(count) + 1, NAMED_FACTS)) for seed in seeds}
+    return {seed: [f"{fact.filled}: {fact.target}" for fact in found] for seed, found in drawn.items()}
 
 
 def _command(words: list[str]) -> str:

@@ -37,6 +37,7 @@ class Material:
         planned: number of cells of the configuration, None where it is not known.
         failed: (cell, reason) of cells that failed.
         missing: (cell, what is missing) of cells that have not finished for another reason.
+        facts: per seed the facts in the order of editing, "The capital of France is: Rome".
         config: the configuration as resolved, YAML.
         command: what reproduces the sweep.
     """
@@ -48,6 +49,7 @@ class Material:
     planned: int | None = None
     failed: Sequence[tuple[str, str]] = ()
     missing: Sequence[tuple[str, str]] = ()
+    facts: Mapping[int, Sequence[str]] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     config: str = ""
     command: str = ""
@@ -140,6 +142,7 @@ def page_data(material: Material) -> dict[str, Any]:
         "cells": [[_plain(value) for value in line] for line in table[columns].itertuples(index=False, name=None)],
         "tasks": aggregate.task_names(material.rows),
         "curves": _curves(material.rows),
+        "fact_names": {str(seed): list(names) for seed, names in material.facts.items()},
         "facts": _facts(material.rows, list(table["cell"])),
         "examples": _examples(material.outputs, table),
     }

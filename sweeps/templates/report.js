@@ -304,10 +304,11 @@ function buildExamples() {
 // ---------------------------------------------------------------- facts
 function drawFacts() {
   const map = data.facts[byId("fact-cell").value];
+  const names = data.fact_names[cells.find((c) => c.cell === byId("fact-cell").value)?.seed] ?? [];
   if (!map) { byId("fact-map").replaceChildren("No per-fact scores."); return; }
   const head = element("tr", {}, element("th", { class: "text" }, "fact"), ...map.points.map((p) => element("th", {}, `${p} edits`)));
   const kind = (v) => (v === null ? null : v >= 1 ? "held" : v <= 0 ? "lost" : "partly");
-  const body = map.values.map((line, i) => element("tr", {}, element("td", { class: "text" }, String(i + 1)), ...line.map((v) => element("td", { class: kind(v) }, v === null ? "" : shown(v)))));
+  const body = map.values.map((line, i) => element("tr", {}, element("td", { class: "text fact" }, `${i + 1}${names[i] ? `. ${names[i]}` : ""}`), ...line.map((v) => element("td", { class: kind(v) }, v === null ? "" : shown(v)))));
   byId("fact-map").replaceChildren(element("table", {}, element("thead", {}, head), element("tbody", {}, ...body)));
 }
 

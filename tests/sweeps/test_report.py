@@ -42,6 +42,10 @@ def commit(plan: Plan, store: Store, cell: Cell, n_edits: int, leave_out: tuple[
             continue
         if name == "edit":
             score = RELIABILITY[cell.regularizer]
+            rows += [
+                measurement("edit", f"reliability/token_accuracy/fact-{i}", score, n=1, evaluation=evaluation)
+                for i in range(n_edits)
+            ]
             for metric in ("reliability", "generalization", "locality"):
                 for form in ("token_accuracy", "preference"):
                     rows.append(measurement("edit", f"{metric}/{form}", score, 0.1, 2, evaluation))
@@ -103,6 +107,9 @@ def test_a_finished_sweep(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text()
     assert "<h1>small</h1>" in page
     assert "4 of 4" in page
+    first, second = plan.edited(plan.cells[1], 2)
+    assert json.dumps(f"{first.filled}: {first.target}") in page
+    assert json.dumps(f"{second.filled}: {second.target}") in page
     assert "sweeps run &#39;configs/small sweep.yaml&#39;" in page
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == [
         "config.yaml",
