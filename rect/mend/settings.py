@@ -29,6 +29,8 @@ class MendSettings(pydantic.BaseModel):
         held_out: facts that are neither trained nor validated on, for the final report.
         save_every: edits between two checkpoints to resume from.
         normalize_over: facts over which the normalization statistics are taken before training.
+        remember_mib: memory for the states of the blocks below the edited ones: facts that come again in each epoch
+            then need only the edited blocks.
         mixed_precision: run the language model in bfloat16 autocast, on CUDA only.
         seed: of the split, the order and the initial hypernetwork.
     """
@@ -53,6 +55,7 @@ class MendSettings(pydantic.BaseModel):
     held_out: int = pydantic.Field(0, ge=0)
     save_every: int = pydantic.Field(5000, ge=1)
     normalize_over: int = pydantic.Field(1000, ge=2)
+    remember_mib: int = pydantic.Field(512, ge=0)
     mixed_precision: bool = False
     seed: int = 0
 

@@ -57,12 +57,18 @@ class Editing:
         model: only read.
         network: the hypernetwork.
         mixed_precision: bfloat16 autocast of the language model, on CUDA only.
+        remember: bytes of what enters the upper blocks that are kept for rows that come again; the model must then stay
+            as it is.
     """
 
-    def __init__(self, model: EditableModel, network: Hypernetwork, mixed_precision: bool = False) -> None:
+    def __init__(
+        self, model: EditableModel, network: Hypernetwork, mixed_precision: bool = False, remember: int = 0
+    ) -> None:
         self.model, self.network = model, network
         self.upper = Upper(model, list(network.matrices))
         self._mixed = mixed_precision and model.device.type == "cuda"
+        self._known: dict[tuple[tuple[int, ...], ...], State] = {}
+        self._room = remember
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """The precision of the language model."""
@@ -81,7 +87,7 @@ class Editing:
         ends = list(itertools.accumulate(len(rows) for rows in parts))
         slices = [slice(end - len(rows), end) for end, rows in zip(ends, parts, strict=True)]
         with self.autocast(), torch.no_grad():
-            state = self.upper.read(_together(parts))
+            state = self._read(_together(parts))
             before = self._logits(self.upper.run(state.rows(slices[-1])), example.locality)
         factors = self.network(self.gradients(example.edit, state.rows(slices[0])))
         with self.autocast(), self.upper.edited(factors):
@@ -97,9 +103,21 @@ class Editing:
             kept=float((before.argmax(-1) == after.argmax(-1)).float().mean()),
         )
 
+    def _read(self, ids: Tensor) -> State:
+        """What enters the upper blocks, from memory if it is there."""
+        key = tuple(map(tuple, ids.tolist()))
+        if key not in self._known:
+            state = self.upper.read(ids)
+            size = state.hidden.nbytes
+            if size > self._room:
+                return state
+            self._room -= size
+            self._known[key] = state
+        return self._known[key]
+
     def _logits(self, hidden: Tensor, rows: Rows) -> Tensor:
         """Logits where something is asked, or at all real tokens where nothing is, (positions, vocabulary), float32."""
-        return read_logits(self.model, hidden[:, : rows.ids.shape[1]][_read(rows)]).float()
+        return read_logits(self.model, hidden[:, : rows.ids.shape[1]][_read_at(rows)]).float()
 
 
 def _together(parts: Sequence[Rows]) -> Tensor:
@@ -108,7 +126,7 @@ def _together(parts: Sequence[Rows]) -> Tensor:
     return torch.cat([F.pad(rows.ids, (0, width - rows.ids.shape[1])) for rows in parts])
 
 
-def _read(rows: Rows) -> Tensor:
+def _read_at(rows: Rows) -> Tensor:
     asked = rows.targets != NOTHING
     return asked if bool(asked.any()) else rows.real
 

@@ -88,7 +88,7 @@ class Trainer:
         shapes = {name: checkpoint.matrix_shape(model, name) for name in names}
         self.network = Hypernetwork(shapes, settings.rank, settings.hidden_layers, settings.edit_lr, settings.seed)
         self.network.to(model.device)
-        self.editing = Editing(model, self.network, settings.mixed_precision)
+        self.editing = Editing(model, self.network, settings.mixed_precision, settings.remember_mib * 2**20)
         self._examples = self.examples(self.split.train)
         groups = [
             {"params": self._weights(), "lr": settings.lr},
@@ -240,7 +240,7 @@ class Trainer:
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Settings that differ; how long and how often may change."""
-    free = {"iterations", "patience", "save_every"}
+    free = {"iterations", "patience", "save_every", "remember_mib"}
     return [key for key in new if key not in free and json.dumps(old.get(key)) != json.dumps(new[key])]
 
 

@@ -13,6 +13,7 @@ from rect.mend import checkpoint
 from rect.mend.data import Examples, Split, permutation
 from rect.mend.settings import MendSettings
 from rect.mend.training import RESUME, Share, Trainer
+from rect.mend.upper import Upper
 from rect.model import EditableModel
 from rect.update import Dense, Update
 from tests.rect.mend_facts import facts
@@ -84,6 +85,21 @@ def test_killed_and_resumed_is_as_uninterrupted(tmp_path: Path, stop: int) -> No
         assert torch.equal(resumed.network.state_dict()[name], tensor), name
     ours, theirs = (checkpoint.load(tmp_path / d / checkpoint.FILE) for d in ("killed", "whole"))
     assert ours.header == theirs.header
+
+
+def test_what_is_remembered_changes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+    read = Upper.read
+    monkeypatch.setattr(Upper, "read", lambda self, ids: reads.append(1) or read(self, ids))
+    losses, counts = [], []
+    for mib in (0, 512):
+        reads.clear()
+        trainer = Trainer(tiny(), facts()[:14], settings(remember_mib=mib, iterations=40, validate_every=40))
+        run(trainer)
+        losses.append(trainer.losses)
+        counts.append(len(reads))
+    assert losses[0] == losses[1]
+    assert counts[1] <= counts[0] - 30  # six facts, 40 edits
 
 
 def test_a_finished_training_is_not_trained_again(tmp_path: Path) -> None:
