@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rect.editors import hyperparameters
 from rect.editors.base import Editor
 from rect.editors.kn import Kn
+from rect.editors.memit import Memit
 from rect.editors.mend import Mend
 from rect.editors.rome import Rome
 from rect.errors import InputError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from rect.covariance import Covariance
     from rect.model import EditableModel
 
-EDITORS: dict[str, type[Editor]] = {"kn": Kn, "mend": Mend, "rome": Rome}
+EDITORS: dict[str, type[Editor]] = {"kn": Kn, "memit": Memit, "mend": Mend, "rome": Rome}
 
 __all__ = ["EDITORS", "Editor", "create", "declared", "get"]
 

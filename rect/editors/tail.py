@@ -14,21 +14,18 @@ masks) is taken down while the model calls it, and cut to the positions that are
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from rect.hooks import Stop, hooked, stop
+from rect.editors.blocks import alike, axis, beginning, cache_name, each, first, named, padded_ids, run
+from rect.hooks import hooked, stop
 from rect.prompts import Row
 
 if TYPE_CHECKING:
     from rect.model import EditableModel
-
-CACHE_NAMES = ("past_key_values", "layer_past", "past_key_value")
-WASTE = 0.1
 
 
 class _Keep:
@@ -80,13 +77,13 @@ class Tail:
 
     # The pass that is made once
 
-    @torch.no_grad()
     def _freeze(self) -> None:
-        order = sorted(range(len(self.rows)), key=lambda i: self.rows[i].length)
-        parts = [_Part(self, [self.rows[i] for i in indices]) for indices in _alike(self.rows, order)]
+        runs = alike(self.rows)
+        parts = [_Part(self, [self.rows[i] for i in indices]) for indices in runs]
         for part in parts:
             part.run()
-        back = torch.tensor(sorted(range(len(order)), key=order.__getitem__), device=self.model.device)
+        order = torch.tensor([i for indices in runs for i in indices], device=self.model.device)
+        back = order.argsort()
         before = max(part.before for part in parts)
         for layer in parts[0].kept.keys:
             for mine, name in ((self._kept.keys, "keys"), (self._kept.values, "values")):
@@ -113,8 +110,8 @@ class Tail:
             for layer in tensors:
                 tensors[layer] = tensors[layer][chosen]
         memo: dict[int, Tensor] = {}
-        self._calls = {layer: _each(call, lambda t: _once(memo, t, chosen)) for layer, call in self._calls.items()}
-        self._block_call = _each(self._block_call, lambda t: _once(memo, t, chosen))
+        self._calls = {layer: each(call, lambda t: _once(memo, t, chosen)) for layer, call in self._calls.items()}
+        self._block_call = each(self._block_call, lambda t: _once(memo, t, chosen))
 
     # The pass of each step
 
@@ -148,34 +145,32 @@ class _Part:
         self.lookups = torch.tensor([row.lookup for row in rows], device=tail.model.device)
         self.length = max(row.length for row in rows)
         self.before = max(1, max(row.lookup for row in rows))  # positions kept; never none, to spare a special case
-        ids = [[*row.ids, *[row.ids[-1]] * (self.length - row.length)] for row in rows]
-        self.ids = torch.tensor(ids, device=tail.model.device)  # (rows, length)
+        self.ids = padded_ids(rows, tail.model.device)
         self.calls: dict[int, dict[str, Any]] = {}
         self.kept = _Keep()
 
     def run(self) -> None:
         tail, model = self.tail, self.tail.model
-        first = tail.layer if tail.from_mlp else tail.layer + 1
+        keep_from = tail.layer if tail.from_mlp else tail.layer + 1
         with contextlib.ExitStack() as hooks:
             projection = model.module(model.path(model.architecture.mlp_out, tail.layer))
             hooks.enter_context(hooked(projection.register_forward_hook(self._see_projection)))
             hooks.enter_context(hooked(model.block(tail.layer).register_forward_hook(self._see_block)))
             for layer in range(tail.layer, tail.last + 1):
-                handle = model.block(layer).register_forward_pre_hook(self._before(layer, first), with_kwargs=True)
+                handle = model.block(layer).register_forward_pre_hook(self._before(layer, keep_from), with_kwargs=True)
                 hooks.enter_context(hooked(handle))
             hooks.enter_context(hooked(model.block(tail.last).register_forward_hook(stop)))
-            with contextlib.suppress(Stop):
-                model.hf.base_model(self.ids, use_cache=False)
+            run(model, self.ids)
 
-    def _before(self, layer: int, first: int) -> Any:
+    def _before(self, layer: int, keep_from: int) -> Any:
         def hook(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            call = _named(block, args, kwargs)
-            hidden, self.calls[layer] = call.pop("hidden_states"), call
+            hidden, call = named(block, args, kwargs)
+            self.calls[layer] = call
             if layer == self.tail.layer:
                 self.block_in = _at(hidden, self.lookups)[:, None]
             else:  # later positions are run again in each step
-                hidden, call = hidden[:, : self.before], _begin(call, self.length, self.before)
-            return (hidden,), ({**call, _cache_name(block): self.kept} if layer >= first else call)
+                hidden, call = hidden[:, : self.before], beginning(call, self.length, self.before)
+            return (hidden,), ({**call, cache_name(block): self.kept} if layer >= keep_from else call)
 
         return hook
 
@@ -184,7 +179,7 @@ class _Part:
         self.mlp = _at(output, self.lookups).float()
 
     def _see_block(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
-        hidden = _first(output)
+        hidden = first(output)
         positions = self.lookups[:, None] + torch.arange(self.tail.steps, device=hidden.device)
         positions = positions.clamp(max=self.length - 1)[:, :, None].expand(-1, -1, hidden.shape[-1])
         self.block_out = hidden.gather(1, positions)  # (rows, steps, hidden)
@@ -218,12 +213,12 @@ class _Cut:
     def _value(self, name: str, value: Any) -> Any:
         if name == "attention_mask":
             return None
-        return _each(value, lambda tensor: self._positions_of(name, tensor))
+        return each(value, lambda tensor: self._positions_of(name, tensor))
 
     def _positions_of(self, name: str, tensor: Tensor) -> Tensor:
-        axis = _axis(name, tensor, self.length)
+        over = axis(name, tensor, self.length)
         if id(tensor) not in self.memo:
-            table = tensor if axis == 0 else tensor[0]  # the same for every row: positions count from 0 everywhere
+            table = tensor if over == 0 else tensor[0]  # the same for every row: positions count from 0 everywhere
             self.memo[id(tensor)] = table[self.positions]  # (rows, steps, ...)
         return self.memo[id(tensor)]
 
@@ -243,70 +238,8 @@ class _Cut:
         return self.memo[id(mask)]
 
 
-def _alike(rows: Sequence[Row], order: Sequence[int]) -> list[list[int]]:
-    """The rows in runs of similar length, of which padding makes up at most WASTE."""
-    runs: list[list[int]] = []
-    tokens = 0
-    for index in reversed(order):  # longest first
-        length = rows[index].length
-        if runs:
-            full = rows[runs[-1][0]].length * (len(runs[-1]) + 1)
-            if tokens + length >= (1 - WASTE) * full:
-                runs[-1].append(index)
-                tokens += length
-                continue
-        runs.append([index])
-        tokens = length
-    return [run[::-1] for run in reversed(runs)]
-
-
 def _call(block: nn.Module, hidden: Tensor, call: Mapping[str, Any], cache: Any) -> Tensor:
-    return _first(block(hidden, **{**call, _cache_name(block): cache}))
-
-
-def _named(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """A call's arguments by name, without the cache."""
-    signature = inspect.signature(block.forward)
-    arguments = dict(signature.bind(*args, **kwargs).arguments)
-    for parameter in signature.parameters.values():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            arguments |= arguments.pop(parameter.name, {})
-    return {name: value for name, value in arguments.items() if name not in CACHE_NAMES}
-
-
-def _cache_name(block: nn.Module) -> str:
-    return next(name for name in CACHE_NAMES if name in inspect.signature(block.forward).parameters)
-
-
-def _begin(call: Mapping[str, Any], length: int, keep: int) -> dict[str, Any]:
-    """A call's arguments cut to the first `keep` positions."""
-
-    def cut(name: str, tensor: Tensor) -> Tensor:
-        if name == "attention_mask":
-            return tensor[..., :keep, :keep]
-        return tensor.narrow(_axis(name, tensor, length), 0, keep)
-
-    return {name: _each(value, lambda tensor, name=name: cut(name, tensor)) for name, value in call.items()}
-
-
-def _axis(name: str, tensor: Tensor, length: int) -> int:
-    """Which axis of a call's argument runs over positions."""
-    if tensor.ndim >= 1 and tensor.shape[0] == length and name == "cache_position":
-        return 0
-    if tensor.ndim >= 2 and tensor.shape[1] == length and name.startswith("position_"):
-        return 1
-    raise RuntimeError(f"a block was called with {name} of shape {tuple(tensor.shape)}, which is not known here")
-
-
-def _each(value: Any, function: Any) -> Any:
-    """Apply a function to every tensor in nested tuples, lists and dicts."""
-    if isinstance(value, Tensor):
-        return function(value)
-    if isinstance(value, (tuple, list)):
-        return type(value)(_each(v, function) for v in value)
-    if isinstance(value, dict):
-        return {k: _each(v, function) for k, v in value.items()}
-    return value
+    return first(block(hidden, **{**call, cache_name(block): cache}))
 
 
 def _once(memo: dict[int, Tensor], tensor: Tensor, chosen: Tensor) -> Tensor:
@@ -327,7 +260,3 @@ def _padded(tensor: Tensor, axis: int, size: int) -> Tensor:
     shape = list(tensor.shape)
     shape[axis] = missing
     return torch.cat([tensor, tensor.new_zeros(shape)], dim=axis)
-
-
-def _first(output: Any) -> Tensor:
-    return output[0] if isinstance(output, tuple) else output

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from rect import covariance
 from rect.corpus import Corpus, batches, windows
 from rect.covariance import Covariance, Recipe, Sums
@@ -152,7 +153,7 @@ def test_solve_is_the_inverse_and_says_when_there_is_none(corpus: Corpus) -> Non
     right = torch.randn(160, 2, dtype=torch.float64)
     assert torch.allclose(found.matrix(1) @ found.solve(1, right), right, atol=1e-6)
     poor = covariance.collect(model, recipe(corpus, tokens=32), [1])
-    with pytest.raises(InputError, match=r"covariance of layer 1 is singular: 32 tokens are too few for 160 dimensions"):
+    with pytest.raises(InputError, match="layer 1 is singular: 32 tokens are too few for 160 dimensions"):
         poor.solve(1, right)
 
 
@@ -167,7 +168,7 @@ def test_an_edited_model_has_no_covariance_of_its_own(corpus: Corpus, tmp_path: 
 
 
 def test_bad_input_is_named(corpus: Corpus, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such file|cannot read"):
+    with pytest.raises(InputError, match="cannot read the text"):
         list(Corpus(str(tmp_path / "none.txt")).texts())
     broken = tmp_path / "broken.jsonl"
     broken.write_text('{"text": "a"}\n{"txt": "b"}\n')

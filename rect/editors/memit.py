@@ -1,0 +1,204 @@
+"""MEMIT: many facts at once, spread over several MLPs (Meng et al. 2023, "Mass-Editing Memory in a Transformer").
+
+For each fact a vector z is found that, as output of the last edited block at the subject's last token, makes the
+unedited model say the target. Then, layer by layer from the lowest, with keys K (dimension, facts) and current values
+at the last edited block as they are with the layers below already edited,
+
+    R  = (z - current) / layers left                       (hidden, facts)    (eq. 20)
+    dW = R adj^T,   adj = (lambda C + K K^T)^-1 K          (dimension, facts) (eq. 14)
+
+A fact's key is the mean over two groups of contexts, the bare prompt and all the others, of the mean in the group.
+Updates stay in factors of rank facts. The weights are not touched on the way: edits below are added as products of
+factors while the prompts, kept at the input of the layer that was reached, go up through the blocks once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import pydantic
+import torch
+from torch import Tensor
+
+from rect.editors.blocks import Blocks, alike, padded_ids
+from rect.editors.key_value import KeyValueEditor, ValueHparams
+from rect.editors.values import optimize
+from rect.facts import Fact
+from rect.hooks import hooked
+from rect.prompts import Row, edit_rows
+from rect.update import LowRank, Update
+
+if TYPE_CHECKING:
+    from rect.covariance import Covariance
+    from rect.model import EditableModel
+
+TOKENS = 4096
+
+
+class MemitHparams(ValueHparams):
+    """Hyperparameters of MEMIT.
+
+    Attributes:
+        layers: the edited layers, ascending; z is found at the last.
+        layer_selection: all of them.
+        mom2_update_weight: lambda.
+        mom2_adjustment: use the covariance C; without it C is the identity times the mean square of the batch's keys.
+    """
+
+    method: ClassVar[str] = "memit"
+
+    layer_selection: Literal["all"] = "all"
+    mom2_adjustment: bool = True
+    mom2_update_weight: float = pydantic.Field(15_000.0, gt=0)
+
+    @pydantic.field_validator("layers")
+    @classmethod
+    def _ascending(cls, layers: tuple[int, ...]) -> tuple[int, ...]:
+        if list(layers) != sorted(set(layers)):
+            raise ValueError("layers must ascend")
+        return layers
+
+    @classmethod
+    def by_depth(cls, n_layers: int) -> dict[str, Any]:
+        """Five layers from an eighth of the way up, as in LLaMA 7B."""
+        first = min(round(n_layers / 8), max(n_layers - 3, 0))
+        return {"layers": list(range(first, max(min(first + 5, n_layers - 1), first + 1)))}
+
+
+class Memit(KeyValueEditor):
+    """The MEMIT editor: any number of facts, several layers."""
+
+    name = "memit"
+    version = "1"
+    batch = True
+    hparams_class = MemitHparams
+
+    hparams: MemitHparams
+
+    def _compute(self, model: EditableModel, facts: list[Fact]) -> Update:
+        layers, templates = self.hparams.layers, self.prefixes.templates
+        values = optimize(model, facts, templates, self.hparams, layers[-1], self.loss_layer(model), from_mlp=False)
+        z = torch.stack([value.target for value in values])  # (facts, hidden)
+        with _Rise(model, facts, templates, layers) as rise:
+            entries = {}
+            for i, layer in enumerate(layers):
+                keys, current = rise.look(layer)
+                residual = (z - current).T.double() / (len(layers) - i)  # (hidden, facts)
+                adjusted = spread(keys.T.double(), self.hparams.mom2_update_weight, layer, self.covariance)
+                left, right = residual.float(), adjusted.float()
+                entries[model.mlp_out_name(layer)] = (
+                    LowRank(right, left.T) if model.architecture.transposed else LowRank(left, right.T)
+                )
+                rise.edit(layer, left, right)
+        losses = {"losses": [value.losses for value in values]}
+        return Update(entries, {"editor": self.identity(), "facts": [fact.model_dump() for fact in facts], **losses})
+
+
+def spread(keys: Tensor, weight: float, layer: int, covariance: Covariance | None) -> Tensor:
+    """adj = (lambda C + K K^T)^-1 K in float64.
+
+    Where there are fewer facts than half the dimensions, by the Woodbury identity from the factor of C, which the
+    covariance keeps: with X = (lambda C)^-1 K it is X (I + K^T X)^-1.
+
+    Args:
+        keys: K, (dimension, facts), float64.
+        weight: lambda.
+        layer: whose C.
+        covariance: None for C = identity * mean square of K.
+
+    Returns:
+        (dimension, facts)
+    """
+    dimension, facts = keys.shape
+    if covariance is None:
+        x = keys / (weight * keys.square().mean())
+    elif facts < dimension / 2:
+        x = covariance.solve(layer, keys) / weight
+    else:
+        c = covariance.matrix(layer).to(keys)
+        return torch.cholesky_solve(keys, torch.linalg.cholesky(weight * c + keys @ keys.T))
+    inner = torch.eye(facts, dtype=keys.dtype, device=keys.device) + keys.T @ x
+    return torch.linalg.solve(inner.T, x.T).T
+
+
+class _Rise:
+    """The prompts of all facts on their way up through the blocks, with the edits made so far.
+
+    Holds the hidden states of all prompts up to the subject's last token: contexts x tokens x hidden per fact.
+    """
+
+    def __init__(
+        self, model: EditableModel, facts: Sequence[Fact], templates: Sequence[str], layers: Sequence[int]
+    ) -> None:
+        self.model, self.layers, self.facts, self.contexts = model, layers, len(facts), len(templates)
+        rows = [
+            Row(row.ids[: row.lookup + 1], row.lookup)
+            for fact in facts
+            for row in edit_rows(model.tokenizer, fact, templates)
+        ]
+        self.blocks = Blocks(model, max(rows, key=lambda row: row.length).ids, layers[-1])
+        self.bare = [i for i in range(len(rows)) if i % self.contexts == 0]
+        self.runs = [_Run(rows, indices, model) for indices in alike(rows, TOKENS)]
+        self.at = layers[0]  # the block whose input is held
+        for each in self.runs:
+            each.hidden = self.blocks.enter(each.ids, self.at)
+        self.edits = contextlib.ExitStack()
+
+    def __enter__(self) -> _Rise:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.edits.close()
+
+    @torch.no_grad()
+    def look(self, layer: int) -> tuple[Tensor, Tensor]:
+        """The facts' keys at a layer, (facts, dimension), and values at the last edited block, (facts, hidden)."""
+        while self.at < layer:
+            for run in self.runs:
+                run.hidden = self.blocks.run(run.hidden, self.at)
+            self.at += 1
+        keys: dict[int, Tensor] = {}
+        values: dict[int, Tensor] = {}
+        for run in self.runs:
+            seen: list[Tensor] = []
+            projection = self.model.module(self.model.path(self.model.architecture.mlp_out, layer))
+            with hooked(projection.register_forward_pre_hook(lambda _m, inputs, seen=seen: seen.append(inputs[0]))):
+                hidden = self.blocks.run(run.hidden, layer)
+            keys |= zip(run.indices, run.at_lookup(seen[0]), strict=True)
+            which = [j for j, i in enumerate(run.indices) if i % self.contexts == 0]  # the bare prompts
+            if which:
+                hidden = hidden[which]
+                for later in range(layer + 1, self.layers[-1] + 1):
+                    hidden = self.blocks.run(hidden, later)
+                chosen = [run.indices[j] for j in which]
+                values |= zip(chosen, run.at_lookup(hidden, which), strict=True)
+        grouped = torch.stack([keys[i] for i in range(len(keys))]).view(self.facts, self.contexts, -1)
+        bare = grouped[:, 0]
+        mean = bare if self.contexts == 1 else (bare + grouped[:, 1:].mean(1)) / 2
+        return mean, torch.stack([values[i] for i in self.bare])
+
+    def edit(self, layer: int, left: Tensor, right: Tensor) -> None:
+        """From now on the layer's projection is W + left right^T: (hidden, facts), (dimension, facts)."""
+
+        def add(_module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            return output + (inputs[0].float() @ right @ left.T).to(output.dtype)
+
+        projection = self.model.module(self.model.path(self.model.architecture.mlp_out, layer))
+        self.edits.enter_context(hooked(projection.register_forward_hook(add)))
+
+
+class _Run:
+    """Rows of similar length and their hidden states."""
+
+    def __init__(self, rows: Sequence[Row], indices: Sequence[int], model: EditableModel) -> None:
+        self.indices = list(indices)
+        self.ids = padded_ids([rows[i] for i in indices], model.device)
+        self.lookups = torch.tensor([rows[i].lookup for i in indices], device=model.device)
+        self.hidden = torch.empty(0, device=model.device)  # (rows, positions, hidden)
+
+    def at_lookup(self, states: Tensor, which: Sequence[int] | None = None) -> Tensor:
+        """(rows, positions, n) -> (rows, n) float32; `which` names the rows if they are not all."""
+        lookups = self.lookups if which is None else self.lookups[list(which)]
+        return states[torch.arange(len(states), device=states.device), lookups].float()
