@@ -277,7 +277,7 @@ function drawExamples() {
   byId("example-list").replaceChildren(...indices.slice(0, EXAMPLES).map((index) => {
     const [prompt, gold] = prompts[index];
     const text = prompt.length > 420 ? element("details", {}, element("summary", {}, `… ${prompt.slice(-320)}`), prompt) : prompt;
-    return element("article", { class: "example" }, element("div", { class: "prompt" }, text), element("p", { class: "gold" }, element("b", {}, "Right: "), gold.length > 600 ? `${gold.slice(0, 600)} …` : gold),
+    return element("article", { class: "example" }, element("div", { class: "prompt" }, text), element("p", { class: "gold" }, element("b", {}, "Right answer: "), gold.length > 600 ? `${gold.slice(0, 600)} …` : gold),
       element("div", { class: "sides" }, ...sides.map((c) => {
         const [output, score] = data.examples.outputs[c.cell]?.[task]?.[index] ?? [null, null];
         const mark = score === null ? "" : score >= 1 ? " ✓" : score <= 0 ? " ✗" : ` ${shown(score)}`;

@@ -130,8 +130,10 @@ def test_edit_with_rect_keeps_k_percent(
     assert "rome, regularizer rect 40" in capsys.readouterr().out
 
 
-def test_regularize_takes_any_difference(folder: Path, tmp_path: Path) -> None:
-    """A fine-tuned model differs everywhere, in norms and in the embedding too."""
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_regularize_takes_any_difference(family: str, tmp_path: Path) -> None:
+    """A fine-tuned model differs everywhere: in norms, in biases, in the embedding that is the head too (GPT-2)."""
+    folder = save_tiny(family, tmp_path / "base")
     model = EditableModel.load(str(folder), device="cpu")
     with torch.no_grad():
         for parameter in model.hf.parameters():
