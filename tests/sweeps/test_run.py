@@ -84,6 +84,7 @@ def test_when_nothing_is_missing_ray_is_not_asked(
     assert (outcome.done, outcome.failed) == (5, [])
 
 
+@pytest.mark.slow
 def test_limited_run_says_what_remains(config: Config, local_ray: None, tmp_path: Path) -> None:
     outcome = driver.run(config, tmp_path, limit_cells=1)
     assert (outcome.done, outcome.failed, outcome.remaining) == (1, [], 4)
@@ -91,6 +92,7 @@ def test_limited_run_says_what_remains(config: Config, local_ray: None, tmp_path
     assert set(rows["setting"]) == {"unedited"}
 
 
+@pytest.mark.slow
 def test_a_bad_cell_is_named_and_the_others_go_on(config: Config, local_ray: None, tmp_path: Path) -> None:
     store, plan = Store(tmp_path), make_plan(config)
     bad = next(cell for cell in plan.cells if cell.k == 20)
@@ -115,6 +117,7 @@ def test_a_bad_cell_is_named_and_the_others_go_on(config: Config, local_ray: Non
     assert store.failures() == {}
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_nothing_is_computed_twice(
     config: Config, whole: tuple[Store, str], tmp_path: Path
 ) -> None:
@@ -143,12 +146,37 @@ def test_a_killed_worker_is_replaced_and_nothing_is_computed_twice(
     pd.testing.assert_series_equal(values(store), values(whole[0]), rtol=0, atol=1e-6)
 
 
-def test_an_engine_that_dies_fails_no_cell(config: Config, local_ray: None, tmp_path: Path) -> None:
-    """A cell that always fails is tried max_failures more times, then named with the worker's own last line."""
+@pytest.mark.slow
+def test_what_a_second_attempt_would_meet_again_is_not_tried_again(
+    config: Config, local_ray: None, tmp_path: Path
+) -> None:
     broken = config.model_copy(update={"engine": config.engine.model_copy(update={"max_model_len": 20})})
     outcome = driver.run(broken, tmp_path, limit_cells=1)
     assert outcome.done == 0
-    assert "token budgets must lie between" in outcome.failed[0][1]
+    assert "InputError: token budgets must be" in outcome.failed[0][1]
+    starts = [event for event in journal.events(Store(tmp_path).folder) if event["event"] == "cell-started"]
+    assert len(starts) == 1
+
+
+@pytest.mark.slow
+def test_a_cell_whose_worker_dies_every_time_is_named(config: Config, local_ray: None, tmp_path: Path) -> None:
+    killed: set[int] = set()
+    stop = threading.Event()
+
+    def kill_all() -> None:
+        while not stop.wait(0.02):
+            for event in journal.events(Store(tmp_path).folder):
+                if event["event"] == "cell-started" and event["pid"] not in killed:
+                    os.kill(event["pid"], signal.SIGKILL)
+                    killed.add(event["pid"])
+
+    killer = threading.Thread(target=kill_all)
+    killer.start()
+    outcome = driver.run(config, tmp_path, limit_cells=1)
+    stop.set()
+    killer.join()
+    assert [reason for _, reason in outcome.failed] == ["the worker process died (killed, or out of memory)"]
+    assert len(killed) == 1 + config.resources.max_failures
 
 
 def test_a_model_that_is_not_there_is_bad_input(config: Config, tmp_path: Path) -> None:
