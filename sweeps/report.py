@@ -15,7 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from rect.errors import InputError
-from sweeps import aggregate, report_page
+from sweeps import aggregate, bootstrap, report_page
+from sweeps.headlines import headlines
 from sweeps.report_page import Material
 from sweeps.store import Store
 
@@ -162,7 +163,7 @@ def show(material: Material, console: Console) -> None:
         console.print("There are no results yet.")
     else:
         console.print(terminal_table(material.table))
-        for headline in report_page.headlines(material.table):
+        for headline in headlines(material.table, bootstrap.edit_retention(material.rows)):
             console.print(f"[bold]{escape(headline['title'])}[/bold]: {escape(headline['finding'])}", highlight=False)
             console.print(escape(headline["scores"]), highlight=False)
         for reason, count in report_page.reasons(material.table):

@@ -15,10 +15,8 @@ from typing import Any
 
 import pandas as pd
 
-from sweeps import aggregate
-
-KEEP = 0.95
-"""Share of the editing that the headline asks a regularizer to keep."""
+from sweeps import aggregate, bootstrap
+from sweeps.headlines import headlines
 
 EXAMPLE_CHARACTERS = 1_500_000
 """Budget of the example outputs in the page; what does not fit stays in `outputs/`."""
@@ -64,67 +62,12 @@ def render(material: Material) -> str:
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.get_template("report.html.j2").render(
         material=material,
-        headlines=headlines(material.table),
+        headlines=headlines(material.table, bootstrap.edit_retention(material.rows)),
         reasons=reasons(material.table),
         data=page_data(material),
         environment=flat(material.environment),
         plotly=plotly.offline.get_plotlyjs(),
     )
-
-
-def headlines(table: pd.DataFrame, share: float = KEEP) -> list[dict[str, str]]:
-    """Per group of cells: `title`, `finding` (which k keeps enough of the editing) and `scores` (what that costs)."""
-    if table.empty:
-        return []
-    mean = aggregate.over_seeds(table)
-    best = aggregate.smallest_k(table, share)
-    found = []
-    edited = mean[mean["setting"] != aggregate.UNEDITED]
-    for keys, group in edited.groupby(list(aggregate.GROUP), dropna=False, sort=False):
-        model, method, setting, batch = keys
-        group = group[group["n_edits"] == group["n_edits"].max()]
-        title = ", ".join([str(model), str(method), str(setting), *([f"batches of {batch}"] if batch != 1 else [])])
-        title += f", after {_count(int(group['n_edits'].iloc[0]), 'edit')}"
-        candidates = best[(best[list(aggregate.GROUP)] == list(keys)).all(axis=1)]
-        unedited = mean[(mean["setting"] == aggregate.UNEDITED) & (mean["model"] == model)]
-        found.append({"title": title} | _finding(group, candidates, unedited, share))
-    return found
-
-
-def _finding(group: pd.DataFrame, candidates: pd.DataFrame, unedited: pd.DataFrame, share: float) -> dict[str, str]:
-    none = group[group["regularizer"] == "none"]
-    ranked = candidates.assign(order=(candidates["regularizer"] != "rect")).sort_values("order", kind="stable")
-    if ranked.empty:
-        finding, chosen = "No regularizer was run.", none
-    elif math.isnan(ranked.iloc[0]["k"]):
-        finding, chosen = f"{ranked.iloc[0]['regularizer']}: {ranked.iloc[0]['reason']} of the editing.", none
-    else:
-        first = ranked.iloc[0]
-        chosen = group[(group["regularizer"] == first["regularizer"]) & (group["k"] == first["k"])]
-        name = aggregate.label(first["regularizer"], first["k"])
-        finding = f"{name} is the smallest k that keeps {share:.0%} of the editing: it keeps {_share(chosen, 'edit')}"
-        finding += f" of the editing and {_share(chosen, 'task')} of the tasks"
-        finding += f", against {_share(none, 'task')} of the tasks without regularization." if len(none) else "."
-    scores = [("unedited", unedited), ("unregularized", none)]
-    if len(chosen) and chosen.iloc[0]["regularizer"] != "none":
-        scores.append((aggregate.label(chosen.iloc[0]["regularizer"], chosen.iloc[0]["k"]), chosen))
-    shown = [f"{name} {_number(part['task_score'].iloc[0])}" for name, part in scores if len(part)]
-    text = f"Mean task score: {', '.join(shown)}."
-    tasks = [c for c in group.columns if c.endswith("_retention") and c not in ("edit_retention", "task_retention")]
-    usable = int(group["retention_tasks"].max())
-    if usable < len(tasks):
-        text += f" Of the {len(tasks)} tasks {usable} can tell what was kept."
-    return {"finding": finding, "scores": text}
-
-
-def _share(line: pd.DataFrame, what: str) -> str:
-    """ "97% (94% to 100%)" of the first line, with the interval over seeds where there is one."""
-    value = line[f"{what}_retention"].iloc[0]
-    if math.isnan(value):
-        return "an unknown share"
-    low, high = line[f"{what}_retention_low"].iloc[0], line[f"{what}_retention_high"].iloc[0]
-    bounds = "" if math.isnan(low) else f" ({max(low, 0.0):.0%} to {high:.0%} over {line['seeds'].iloc[0]} seeds)"
-    return f"{value:.0%}{bounds}"
 
 
 def reasons(table: pd.DataFrame) -> list[tuple[str, int]]:
@@ -246,11 +189,3 @@ def _plain(value: Any) -> Any:
             return "Infinity" if value > 0 else "-Infinity"
         return None if math.isnan(value) else float(f"{value:.5g}")
     return value
-
-
-def _number(value: float) -> str:
-    return "unknown" if math.isnan(value) else f"{value:.3f}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -67,43 +67,6 @@ def test_data_has_no_nan() -> None:
     assert {line[index] for line in data["cells"]} == {None, "Infinity"}
 
 
-def test_headline_by_hand() -> None:
-    table = aggregate.tradeoff(sweep(n=10_000)).set_index("cell")
-    cells = {name: f"smollm2-135m-{name}-0" for name in ("none-nan", "rect-20", "rect-40", "rect-80")}
-    kept = {"none-nan": (1.0, 0.2), "rect-20": (0.8, 0.7), "rect-40": (0.96, 0.56), "rect-80": (0.99, 0.3)}
-    for name, (editing, ability) in kept.items():
-        table.loc[cells[name], ["edit_retention", "task_retention"]] = (editing, ability)
-    table.loc[cells["rect-40"], "task_score"] = 0.25
-    table.loc[cells["none-nan"], "task_score"] = 0.1
-    table.loc["smollm2-135m-unedited", "task_score"] = 0.4
-    (headline,) = report_page.headlines(table.reset_index())
-    assert headline["title"] == "smollm2-135m, rome, instance-sequential, after 6 edits"
-    assert headline["finding"] == (
-        "rect 40 is the smallest k that keeps 95% of the editing: it keeps 96% of the editing and 56% of the tasks, "
-        "against 20% of the tasks without regularization."
-    )
-    assert headline["scores"] == (
-        "Mean task score: unedited 0.400, unregularized 0.100, rect 40 0.250. Of the 8 tasks 7 can tell what was kept."
-    )
-
-
-def test_headline_with_seeds_has_intervals() -> None:
-    (headline,) = report_page.headlines(aggregate.tradeoff(sweep(seeds=(0, 1, 2), n=10_000)))
-    assert re.search(r"keeps \d+% \(\d+% to \d+% over 3 seeds\) of the editing", headline["finding"])
-
-
-def test_headline_where_no_k_is_enough() -> None:
-    (headline,) = report_page.headlines(aggregate.tradeoff(sweep(ks=(20,))))
-    assert headline["finding"].startswith("rect: no k reaches 95%; the best is")
-
-
-def test_headline_without_regularizers() -> None:
-    rows = sweep(ks=())
-    (headline,) = report_page.headlines(aggregate.tradeoff(rows[rows["regularizer"] == "none"]))
-    assert headline["finding"] == "No regularizer was run."
-    assert headline["scores"].startswith("Mean task score: unedited 0.4")
-
-
 def test_reasons_are_told_once() -> None:
     table = aggregate.tradeoff(sweep(n=200))
     found = dict(report_page.reasons(table))
@@ -177,9 +140,3 @@ def test_flat() -> None:
         ("hosts.0.cpus", "2"),
         ("x", ""),
     ]
-
-
-def test_unknown_share_is_said() -> None:
-    table = aggregate.tradeoff(sweep(tasks=("nli",), n=50))
-    (headline,) = report_page.headlines(table)
-    assert "an unknown share of the tasks" in headline["finding"]

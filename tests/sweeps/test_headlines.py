@@ -1,0 +1,72 @@
+"""The sentences that tell what a sweep found."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+import pytest
+from synthetic_rows import sweep
+
+from sweeps import aggregate, bootstrap
+from sweeps.headlines import headlines
+
+NOTHING = pd.DataFrame(columns=bootstrap.COLUMNS)
+
+
+def test_headline_by_hand() -> None:
+    table = aggregate.tradeoff(sweep(n=10_000)).set_index("cell")
+    cells = {name: f"smollm2-135m-{name}-0" for name in ("none-nan", "rect-20", "rect-40", "rect-80")}
+    kept = {"none-nan": (1.0, 0.2), "rect-20": (0.8, 0.7), "rect-40": (0.96, 0.56), "rect-80": (0.99, 0.3)}
+    for name, (editing, ability) in kept.items():
+        table.loc[cells[name], ["edit_retention", "task_retention"]] = (editing, ability)
+    table.loc[cells["rect-40"], "task_score"] = 0.25
+    table.loc[cells["none-nan"], "task_score"] = 0.1
+    table.loc["smollm2-135m-unedited", "task_score"] = 0.4
+    (headline,) = headlines(table.reset_index(), NOTHING)
+    assert headline["title"] == "smollm2-135m, rome, instance-sequential, after 6 edits"
+    assert headline["finding"] == (
+        "rect 40 is the smallest k that keeps 95% of the editing: it keeps 96% of the editing and 56% of the tasks, "
+        "against 20% of the tasks without regularization."
+    )
+    assert headline["scores"] == (
+        "Mean task score: unedited 0.400, unregularized 0.100, rect 40 0.250. Of the 8 tasks 7 can tell what was kept."
+    )
+
+
+def test_headline_with_seeds_has_intervals() -> None:
+    (headline,) = headlines(aggregate.tradeoff(sweep(seeds=(0, 1, 2), n=10_000)), NOTHING)
+    assert re.search(r"keeps \d+% \(\d+% to \d+% over 3 seeds\) of the editing", headline["finding"])
+
+
+def test_headline_where_no_k_is_enough() -> None:
+    (headline,) = headlines(aggregate.tradeoff(sweep(ks=(20,))), NOTHING)
+    assert headline["finding"].startswith("rect: no k reaches 95%; the best is")
+
+
+def test_headline_without_regularizers() -> None:
+    rows = sweep(ks=())
+    (headline,) = headlines(aggregate.tradeoff(rows[rows["regularizer"] == "none"]), NOTHING)
+    assert headline["finding"] == "No regularizer was run."
+    assert headline["scores"].startswith("Mean task score: unedited 0.4")
+
+
+def test_unknown_share_is_said() -> None:
+    table = aggregate.tradeoff(sweep(tasks=("nli",), n=50))
+    (headline,) = headlines(table, NOTHING)
+    assert "an unknown share of the tasks" in headline["finding"]
+
+
+@pytest.mark.parametrize(
+    ("k_low", "k_high", "told"),
+    [
+        (40.0, 80.0, "the smallest k is between 40 and 80 (95% of draws)"),
+        (80.0, 80.0, "the smallest k is 80 (95% of draws)"),
+        (80.0, float("inf"), "the smallest k is at least 80, or no k is enough (95% of draws)"),
+    ],
+)
+def test_how_sure_the_choice_is(k_low: float, k_high: float, told: str) -> None:
+    rows = sweep(ks=(20, 80), n=10_000)
+    sure = bootstrap.edit_retention(rows).assign(low=0.9, high=1.0, k_low=k_low, k_high=k_high)
+    (headline,) = headlines(aggregate.tradeoff(rows), sure)
+    assert headline["finding"].endswith(f"Drawing the 4 facts anew, it keeps 90% to 100% of the editing, and {told}.")
