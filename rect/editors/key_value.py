@@ -81,6 +81,8 @@ class KeyValueEditor(Editor):
 
     @classmethod
     def build(cls, model: EditableModel, hparams: Any, prefixes: Any, covariance: Any) -> Self:
+        for layer in hparams.layers:
+            model.mlp_out_name(layer)  # raises where there is no such layer
         drawn = prefix_module.of(prefixes, model, hparams.context_template_length_params)
         return cls(hparams, drawn, covariance)
 

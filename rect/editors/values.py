@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from rect.editors.tail import Tail
 from rect.facts import Fact
 from rect.forcing import apply_head
 from rect.prompts import Row, edit_rows, kl_row
+from rect.update import UpdateError
 
 if TYPE_CHECKING:
     from rect.editors.key_value import ValueHparams
@@ -193,6 +195,8 @@ def _optimize(
         for i, value in zip(active, current, strict=True):
             history[i].append(value)
         log.debug("step %d: loss %s", step, current)
+        if not all(map(math.isfinite, current)):
+            raise UpdateError(f"layer {layer}: the loss is not a number at step {step}; the model may have collapsed")
         going = [j for j, value in enumerate(current) if value >= ENOUGH]
         if final or not going:
             break
