@@ -53,6 +53,7 @@ def test_rows_hold_what_the_tables_promise(store: Store) -> None:
     assert {"editing_seconds", "regularizing_seconds", "swapping_seconds", "generating_seconds", "from_store"} <= names
     kept = edited.set_index("name")["value"][f"{matrix}/share_kept"]
     assert kept == pytest.approx(0.2, abs=1e-3)
+    assert edited.set_index("name")["n"][f"{matrix}/share_kept"] == 3  # the mean of all operations so far
     assert set(rows["engine"]) == {"transformers"}
     assert rows[rows["kind"] == "task"]["n"].max() == 3
 
