@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -136,3 +137,19 @@ def test_identify_is_canonical() -> None:
 def test_too_many_facts_asked_for() -> None:
     with pytest.raises(InputError, match=r"edits\.count: 5000 facts are asked for, bundled has"):
         plan(edits={"source": "bundled", "count": 5000})
+
+
+def test_a_plan_with_a_task_of_ones_own_can_be_sent_to_workers(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    record = {"question": "the capital of France?", "answer": "Paris"}
+    file.write_text(
+        json.dumps({"name": "mine", "prompt": "Q: {question} A:", "rule": "contains", "examples": [record]})
+    )
+    one = plan(tasks={"names": ["nli", str(file)], "examples": 2})
+    file.unlink()
+    sent = pickle.loads(pickle.dumps(one))
+    assert sent.questions[1].name == "mine"
+    assert sent.questions[1].task.prompt(sent.questions[1].examples[0]) == "Q: the capital of France? A:"
+    assert [cell.id for cell in sent.cells] == [cell.id for cell in one.cells]
+    assert sent.wanted(sent.cells[1]) == one.wanted(one.cells[1])
+    assert next(sent.operations(sent.cells[1], 1)) == next(one.operations(one.cells[1], 1))
