@@ -124,7 +124,7 @@ def memit(
     hparams: Any,
     covariances: dict[int, Tensor],
 ) -> tuple[Update, list[PlainValue]]:
-    """MEMIT with full passes. `covariances` is C by layer. The weights are edited on the way and put back at the end."""
+    """MEMIT with full passes; `covariances` is C by layer. Weights are edited on the way and put back at the end."""
     last = hparams.layers[-1]
     values = [value(model, fact, templates, hparams, last, from_mlp=False) for fact in facts]
     targets = torch.stack([v.initial + v.delta for v in values])  # (facts, hidden)

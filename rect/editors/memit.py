@@ -24,7 +24,7 @@ from torch import Tensor
 
 from rect.editors.blocks import Blocks, alike, padded_ids
 from rect.editors.key_value import KeyValueEditor, ValueHparams
-from rect.editors.values import optimize
+from rect.editors.values import Value, optimize
 from rect.facts import Fact
 from rect.hooks import hooked
 from rect.prompts import Row, edit_rows
@@ -78,22 +78,41 @@ class Memit(KeyValueEditor):
     hparams: MemitHparams
 
     def _compute(self, model: EditableModel, facts: list[Fact]) -> Update:
-        layers, templates = self.hparams.layers, self.prefixes.templates
-        values = optimize(model, facts, templates, self.hparams, layers[-1], self.loss_layer(model), from_mlp=False)
+        values = self.values(model, facts)
         z = torch.stack([value.target for value in values])  # (facts, hidden)
-        with _Rise(model, facts, templates, layers) as rise:
-            entries = {}
+        provenance = {
+            "editor": self.identity(),
+            "facts": [fact.model_dump() for fact in facts],
+            "losses": [value.losses for value in values],
+        }
+        return Update(self.distribute(model, facts, z), provenance)
+
+    def values(self, model: EditableModel, facts: Sequence[Fact]) -> list[Value]:
+        """The vectors z of some facts, at the output of the last edited block of the model as it stands."""
+        layer = self.hparams.layers[-1]
+        return optimize(
+            model, facts, self.prefixes.templates, self.hparams, layer, self.loss_layer(model), from_mlp=False
+        )
+
+    def distribute(self, model: EditableModel, facts: Sequence[Fact], z: Tensor) -> dict[str, LowRank]:
+        """The updates, by parameter name, that bring the last edited block's output to z.
+
+        Args:
+            model: the model that z was found on.
+            facts: the facts.
+            z: their vectors, (facts, hidden).
+        """
+        layers, entries = self.hparams.layers, {}
+        with _Rise(model, facts, self.prefixes.templates, layers) as rise:
             for i, layer in enumerate(layers):
                 keys, current = rise.look(layer)
                 residual = (z - current).T.double() / (len(layers) - i)  # (hidden, facts)
                 adjusted = spread(keys.T.double(), self.hparams.mom2_update_weight, layer, self.covariance)
                 left, right = residual.float(), adjusted.float()
-                entries[model.mlp_out_name(layer)] = (
-                    LowRank(right, left.T) if model.architecture.transposed else LowRank(left, right.T)
-                )
+                entry = LowRank(right, left.T) if model.architecture.transposed else LowRank(left, right.T)
+                entries[model.mlp_out_name(layer)] = entry
                 rise.edit(layer, left, right)
-        losses = {"losses": [value.losses for value in values]}
-        return Update(entries, {"editor": self.identity(), "facts": [fact.model_dump() for fact in facts], **losses})
+        return entries
 
 
 def spread(keys: Tensor, weight: float, layer: int, covariance: Covariance | None) -> Tensor:
