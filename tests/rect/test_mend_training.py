@@ -157,7 +157,10 @@ def test_it_stops_early_and_keeps_the_best(tmp_path: Path) -> None:
     header = checkpoint.read_header(tmp_path / checkpoint.FILE)
     assert header["metrics"]["loss"] == best["validation_loss"]
     assert header["edits"] == best["edits"]
-    assert run(Trainer(tiny(), facts(), wild, tmp_path)) == []
+    again = Trainer(tiny(), facts(), wild, tmp_path)
+    assert run(again) == []
+    again.take_best()
+    assert again.evaluate(again.split.validation)["loss"] == pytest.approx(best["validation_loss"])
 
 
 def test_several_workers_compute_what_one_does() -> None:
