@@ -69,14 +69,14 @@ def hub(
     Raises:
         InputError: it cannot be had, or its records are not of this format.
     """
-    import datasets
-
     convert = _converter(format)
     folder = Path(name).expanduser()
     if not folder.is_dir():
         if not hub_repositories.is_id(name):
             raise InputError(f"data set {name!r}: no such folder, nor can it be the id of a data set on the hub")
         folder = hub_repositories.snapshot(name, "dataset", revision, DATA_FILES)
+    import datasets
+
     try:
         rows = datasets.load_dataset(str(folder), config, split=split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:

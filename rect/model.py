@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import torch
 import transformers
 from torch import Tensor, nn
@@ -74,12 +75,21 @@ class EditableModel:
         folder = models.resolve(name, revision)
         architecture.of(_config(folder, trust_remote_code))
         try:
-            hf = transformers.AutoModelForCausalLM.from_pretrained(
-                folder, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=trust_remote_code
+            hf, info = transformers.AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=DTYPES[dtype],
+                use_safetensors=True,
+                trust_remote_code=trust_remote_code,
+                output_loading_info=True,
             )
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{folder}: cannot load the model ({_first_line(error)})") from error
+        except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+            raise InputError(f"{folder}: cannot load the model ({_reason(error)})") from error
+        if info["missing_keys"]:  # they would be random
+            raise InputError(
+                f"{folder}: its safetensors files lack {len(info['missing_keys'])} weights, "
+                f"such as {min(info['missing_keys'])}"
+            )
         nn.Module.to(hf, where)
         return cls(hf, tokenizer, name=name, folder=folder)
 
@@ -213,15 +223,16 @@ class EditableModel:
     def edited(self, update: Update) -> Iterator[EditableModel]:
         """Within the context the update is added; afterwards the weights are what they were before, to the bit."""
         before = {name: self.weight(name).clone() for name in update}
-        known = set(self._originals)
+        originals = dict(self._originals)
         self.add(update)
         try:
             yield self
         finally:
             for name, tensor in before.items():
                 self.weight(name).copy_(tensor)
-                if name not in known:
-                    self._originals.pop(name, None)
+                self._originals.pop(name, None)
+                if name in originals:
+                    self._originals[name] = originals[name]
 
     # Use
 
@@ -271,9 +282,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"device {name!r} cannot be used ({_first_line(error)}); auto, cpu, cuda, cuda:1 ..."
-        ) from None
+        raise InputError(f"device {name!r} cannot be used ({_reason(error)}); auto, cpu, cuda, cuda:1 ...") from None
     return device
 
 
@@ -281,8 +290,11 @@ def _config(folder: Path, trust_remote_code: bool) -> Any:
     try:
         return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{folder}: cannot read the model's config.json ({_first_line(error)})") from error
+        raise InputError(f"{folder}: cannot read the model's config.json ({_reason(error)})") from error
 
 
-def _first_line(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
+    """An error's first line."""
+    if "trust_remote_code" in str(error):
+        return "it comes with Python code of its own, which is run only with trust_remote_code"
     return str(error).strip().split("\n")[0]

@@ -50,7 +50,7 @@ def resolve(name: str, revision: str | None = None) -> Path:
     if name == DEFAULT:
         return build_once(_default_folder(), convert_default)
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if name and folder.is_dir():
         return _checked(folder.absolute())
     if not hub.is_id(name):
         raise InputError(
@@ -68,7 +68,7 @@ def state(name: str) -> str:
             "installed" if _installed_gguf() else "not installed: will be fetched"
         )
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if name and folder.is_dir():
         return f"ready in {folder}" if (folder / "config.json").is_file() else f"{folder} has no config.json"
     if not hub.is_id(name):
         return "no such folder"

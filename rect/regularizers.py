@@ -56,15 +56,15 @@ def keep_top_many(delta: Tensor, weight: Tensor, ks: Sequence[float]) -> list[Te
     if delta.shape != weight.shape:
         raise InputError(f"the update has shape {tuple(delta.shape)}, the weight {tuple(weight.shape)}")
     delta = delta.to(weight.device)
-    if not bool(torch.isfinite(delta).all()):
+    if not Dense(delta).is_finite():
         raise UpdateError("the update holds NaN or infinity")
     return [torch.where(mask, delta, 0) for mask in top(relative_change(delta, weight), ks)]
 
 
 def relative_change(delta: Tensor, weight: Tensor) -> Tensor:
     """|dW| / |W| in float32; where W is 0: infinity if dW is not 0, else 0."""
-    change = delta.to(weight.device, torch.float32).abs()
-    return change.div_(weight.float().abs()).nan_to_num_(nan=0.0, posinf=torch.inf)  # only 0/0 is NaN
+    change = delta.to(weight.device, torch.float32) / weight.float()
+    return change.abs_().nan_to_num_(nan=0.0, posinf=torch.inf)  # only 0/0 is NaN
 
 
 def none(update: Update, model: Weights, k: float = 100, seed: int = 0) -> Update:

@@ -93,7 +93,7 @@ class Dense:
 
     def is_finite(self) -> bool:
         """Whether no element is NaN or infinite."""
-        return bool(torch.isfinite(self.matrix).all())
+        return all(math.isfinite(extreme) for extreme in torch.aminmax(self.matrix))  # NaN is passed on by both
 
     def tensors(self) -> dict[str, Tensor]:
         """What is saved, by the names of the fields."""
@@ -151,8 +151,9 @@ class Update(Mapping[str, LowRank | Dense]):
             for name, entry in self._entries.items()
             for part, tensor in entry.tensors().items()
         }
-        header = {"format": FORMAT, "provenance": json.dumps(self.provenance, sort_keys=True)}
-        return safetensors.torch.save(tensors, metadata=header)
+        # One key: the order of several is random in the file.
+        header = json.dumps({"format": FORMAT, "provenance": self.provenance}, sort_keys=True)
+        return safetensors.torch.save(tensors, metadata={"rect": header})
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str = "update") -> Update:
@@ -166,15 +167,15 @@ class Update(Mapping[str, LowRank | Dense]):
         except safetensors.SafetensorError as error:
             raise InputError(f"{source}: not a safetensors file ({error})") from None
         length = int.from_bytes(data[:8], "little")
-        header = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        header = json.loads(json.loads(data[8 : 8 + length]).get("__metadata__", {}).get("rect", "{}"))
         if header.get("format") != FORMAT:
-            raise InputError(f"{source}: not a saved update (its header does not say format {FORMAT!r})")
+            raise InputError(f"{source}: not a saved update (its header does not say {FORMAT!r})")
         parts: dict[str, dict[str, Tensor]] = {}
         for key in sorted(tensors):
             name, _, part = key.rpartition("/")
             parts.setdefault(name, {})[part] = tensors[key]
         entries = {name: LowRank(**p) if "left" in p else Dense(**p) for name, p in parts.items()}
-        return cls(entries, json.loads(header["provenance"]))
+        return cls(entries, header["provenance"])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file, whole or not at all."""

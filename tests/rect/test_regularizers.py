@@ -187,7 +187,7 @@ class TestRandom:
         assert torch.nonzero(kept.dense("a")).tolist() == [[0, 3], [0, 4], [1, 1], [1, 4]]
 
     def test_it_is_uniform(self) -> None:
-        """Each of 8 elements is kept in about half of the draws: chi-square, 7 degrees of freedom, 24.3 at p = 0.001."""
+        """Each of 8 elements is kept in about half of the draws: chi-square with 7 degrees of freedom, p = 0.001."""
         update = Update({"a": Dense(torch.ones(8))})
         counts = sum(regularizers.random(update, Model(), k=50, seed=seed).dense("a") for seed in range(800))
         assert float((((counts - 400) ** 2) / 200).sum()) < 24.3

@@ -1,0 +1,75 @@
+"""The table of architectures against real models of each family."""
+
+from __future__ import annotations
+
+import pytest
+import tiny
+import torch
+import transformers
+
+from rect import EditableModel, architecture
+from rect.architecture import ARCHITECTURES
+from rect.errors import InputError
+
+LLAMA_LIKE = ("gemma2", "gemma3_text")
+
+
+@pytest.mark.parametrize("family", [*tiny.FAMILIES, *LLAMA_LIKE])
+def test_every_path_leads_to_the_part(family: str) -> None:
+    hf, _ = tiny.tiny_model(family)
+    parts = architecture.of(hf.config)
+    assert hf.get_submodule(parts.embedding) is hf.get_input_embeddings()
+    assert hf.get_submodule(parts.head) is hf.get_output_embeddings()
+    block = hf.get_submodule(parts.block.replace("{}", "1"))
+    mlp = hf.get_submodule(parts.mlp.replace("{}", "1"))
+    out = hf.get_submodule(parts.mlp_out.replace("{}", "1"))
+    seen: dict[str, torch.Tensor] = {}
+    hooks = [
+        hf.get_submodule(parts.final_norm).register_forward_hook(lambda *a: seen.update(norm=a[2])),
+        hf.get_submodule(parts.head).register_forward_pre_hook(lambda m, x: seen.update(head=x[0])),
+        mlp.register_forward_hook(lambda *a: seen.update(mlp=a[2])),
+        out.register_forward_hook(lambda *a: seen.update(out=a[2], inner=a[1][0])),
+        block.register_forward_hook(lambda *a: seen.update(block=a[2] if isinstance(a[2], torch.Tensor) else a[2][0])),
+    ]
+    for template in parts.mlp_in:
+        hf.get_submodule(template.replace("{}", "1")).register_forward_hook(lambda *a: seen.update(into=a[2]))
+    with torch.no_grad():
+        hidden = hf(torch.tensor([[5, 6, 7]]), output_hidden_states=True).hidden_states
+    for hook in hooks:
+        hook.remove()
+    assert torch.equal(seen["norm"], seen["head"])  # the final norm's output is what the head reads
+    assert torch.equal(seen["mlp"], seen["out"])  # the MLP ends with its output projection
+    assert torch.equal(seen["block"], hidden[2])
+    inner, size = seen["into"].shape[-1], hf.config.hidden_size
+    assert seen["inner"].shape[-1] == inner
+    assert tuple(out.weight.shape) == ((inner, size) if parts.transposed else (size, inner))
+
+
+@pytest.mark.parametrize("family", [*tiny.FAMILIES, *LLAMA_LIKE])
+def test_fused_groups_name_parameters(family: str) -> None:
+    hf, _ = tiny.tiny_model(family)
+    names = dict(hf.named_parameters())
+    for group in architecture.of(hf.config).fused:
+        parts = tuple(f"{template.replace('{}', '2')}.weight" for template in group)
+        assert set(parts) <= names.keys()
+        for name in parts:
+            assert architecture.of(hf.config).fused_with(name) == parts
+
+
+def test_a_matrix_on_its_own_is_its_own_group() -> None:
+    llama = ARCHITECTURES["llama"]
+    assert llama.fused_with("model.layers.2.mlp.down_proj.weight") == ("model.layers.2.mlp.down_proj.weight",)
+    assert llama.fused_with("lm_head.weight") == ("lm_head.weight",)
+    assert llama.fused_with("model.layers.11.mlp.up_proj.weight")[0] == "model.layers.11.mlp.gate_proj.weight"
+
+
+def test_an_unknown_family_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"'bert' is not known \(known: gpt2, gptj,.*add a row .*ARCHITECTURES"):
+        architecture.of(transformers.BertConfig())
+
+
+def test_a_layer_that_is_not_there() -> None:
+    model = EditableModel(*tiny.tiny_model("llama"), name="tiny")
+    for layer in (-1, 3):
+        with pytest.raises(InputError, match=f"layer {layer} is not there: tiny has layers 0 to 2"):
+            model.mlp_out_name(layer)

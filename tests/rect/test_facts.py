@@ -1,0 +1,112 @@
+"""Facts, their order and their digest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rect import Fact, Locality, facts
+from rect.errors import InputError
+
+GOOD: dict[str, Any] = {"subject": "France", "prompt": "The capital of {} is", "target": "Rome"}
+
+
+def test_a_prompt_is_filled_by_replacement() -> None:
+    assert Fact(**GOOD).filled == "The capital of France is"
+    braces = Fact(subject="{0}", prompt="{x} {{}} {} {", target="y")
+    assert braces.filled == "{x} {{0}} {0} {"
+    assert Fact(subject="set", prompt="{a, b} is a {}", target="y").filled == "{a, b} is a set"
+
+
+def test_white_space_around_answers_is_removed() -> None:
+    fact = Fact(
+        subject=" France ",
+        prompt="The capital of {} is ",
+        target=" Rome\n",
+        original="Paris ",
+        rephrasings=(" France's capital is ",),
+        locality=({"prompt": "Spain's is ", "answer": " Madrid"},),
+    )
+    assert (fact.subject, fact.prompt, fact.target, fact.original) == (
+        "France",
+        "The capital of {} is",
+        "Rome",
+        "Paris",
+    )
+    assert fact.rephrasings == (" France's capital is",)
+    assert fact.locality == (Locality(prompt="Spain's is", answer="Madrid"),)
+
+
+def test_an_empty_original_is_none() -> None:
+    assert Fact(**GOOD, original=" ").original is None
+    assert Fact(**GOOD).original is None
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"target": ""}, "target is empty"),
+        ({"target": "  "}, "target is empty"),
+        ({"subject": ""}, "subject is empty"),
+        ({"prompt": "no place"}, r"prompt 'no place' has no \{\} where the subject stands"),
+        ({"target": 3}, "target: input should be a valid string"),
+        ({"targt": "x"}, r"targt: unknown key \(did you mean 'target'\?\)"),
+        ({"rephrasings": "one"}, "rephrasings: input should be a valid tuple"),
+        ({"locality": [{"prompt": ""}]}, "prompt is empty"),
+        ({"locality": [{"promt": "x"}]}, r"promt: unknown key \(did you mean 'prompt'\?\)|prompt is missing"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InputError, match=f"^{reason}$"):
+        Fact(**{**GOOD, **change})
+
+
+def test_what_is_missing_is_named() -> None:
+    with pytest.raises(InputError, match=r"^target is missing$"):
+        Fact(subject="a", prompt="{} b")  # type: ignore[call-arg]
+
+
+def test_facts_are_frozen_and_hashable() -> None:
+    fact = Fact(**GOOD)
+    with pytest.raises(ValueError, match="frozen"):
+        fact.target = "Madrid"  # type: ignore[misc]
+    assert len({fact, Fact(**GOOD)}) == 1
+
+
+def numbered(n: int) -> list[Fact]:
+    return [Fact(subject=f"s{i}", prompt="{} is", target="t") for i in range(n)]
+
+
+def test_draws_are_prefixes_of_one_permutation() -> None:
+    pool = numbered(20)
+    order = facts.draw(pool, 3, 20)
+    assert sorted(fact.subject for fact in order) == sorted(fact.subject for fact in pool)
+    assert order != pool
+    for n in (0, 1, 7, 19):
+        assert facts.draw(pool, 3, n) == order[:n]
+    assert facts.draw(pool, 4, 20) != order
+
+
+def test_a_small_set_is_repeated() -> None:
+    pool = numbered(3)
+    order = facts.draw(pool, 0, 3)
+    assert facts.draw(pool, 0, 8) == [*order, *order, *order[:2]]
+    with pytest.raises(InputError, match="edit set is empty"):
+        facts.draw([], 0, 1)
+
+
+def test_the_order_is_the_same_for_ever() -> None:
+    """Results are kept by the facts that were drawn: a new version must draw the same."""
+    assert [fact.subject for fact in facts.draw(numbered(8), 0, 8)] == ["s4", "s0", "s6", "s7", "s2", "s1", "s5", "s3"]
+
+
+def test_the_digest_is_of_the_content() -> None:
+    fact = Fact(**GOOD)
+    digest = facts.digest([fact])
+    assert len(digest) == 64
+    assert facts.digest([Fact(**GOOD, id="a name")]) == digest
+    assert facts.digest([Fact(**GOOD, original="Paris")]) != digest
+    two = [fact, Fact(**{**GOOD, "target": "Oslo"})]
+    assert facts.digest(two) != facts.digest(two[::-1])
+    assert facts.digest([fact]) == "40c5e2c56dc6e2c33299c261ba2deb5c6ba053d5e1d052a432abc05b0ea7e165"
