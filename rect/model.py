@@ -75,7 +75,7 @@ class EditableModel:
         folder = models.resolve(name, revision)
         architecture.of(_config(folder, trust_remote_code))
         try:
-            hf, info = transformers.AutoModelForCausalLM.from_pretrained(
+            loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=DTYPES[dtype],
                 use_safetensors=True,
@@ -85,6 +85,7 @@ class EditableModel:
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
         except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
             raise InputError(f"{folder}: cannot load the model ({_reason(error)})") from error
+        hf, info = loaded
         if info["missing_keys"]:  # they would be random
             raise InputError(
                 f"{folder}: its safetensors files lack {len(info['missing_keys'])} weights, "
