@@ -85,13 +85,13 @@ def run(
         models.resolve(spec.name, spec.revision)  # a model that is not there is found out now, and fetched once
     store = Store(out)
     store.folder.clean()
-    missing = {cell.id: plan.missing(cell, done) for done in [store.done()] for cell in plan.cells}
-    failures = store.failures()
+    done, failures = store.done(), store.failures()
+    missing = {cell.id: plan.missing(cell, done) for cell in plan.cells}
     pending = [cell for cell in plan.cells if missing[cell.id] and (cell.id in failures) == retry_failed]
     pending = pending[:limit_cells]
     journal = Journal(store.folder)
+    store.folder.write("config.yaml", config.as_yaml().encode())
     if pending:
-        store.folder.write("config.yaml", config.as_yaml().encode())
         store.folder.write("environment.json", json.dumps(environment(plan), indent=2).encode())
         journal.write("run-started", cells=len(pending))
         with cluster.connected(address), _interruptible(), Live(plan, store, console):
@@ -151,7 +151,7 @@ def _record_failures(results: ResultGrid, plan: Plan, store: Store, journal: Jou
         if result.error is not None and result.config:
             cell = plan.cell(result.config["cell"]["id"])
             reason = _reason(result.error)
-            store.fail(cell.id, reason, str(cell))
+            store.fail(cell.id, reason, str(cell), str(result.error))
             journal.write("cell-failed", cell=cell.id, reason=reason)
 
 
@@ -163,10 +163,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(cause, ray.exceptions.RayActorError):
         return "the worker process died (killed, or out of memory)"
     lines = [line for line in str(cause).strip().splitlines() if line.strip()]
-    text = lines[-1].strip() if lines else ""
-    return (
-        text if not isinstance(cause, Exception) or type(cause).__name__ in text else f"{type(cause).__name__}: {text}"
-    )
+    return lines[-1].strip() if lines else type(cause).__name__
 
 
 @contextlib.contextmanager

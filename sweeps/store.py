@@ -131,9 +131,9 @@ class Store:
 
     # Failures
 
-    def fail(self, cell: str, reason: str, shown: str = "") -> None:
+    def fail(self, cell: str, reason: str, shown: str = "", traceback: str = "") -> None:
         """Record that a cell failed; `run` leaves it alone until it is asked to retry."""
-        record = {"cell": cell, "shown": shown, "reason": reason}
+        record = {"cell": cell, "shown": shown, "reason": reason, "traceback": traceback}
         self.folder.write(f"failures/{cell}.json", json.dumps(record).encode())
 
     def failures(self) -> dict[str, str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -68,19 +69,15 @@ def test_an_update_with_nan_is_not_kept(store: Store) -> None:
     assert store.update("o") is None
 
 
-def _race(url: str, seed: int, results: Any) -> None:
-    results.put(Store(url).put_update("o", update(seed)).provenance["seed"])
-
-
 def test_writers_that_race_agree_on_one_winner(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    results = context.Queue()
-    racers = [context.Process(target=_race, args=(str(tmp_path), seed, results)) for seed in range(4)]
-    for racer in racers:
-        racer.start()
-    winners = {results.get(timeout=60) for _ in racers}
-    for racer in racers:
-        racer.join()
+    start = threading.Barrier(8)
+
+    def race(seed: int) -> int:
+        start.wait()
+        return Store(tmp_path).put_update("o", update(seed)).provenance["seed"]
+
+    with ThreadPoolExecutor(8) as racers:
+        winners = set(racers.map(race, range(8)))
     assert len(winners) == 1
     assert [path.name for path in (tmp_path / "updates").iterdir()] == ["o.safetensors"]
 
