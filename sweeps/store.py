@@ -110,24 +110,26 @@ class Store:
     def done(self, cell: str = "") -> Done:
         """The evaluations that are there: (cell, n_edits, evaluation); of one cell or of all."""
         columns = ["cell", "n_edits", "evaluation"]
-        table = self._table("rows", tables.ROWS, columns, cell[:16]).group_by(columns).aggregate([])
+        table = self._table("rows", tables.ROWS, columns, cell[:16])
         return set(zip(*(table[column].to_pylist() for column in columns), strict=True))
 
     def _read(self, folder: str, schema: pa.Schema, key: list[str]) -> pd.DataFrame:
-        frame = self._table(folder, schema).to_pandas()
+        frame = self._table(folder, schema).to_pandas(use_threads=False)
         return frame.drop_duplicates(key).reset_index(drop=True)
 
     def _table(self, folder: str, schema: pa.Schema, columns: list[str] | None = None, prefix: str = "") -> pa.Table:
-        parts = []
+        """All parts of a table. Read without threads: parts are small, and Arrow's pools can abort a process that ends."""
+        wanted = pa.schema([schema.field(column) for column in columns]) if columns else schema
+        parts = [wanted.empty_table()]
         for name in self.folder.names(folder, ".parquet"):
-            if not name.startswith(f"{folder}/{prefix}"):
-                continue
-            try:
-                parts.append(pq.read_table(io.BytesIO(self.folder.read(name)), columns=columns, schema=schema))
-            except pa.ArrowInvalid as error:
-                raise StoreError(f"{self.folder.path(name)}: not a readable parquet file ({error})") from None
-        empty = schema.empty_table()
-        return pa.concat_tables([empty.select(columns) if columns else empty, *parts])
+            if name.startswith(f"{folder}/{prefix}"):
+                try:
+                    file = pq.ParquetFile(io.BytesIO(self.folder.read(name)), pre_buffer=False)
+                    parts.append(file.read(columns=wanted.names, use_threads=False).cast(wanted))
+                except pa.ArrowInvalid as error:
+                    path = self.folder.path(name)
+                    raise StoreError(f"{path}: not a readable parquet file ({error})") from None
+        return pa.concat_tables(parts)
 
     # Failures
 
