@@ -135,8 +135,11 @@ def _texts(model: EditableModel, starts: Sequence[str], tokens: int, generator: 
     for length in sorted(set(plain)):
         together = [i for i, n in enumerate(plain) if n == length]
         ids = torch.tensor([begun[i] for i in together])  # (texts, tokens so far)
+        cache = None
         for _ in range(tokens - length):
-            out = model.hf(ids.to(model.device), use_cache=False, logits_to_keep=1)
+            new = ids if cache is None else ids[:, -1:]
+            out = model.hf(new.to(model.device), past_key_values=cache, use_cache=True, logits_to_keep=1)
+            cache = out.past_key_values
             logits = out.logits[:, -1].float().cpu().index_fill(1, special, -torch.inf)
             top = logits.topk(TOP_K, dim=-1)
             choice = torch.multinomial(top.values.softmax(-1), 1, generator=generator)  # (texts, 1)
