@@ -68,6 +68,7 @@ def edit(
     from rect import editors, regularizers, weights
     from rect.model import EditableModel
 
+    editors.declared(request.method, request.model, request.hparams)  # a slip is told before the model is loaded
     model = EditableModel.load(request.model, device=device, dtype=_stored(request.model, dtype))
     editor = editors.create(request.method, model, hparams=request.hparams)
     prompts = [fact.filled, *(prompt for prompt in more if prompt != fact.filled)]
@@ -250,25 +251,27 @@ def _effect(
     title: str, fact: Fact, model: EditableModel, prompts: Sequence[str], before: _State, after: _State
 ) -> Table:
     count = target_probability(model, fact.filled, fact.target)[1]
-    tokens = "its token" if count == 1 else f"the product over its {count} tokens"
-    table = Table(title=escape(title), title_justify="left")
+    tokens = "one token" if count == 1 else f"product over {count} tokens"
+    table = Table(title=escape(title), title_justify="left", show_lines=True)
     table.add_column("")
     table.add_column("before", overflow="fold")
     table.add_column("after", overflow="fold")
-    name = f"probability of {fact.target!r} ({tokens}, given the prompt)"
+    name = f"probability of {fact.target!r} given the prompt ({tokens})"
     table.add_row(escape(name), f"{before.probability:.3g}", f"{after.probability:.3g}")
     for prompt, old, new in zip(prompts, before.continuations, after.continuations, strict=True):
-        table.add_row(*map(escape, (prompt, old, new)))
+        table.add_row(*(escape(text.replace("\n", "\u21b5")) for text in (prompt, old, new)))
     return table
 
 
 def _weights(statistics: Mapping[str, Mapping[str, float]], shares: Mapping[str, Mapping[str, float]]) -> Table:
     """Manhattan distance and relative changes of every changed matrix, against the unedited weights."""
     columns = list(dict.fromkeys(key for values in statistics.values() for key in values))
-    table = Table(title="Change of the weights", title_justify="left")
+    table = Table(title="Change of the weights", title_justify="left", box=None, pad_edge=False)
     table.add_column("matrix", overflow="fold")
-    for column in (*columns, "share_kept", "share_nonzero_kept"):
-        table.add_column(column.replace("share_over_", "delta over ").replace("_", " "), justify="right")
+    for column in columns:
+        table.add_column(column.replace("share_over_", "delta\nover "), justify="right", no_wrap=True)
+    table.add_column("kept\nof all", justify="right", no_wrap=True)
+    table.add_column("kept of\nnon-zero", justify="right", no_wrap=True)
     for name, share in shares.items():
         values = statistics.get(name, {})
         cells = [f"{values[c]:.1%}" if c.startswith("share") else f"{values[c]:,.1f}" for c in columns if c in values]

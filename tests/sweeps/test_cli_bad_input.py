@@ -33,6 +33,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         cli.main(list(arguments))
     error = capsys.readouterr().err
     assert leaving.value.code == 2, error
+    assert "Loading" not in error, "a model was loaded before the input was checked"
     lines = [line for line in error.splitlines() if line.strip()]
     assert len(lines) == 1, error
     assert lines[0].startswith("error: ")

@@ -81,7 +81,7 @@ def test_edit_shows_before_and_after(edited: Path, folder: Path) -> None:
     model = EditableModel.load(str(folder), device="cpu")
     assert before == pytest.approx(edit.target_probability(model, "The capital of France is", TARGET)[0], rel=1e-2)
     assert after > 10 * before
-    assert "product over its" in printed
+    assert "product over 4 tokens" in printed
     for prompt in ("The capital of France is", "The Eiffel Tower is in", "Water boils at [bold]"):
         assert prompt in printed
     assert NAME in printed
