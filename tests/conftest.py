@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C interrupt, here and in the processes that tests start: a job in the background begins by ignoring it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _shared(folder: str) -> Path:
