@@ -12,8 +12,10 @@ import torch
 
 from rect import editors
 from rect.covariance import Covariance
+from rect.editors.memit import Memit
 from rect.facts import Fact
 from rect.model import EditableModel
+from rect.update import Update
 
 pytestmark = pytest.mark.model
 
@@ -84,7 +86,12 @@ def test_memit_equals_the_reference(model: EditableModel, covariance: Covariance
     ]
     hparams = {"layers": expected["layers"], "mom2_update_weight": expected["mom2_update_weight"]}
     editor = editors.create("memit", model, hparams, TEMPLATES, covariance)
-    update = editor.compute(model, facts)
+    assert isinstance(editor, Memit)
+    z = torch.stack([value.target for value in editor.values(model, facts)])
+    for i in (0, 2, 4):
+        assert cosine(z[i], vectors[f"z_f{i}"]) > 0.99999
+        assert z[i].norm().item() == pytest.approx(vectors[f"z_f{i}"].norm().item(), rel=1e-3)
+    update = Update(editor.distribute(model, facts, z))
     for layer in expected["layers"]:
         name = model.mlp_out_name(layer)
         dense = vectors[f"l{layer}_resid"] @ vectors[f"l{layer}_adjk"].T
