@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 import torch
 import transformers
 
 from rect import EditableModel, architecture
 from rect.architecture import ARCHITECTURES
 from rect.errors import InputError
+from tests import tiny
 
 LLAMA_LIKE = ("gemma2", "gemma3_text")
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import safetensors.torch
-import tiny
 import torch
 import transformers
 
 from rect import EditableModel
 from rect.errors import InputError
 from rect.update import Dense, LowRank, Update, UpdateError
+from tests import tiny
 
 Weights = dict[str, torch.Tensor]
 

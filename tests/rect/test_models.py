@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tiny
 
 from rect import models
 from rect.errors import InputError
+from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import safetensors.torch
-import tiny
 import torch
 
 from rect import EditableModel, Update
 from rect.errors import InputError
 from rect.update import Dense, LowRank, UpdateError
+from tests import tiny
 
 
 def low_rank(rows: int = 8, cols: int = 6, rank: int = 1, seed: int = 0) -> LowRank:

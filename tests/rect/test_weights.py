@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 import torch
 
 from rect import EditableModel, weights
 from rect.update import Dense, Update
+from tests import tiny
 
 
 def test_statistics_by_hand() -> None:
