@@ -78,13 +78,10 @@ def test_no_answer_in_time_ends_the_child(process: EngineProcess) -> None:
 
 def test_an_interrupted_wait_ends_the_child(process: EngineProcess) -> None:
     pid = process.pid
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
-    try:
-        threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-        with pytest.raises(KeyboardInterrupt):
-            process.ask({"do": "sleep"})
-    finally:
-        signal.signal(signal.SIGINT, before)
+    timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        process.ask({"do": "sleep"})
     assert gone(pid)
 
 
