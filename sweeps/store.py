@@ -118,7 +118,7 @@ class Store:
         return frame.drop_duplicates(key).reset_index(drop=True)
 
     def _table(self, folder: str, schema: pa.Schema, columns: list[str] | None = None, prefix: str = "") -> pa.Table:
-        """All parts of a table. Read without threads: parts are small, and Arrow's pools can abort a process that ends."""
+        """All parts of a table, read without threads: Arrow's pools can abort a process at its end."""
         wanted = pa.schema([schema.field(column) for column in columns]) if columns else schema
         parts = [wanted.empty_table()]
         for name in self.folder.names(folder, ".parquet"):
