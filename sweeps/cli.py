@@ -152,11 +152,14 @@ def status(folder: Folder) -> None:
 
 
 @app.command()
-def report(folder: Folder) -> None:
+def report(
+    folder: Folder,
+    everything: Annotated[bool, typer.Option("--all", help="All rows there are, whatever the configuration.")] = False,
+) -> None:
     """Print the trade-off again, and write tradeoff.csv and report.html from the rows."""
     from sweeps.report import report as make_report
 
-    make_report(folder, _console())
+    make_report(folder, _console(), everything)
 
 
 @app.command()

@@ -50,7 +50,11 @@ def _finding(
         first = ranked.iloc[0]
         chosen = group[(group["regularizer"] == first["regularizer"]) & (group["k"] == first["k"])]
         name = aggregate.label(first["regularizer"], first["k"])
-        finding = f"{name} is the smallest k that keeps {share:.0%} of the editing: it keeps {_share(chosen, 'edit')}"
+        ks = [f"{k:g}" for k in sorted(group.loc[group["regularizer"] == first["regularizer"], "k"])]
+        of = f" of {', '.join(ks)}" if len(ks) > 1 else ""
+        finding = (
+            f"{name} is the smallest k{of} that keeps {share:.0%} of the editing: it keeps {_share(chosen, 'edit')}"
+        )
         finding += f" of the editing and {_share(chosen, 'task')} of the tasks"
         finding += f", against {_share(none, 'task')} of the tasks without regularization." if len(none) else "."
         finding += _range_of_k(sure[(sure["regularizer"] == first["regularizer"]) & (sure["k"] == first["k"])])

@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -41,17 +42,18 @@ COLUMNS = {  # a line break keeps the table within 80 columns
 }
 
 
-def report(out: str | os.PathLike[str], console: Console | None = None) -> Material:
+def report(out: str | os.PathLike[str], console: Console | None = None, everything: bool = False) -> Material:
     """Print the trade-off, write `tradeoff.csv` and `report.html` into the folder. Returns what they were made of.
 
     Args:
         out: a sweep's folder, any fsspec path.
         console: where the table goes; default the terminal.
+        everything: take all rows in the folder, not only those of its present configuration.
 
     Raises:
         InputError: there is no sweep in that folder.
     """
-    material = gather(out)
+    material = gather(out, everything)
     store = Store(out)
     store.folder.write(TABLE, material.table.to_csv(index=False).encode())
     store.folder.write(PAGE, report_page.render(material).encode())
@@ -59,8 +61,8 @@ def report(out: str | os.PathLike[str], console: Console | None = None) -> Mater
     return material
 
 
-def gather(out: str | os.PathLike[str]) -> Material:
-    """Read a sweep's folder: of the rows, those that its present configuration asks for."""
+def gather(out: str | os.PathLike[str], everything: bool = False) -> Material:
+    """Read a sweep's folder: of the rows, those that its present configuration asks for, or everything."""
     store = Store(out)
     config = store.folder.read_or_none("config.yaml")
     rows, outputs = store.rows(), store.outputs()
@@ -68,7 +70,8 @@ def gather(out: str | os.PathLike[str]) -> Material:
         raise InputError(f"{out}: there is no sweep in this folder (no config.yaml, no rows)")
     text = (config or b"").decode()
     environment: dict[str, Any] = json.loads(store.folder.read_or_none("environment.json") or b"{}")
-    plan = _plan(text, store)
+    plan = None if everything else _plan(text, store)
+    there = rows["cell"].nunique()
     failures = store.failures()
     if plan is None:
         tasks = None
@@ -80,13 +83,14 @@ def gather(out: str | os.PathLike[str]) -> Material:
         failed = [(str(cell), failures[cell.id]) for cell in plan.cells if cell.id in failures]
         missing = _missing(plan, store, failures)
     return Material(
-        name=plan.config.name if plan else os.fspath(out).rstrip("/").rpartition("/")[2],
+        name=(yaml.safe_load(text) or {}).get("name") or os.fspath(out).rstrip("/").rpartition("/")[2],
         rows=rows,
         outputs=outputs,
         table=aggregate.tradeoff(rows, tasks),
         planned=len(plan.cells) if plan else None,
         failed=failed,
         missing=missing,
+        left_out=there - rows["cell"].nunique(),
         facts=_fact_names(plan, rows) if plan else {},
         command=_command(environment.pop("command", [])),
         environment=environment,
@@ -116,8 +120,6 @@ def _command(words: list[str]) -> str:
 
 def _plan(config: str, store: Store) -> Plan | None:
     """The plan of the folder's configuration, or None where its facts or examples are not to be had here."""
-    import yaml
-
     from sweeps.config import validate
     from sweeps.identity import make_plan
 
@@ -168,10 +170,18 @@ def show(material: Material, console: Console) -> None:
             console.print(escape(headline["scores"]), highlight=False)
         for reason, count in report_page.reasons(material.table):
             console.print(f"[dim]{escape(reason)} ({count} {'cell' if count == 1 else 'cells'})[/dim]", highlight=False)
+    if material.left_out:
+        console.print(left_out(material.left_out), style="yellow", highlight=False)
     for title, style, lines in (("failed", "red", material.failed), ("not finished", "yellow", material.missing)):
         for cell, reason in lines:
             first = reason.strip().splitlines()[0] if reason.strip() else "no reason was recorded"
             console.print(f"[{style}]{title}[/{style}] {escape(cell)}: {escape(first)}", highlight=False)
+
+
+def left_out(number: int) -> str:
+    """What is said of cells that the configuration does not ask for."""
+    cells = "1 cell" if number == 1 else f"{number} cells"
+    return f"{cells} of another configuration or an earlier version left out; sweeps report --all shows all there is"
 
 
 def terminal_table(table: pd.DataFrame) -> Table:

@@ -35,6 +35,7 @@ class Material:
         planned: number of cells of the configuration, None where it is not known.
         failed: (cell, reason) of cells that failed.
         missing: (cell, what is missing) of cells that have not finished for another reason.
+        left_out: number of cells in the folder that the configuration does not ask for.
         facts: per seed the facts in the order of editing, "The capital of France is: Rome".
         config: the configuration as resolved, YAML.
         command: what reproduces the sweep.
@@ -47,6 +48,7 @@ class Material:
     planned: int | None = None
     failed: Sequence[tuple[str, str]] = ()
     missing: Sequence[tuple[str, str]] = ()
+    left_out: int = 0
     facts: Mapping[int, Sequence[str]] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     config: str = ""

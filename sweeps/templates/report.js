@@ -9,7 +9,7 @@ const HUES = { none: null, rect: 212, random: 28, pca: 282, "pca-release": 325, 
 const SPARE = [50, 0, 95, 245];
 const SYMBOLS = { none: "square", rect: "circle", random: "x", pca: "triangle-up", "pca-release": "triangle-down", magnitude: "diamond" };
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
-const MANY_LINES = 60, HEAVY_LINES = 1000, LABELLED = 24, PAGE = 100, PRINTED = 2000, EXAMPLES = 8;
+const PILED = 200, MANY_LINES = 60, HEAVY_LINES = 1000, LABELLED = 24, PAGE = 100, PRINTED = 2000, EXAMPLES = 8;
 
 // ---------------------------------------------------------------- cells
 const cells = data.cells.map((line) => Object.fromEntries(data.columns.map((name, i) => [name, line[i]])));
@@ -133,23 +133,38 @@ function front(points, x, y, lower) {
   });
 }
 
+// Points that fall on one another: each cell's pile, in the order in which they are drawn.
+function piles(points, x, y) {
+  const span = (key) => Math.max(...points.map((c) => c[key])) - Math.min(...points.map((c) => c[key])) || 1;
+  const [wide, high] = [span(x), span(y)], found = [];
+  for (const c of [...points].sort((a, b) => labels.indexOf(label(a)) - labels.indexOf(label(b)))) {
+    const pile = found.find(([first]) => Math.abs(first[x] - c[x]) < 0.012 * wide && Math.abs(first[y] - c[y]) < 0.02 * high);
+    if (pile) pile.push(c); else found.push([c]);
+  }
+  return new Map(found.flatMap((pile) => pile.map((c) => [c, pile])));
+}
+
 function drawScatter() {
   const [x, y] = [byId("scatter-x").value, byId("scatter-y").value];
   const lower = y === "perplexity" || y === "drift";
   const share = (name) => (name.includes("retention") ? ".0%" : ".4~g");
   const known = cells.filter((c) => visible(c) && !isUnedited(c) && Number.isFinite(c[x]) && Number.isFinite(c[y]));
+  const piled = known.length <= PILED ? piles(known, x, y) : new Map(known.map((c) => [c, [c]]));
+  const rings = (c) => { const pile = piled.get(c); return pile.length - 1 - pile.indexOf(c); }; // how many lie above it
+  const names = (c) => unique(piled.get(c).map(label)).join(", ");
   const traces = labels.filter((name) => known.some((c) => label(c) === name)).map((name) => {
     const mine = known.filter((c) => label(c) === name);
     const { regularizer, k } = mine[0];
     return {
       type: "scatter", name: escaped(name), x: mine.map((c) => c[x]), y: mine.map((c) => c[y]), customdata: mine.map((c) => c.cell),
-      mode: known.length <= LABELLED ? "markers+text" : "markers", text: mine.map(() => escaped(name)), textposition: "top center", cliponaxis: false,
+      mode: known.length <= LABELLED ? "markers+text" : "markers", text: mine.map((c) => (piled.get(c)[0] === c ? escaped(names(c)) : "")), textposition: "top center", cliponaxis: false,
       hovertext: mine.map((c) => [
         `<b>${escaped(label(c))}</b>`, escaped(groupOf(c)), `${c.n_edits} edits, seed ${c.seed}`,
         `reliability ${shown(c.reliability_token_accuracy)}, generalization ${shown(c.generalization_token_accuracy)}, locality ${shown(c.locality_token_accuracy)}`,
         `editing kept ${shown(c.edit_retention)}, tasks kept ${shown(c.task_retention)}`, `mean task score ${shown(c.task_score)}`,
+        ...(piled.get(c).length > 1 ? [`in the same place: ${escaped(names(c))}`] : []),
       ].join("<br>")),
-      hoverinfo: "text", marker: { color: color(regularizer, k), symbol: symbol(regularizer), size: known.length > 1000 ? 6 : 11 },
+      hoverinfo: "text", marker: { opacity: 1, line: { width: 1, color: "#ffffff" }, color: color(regularizer, k), symbol: symbol(regularizer), size: mine.map((c) => (known.length > 1000 ? 6 : 11 + 7 * rings(c))) },
     };
   });
   const drawn = unique(known.map(groupOf));
@@ -277,10 +292,10 @@ function drawExamples() {
   byId("example-list").replaceChildren(...indices.slice(0, EXAMPLES).map((index) => {
     const [prompt, gold] = prompts[index];
     const text = prompt.length > 420 ? element("details", {}, element("summary", {}, `… ${prompt.slice(-320)}`), prompt) : prompt;
-    return element("article", { class: "example" }, element("div", { class: "prompt" }, text), element("p", { class: "gold" }, element("b", {}, "Right answer: "), gold.length > 600 ? `${gold.slice(0, 600)} …` : gold),
+    return element("article", { class: "example" }, element("div", { class: "prompt" }, text), element("p", { class: "gold" }, element("b", {}, "Right answer: "), gold === "" ? "(none)" : gold.length > 600 ? `${gold.slice(0, 600)} …` : gold),
       element("div", { class: "sides" }, ...sides.map((c) => {
         const [output, score] = data.examples.outputs[c.cell]?.[task]?.[index] ?? [null, null];
-        const mark = score === null ? "" : score >= 1 ? " ✓" : score <= 0 ? " ✗" : ` ${shown(score)}`;
+        const mark = score === null ? "" : score >= 1 ? " ✓" : score <= 0 ? " ✗" : ` · ${shown(score)}`;
         const title = isUnedited(c) ? "unedited" : `${label(c)}, ${c.n_edits} edits`;
         return element("div", { class: "side" }, element("h4", {}, title, element("span", { class: score >= 1 ? "right" : score === 0 ? "wrong" : "" }, mark)), element("p", {}, output === null ? "(no output)" : output.trim() === "" ? "(empty)" : output));
       })));
@@ -291,7 +306,12 @@ function drawExamples() {
 }
 
 function buildExamples() {
-  fill(byId("example-task"), Object.keys(data.examples.prompts).map((task) => [task, task]));
+  const length = (task) => {
+    const texts = withOutputs.flatMap((c) => Object.values(data.examples.outputs[c.cell][task] ?? {}).map(([text]) => text));
+    return texts.join("").length / Math.max(1, texts.length);
+  };
+  const wordiest = Object.keys(data.examples.prompts).reduce((best, task) => (best && length(best) >= length(task) ? best : task), null);
+  fill(byId("example-task"), Object.keys(data.examples.prompts).map((task) => [task, task]), wordiest); // shows most
   const options = withOutputs.filter((c) => !isUnedited(c)).map((c) => [c.cell, describe(c)]);
   const first = withOutputs.find((c) => !isUnedited(c) && c.regularizer === "none");
   const like = (c) => first && groupOf(c) === groupOf(first) && c.seed === first.seed;

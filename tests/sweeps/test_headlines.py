@@ -26,8 +26,8 @@ def test_headline_by_hand() -> None:
     (headline,) = headlines(table.reset_index(), NOTHING)
     assert headline["title"] == "smollm2-135m, rome, instance-sequential, after 6 edits"
     assert headline["finding"] == (
-        "rect 40 is the smallest k that keeps 95% of the editing: it keeps 96% of the editing and 56% of the tasks, "
-        "against 20% of the tasks without regularization."
+        "rect 40 is the smallest k of 20, 40, 80 that keeps 95% of the editing: "
+        "it keeps 96% of the editing and 56% of the tasks, against 20% of the tasks without regularization."
     )
     assert headline["scores"] == (
         "Mean task score: unedited 0.400, unregularized 0.100, rect 40 0.250. Of the 8 tasks 7 can tell what was kept."

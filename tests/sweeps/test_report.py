@@ -85,9 +85,9 @@ def finish(plan: Plan, store: Store) -> None:
             commit(plan, store, cell, n_edits)
 
 
-def printed(url: str, width: int = 200) -> str:
+def printed(url: str, width: int = 200, everything: bool = False) -> str:
     console = Console(record=True, width=width, file=io.StringIO())
-    report.report(url, console)
+    report.report(url, console, everything)
     return console.export_text()
 
 
@@ -148,11 +148,17 @@ def test_only_what_the_present_configuration_asks_for(tmp_path: Path) -> None:
     )
     finish(wide, sweep(str(tmp_path), wide))
     sweep(str(tmp_path), narrow)
-    printed(str(tmp_path))
+    text = printed(str(tmp_path))
     table = pd.read_csv(tmp_path / "tradeoff.csv")
     assert list(table["k"][1:].fillna(0)) == [0, 40]
     assert "ner_score" not in table
     assert list(table["task_score"]) == pytest.approx([0.9, 0.6, 0.6])
+    assert "1 cell of another configuration or an earlier version left out" in text
+    assert "1 of another configuration" in (tmp_path / "report.html").read_text()
+    assert "left out" not in printed(str(tmp_path), everything=True)
+    table = pd.read_csv(tmp_path / "tradeoff.csv")
+    assert list(table["k"][1:].fillna(0)) == [0, 20, 40]
+    assert "ner_score" in table
 
 
 def test_other_examples_are_another_evaluation(tmp_path: Path) -> None:
