@@ -185,15 +185,11 @@ def render(snapshot: Snapshot) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    left = "" if snapshot.seconds_left is None else f", about {duration(snapshot.seconds_left)} left"
     head = Table.grid(padding=(0, 1))
     head.add_row(
         Text(snapshot.name, style="bold"),
         ProgressBar(total=max(1, snapshot.checkpoints), completed=snapshot.checkpoints_done, width=30),
-        Text(
-            f"{snapshot.done} of {snapshot.cells} cells done, {len(snapshot.running)} running, "
-            f"{len(snapshot.failed)} failed{left}"
-        ),
+        Text(summary(snapshot)),
     )
     parts: list[RenderableType] = [head]
     if snapshot.running or snapshot.failed:
@@ -208,6 +204,13 @@ def render(snapshot: Snapshot) -> RenderableType:
     return Group(*parts)
 
 
+def summary(snapshot: Snapshot) -> str:
+    """How many cells are done, running and failed, and the time left, in one line."""
+    left = "" if snapshot.seconds_left is None else f", about {duration(snapshot.seconds_left)} left"
+    counts = f"{snapshot.done} of {snapshot.cells} cells done, {len(snapshot.running)} running"
+    return f"{counts}, {len(snapshot.failed)} failed{left}"
+
+
 def duration(seconds: float) -> str:
     """ "45 s", "12 min", "3 h 20 min" """
     if seconds < 90:
@@ -217,7 +220,7 @@ def duration(seconds: float) -> str:
 
 
 class Live:
-    """Shows progress while the driver works: a live picture on a terminal, a few lines per checkpoint elsewhere.
+    """Shows progress while the driver works: a live picture on a terminal, a line per checkpoint elsewhere.
 
     Args:
         plan: the sweep.
@@ -265,6 +268,7 @@ class Live:
             news = (now.checkpoints_done, now.failed, now.done)
             if news != said:
                 said = news
-                self._console.print(render(now))
+                checkpoints = f"{now.checkpoints_done} of {now.checkpoints} checkpoints"
+                self._console.print(f"{now.name}: {checkpoints}, {summary(now)}", soft_wrap=True, highlight=False)
             if stopped:
                 return
