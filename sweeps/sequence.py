@@ -56,6 +56,7 @@ class CellRun:
         self._stage(0, "loading the model")
         model = self.place.model(cell.model, generates=bool(questions))
         facts = plan.edited(cell, max(self.missing))
+        self._stage(0, "preparing")
         if cell.method is not None:
             self.place.editor(cell.method)
         with measure.in_dtype(model, plan.config.engine.dtype):
