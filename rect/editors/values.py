@@ -78,7 +78,7 @@ def optimize(
         templates: context templates; the first is the bare `{}`.
         hparams: how.
         layer: where the vector is added.
-        last: the layer whose output the loss is read from, through the final norm and the head.
+        last: the layer whose output likelihood and KL are read from, through the final norm and the head.
         from_mlp: at the MLP's output (ROME), not at the block's output (MEMIT).
         tokens: about how many positions one step may hold: facts are optimized together up to that many.
     """
@@ -93,6 +93,7 @@ def optimize(
             together.append(order.pop())
         found = _optimize(model, [tasks[i] for i in together], hparams, layer, last, from_mlp)
         values |= zip(together, found, strict=True)
+        log.info("layer %d: vectors of %d of %d facts", layer, len(values), len(tasks))
     return [values[i] for i in range(len(tasks))]
 
 
