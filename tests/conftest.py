@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C interrupt, here and in the processes that tests start: a job in the background begins by ignoring it."""
+    """Let Ctrl-C interrupt, here and in processes that tests start: a job in the background begins by ignoring it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
