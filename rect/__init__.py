@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rect import (
+        analysis,
         architecture,
         covariance,
         editors,
@@ -50,6 +51,7 @@ _HOMES = {
 }
 
 _MODULES = (
+    "analysis",
     "architecture",
     "covariance",
     "editors",
@@ -73,6 +75,7 @@ __all__ = [
     "LowRank",
     "Update",
     "UpdateError",
+    "analysis",
     "architecture",
     "covariance",
     "editors",
