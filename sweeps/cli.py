@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from rect.errors import InputError
+from sweeps import cli_results
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +39,9 @@ Overrides = Annotated[
     typer.Option(
         "--set", metavar="KEY=VALUE", help="Override a key of the configuration, as tasks.examples=4; repeatable."
     ),
+]
+Scale = Annotated[
+    str | None, typer.Option(help="One of the sizes under `scales` in the configuration, such as demo.")
 ]
 Model = Annotated[str, typer.Option(help="A known name, a folder, or a hub id.")]
 Regularizer = Annotated[str, typer.Option(help="none, rect, random, pca, pca-release, magnitude.")]
@@ -73,6 +77,7 @@ def run(
         str | None, typer.Option(help="Folder for the results; default results/<name of the sweep>.")
     ] = None,
     overrides: Overrides = None,
+    scale: Scale = None,
     address: Annotated[
         str | None, typer.Option(envvar="RAY_ADDRESS", help="Of a Ray cluster; default one on this machine.")
     ] = None,
@@ -84,7 +89,7 @@ def run(
     """Run a sweep, or what is missing of it; then report."""
     from sweeps import config as configuration
 
-    loaded = configuration.load(config, overrides or [])  # a slip in it is told before anything heavy is imported
+    loaded = configuration.load(config, overrides or [], scale)  # a slip is told before anything heavy is imported
 
     from sweeps.report import report as make_report
     from sweeps.run import run as run_sweep
@@ -106,11 +111,12 @@ def plan(
     config: ConfigPath,
     out: Annotated[str | None, typer.Option(help="Folder to look into for cells that are done.")] = None,
     overrides: Overrides = None,
+    scale: Scale = None,
 ) -> None:
     """Show the cells of a sweep, which are done, and what was dropped; runs and loads nothing."""
     from sweeps import config as configuration
 
-    loaded = configuration.load(config, overrides or [])
+    loaded = configuration.load(config, overrides or [], scale)
 
     from sweeps.grid import counts
     from sweeps.identity import make_plan
@@ -239,6 +245,9 @@ def doctor() -> None:
     work.show(findings, _console())
     if any(finding.state == "wrong" for finding in findings):
         raise typer.Exit(1)
+
+
+cli_results.register(app)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

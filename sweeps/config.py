@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import PydanticCustomError
 
 from rect.errors import InputError
-from sweeps import names, yaml_files
+from sweeps import names, scales, yaml_files
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 Count = Annotated[int, Field(ge=1)]
@@ -296,13 +296,13 @@ class Config(Strict):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a YAML file, apply `key=value` overrides (dotted keys, YAML values), validate.
+def load(path: str | Path, overrides: Sequence[str] = (), scale: str | None = None) -> Config:
+    """Read a YAML file, take one of its `scales`, apply `key=value` overrides (dotted keys, YAML values), validate.
 
     Raises:
         InputError: one line with the file, its line, the dotted key, what is wrong and what would be right.
     """
-    data, lines = yaml_files.mapping_with_lines(Path(path))
+    data, lines = scales.choose(*yaml_files.mapping_with_lines(Path(path)), scale, str(path))
     given = [yaml_files.override(data, text) for text in overrides]
     for one, other in (("seed", "seeds"), ("seeds", "seed")):  # two spellings of one key: the command line's wins
         if one in given and other not in given:

@@ -163,7 +163,7 @@ def test_the_model_comes_back_when_a_step_fails() -> None:
     model = EditableModel(*tiny.tiny_model("llama"))
     name, digest = model.mlp_out_name(0), model.digest()
 
-    def broken():  # noqa: ANN202
+    def broken():
         yield Update({name: Dense(torch.ones(64, 160))})
         raise RuntimeError("interrupted")
 

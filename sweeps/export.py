@@ -1,0 +1,121 @@
+"""`sweeps export`: a table of a sweep in the format that the next tool reads."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from rect.errors import InputError
+from sweeps import aggregate, bootstrap, comparisons, report
+from sweeps.report_page import Material
+from sweeps.store import Store
+
+ENDINGS = {"csv": "csv", "parquet": "parquet", "latex": "tex", "markdown": "md"}
+SHORT = [*aggregate.IDS, "n_edits", "reliability_token_accuracy", "generalization_token_accuracy"]
+SHORT += ["locality_token_accuracy", "edit_retention", "task_score", "task_retention", "pareto"]
+
+TABLES: dict[str, Callable[[Material], pd.DataFrame]] = {
+    "tradeoff": lambda made: made.table,
+    "seeds": lambda made: aggregate.over_seeds(made.table),
+    "curves": lambda made: aggregate.curves(made.rows),
+    "ranking": lambda made: comparisons.ranking(made.table),
+    "paired": lambda made: comparisons.paired(made.rows, made.outputs),
+    "smallest-k": lambda made: _smallest_k(made),
+    "rows": lambda made: made.rows,
+    "outputs": lambda made: made.outputs,
+}
+TO_READ = {"tradeoff": SHORT, "seeds": [name for name in SHORT if name != "seed"]}
+"""Columns of tables that are made to be read (LaTeX, Markdown); CSV and parquet have all."""
+
+
+def export(folder: str | os.PathLike[str], what: str = "tradeoff", format: str = "csv", out: str | None = None) -> str:
+    """Write a table. Returns where it is.
+
+    Args:
+        folder: a sweep's, any fsspec path.
+        what: a key of `TABLES`.
+        format: csv, parquet, latex (a `tabular` with booktabs' rules) or markdown (a table as on GitHub).
+        out: a local file; default `<what>.<ending>` in the folder.
+
+    Raises:
+        InputError: no such table or format, or no sweep in the folder.
+    """
+    if what not in TABLES:
+        raise InputError(f"--what {what}: there are {', '.join(TABLES)}")
+    if format not in ENDINGS:
+        raise InputError(f"--format {format}: there are {', '.join(ENDINGS)}")
+    table = TABLES[what](report.gather(folder))
+    data = encode(table, format, TO_READ.get(what))
+    name = f"{what}.{ENDINGS[format]}"
+    if out is not None:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        Path(out).write_bytes(data)
+        return out
+    store = Store(folder)
+    store.folder.write(name, data)
+    return store.folder.path(name)
+
+
+def encode(table: pd.DataFrame, format: str, columns: Sequence[str] | None = None) -> bytes:
+    """A table's bytes. `columns`: those of LaTeX and Markdown, as far as they are there."""
+    if format == "csv":
+        return table.to_csv(index=False).encode()
+    if format == "parquet":
+        buffer = io.BytesIO()
+        table.to_parquet(buffer, index=False)
+        return buffer.getvalue()
+    shown = [name for name in (columns or table.columns) if name in table.columns]
+    cells = [[_text(value) for value in line] for line in table[shown].itertuples(index=False, name=None)]
+    lines = _latex(shown, cells, table[shown]) if format == "latex" else _markdown(shown, cells, table[shown])
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _markdown(names: Sequence[str], cells: Sequence[Sequence[str]], table: pd.DataFrame) -> list[str]:
+    def line(values: Sequence[str]) -> str:
+        return "| " + " | ".join(value.replace("|", "\\|").replace("\n", " ") for value in values) + " |"
+
+    rule = ["---:" if pd.api.types.is_numeric_dtype(table[name]) else "---" for name in names]
+    return [line([name.replace("_", " ") for name in names]), line(rule), *map(line, cells)]
+
+
+def _latex(names: Sequence[str], cells: Sequence[Sequence[str]], table: pd.DataFrame) -> list[str]:
+    def line(values: Sequence[str]) -> str:
+        return " & ".join(map(_escaped, values)) + r" \\"
+
+    sides = "".join("r" if pd.api.types.is_numeric_dtype(table[name]) else "l" for name in names)
+    head = [
+        rf"\begin{{tabular}}{{{sides}}}",
+        r"\toprule",
+        line([name.replace("_", " ") for name in names]),
+        r"\midrule",
+    ]
+    return [*head, *map(line, cells), r"\bottomrule", r"\end{tabular}"]
+
+
+ESCAPES = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\n": " "}
+ESCAPES |= {mark: f"\\{mark}" for mark in "&%$#_{}"}
+
+
+def _escaped(text: str) -> str:
+    return "".join(ESCAPES.get(mark, mark) for mark in text)
+
+
+def _text(value: object) -> str:
+    """A value as one reads it: three decimals, a dash for what is missing."""
+    if value is None or value is pd.NaT or (isinstance(value, float) and pd.isna(value)):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+
+
+def _smallest_k(made: Material) -> pd.DataFrame:
+    """Per regularizer the smallest k that keeps enough of the editing, with its bootstrap interval over facts."""
+    best = aggregate.smallest_k(made.table)
+    sure = bootstrap.edit_retention(made.rows)
+    keys = [*aggregate.GROUP, "regularizer"]
+    return best.merge(sure[[*keys, "facts", "k_low", "k_high"]].drop_duplicates(keys), on=keys, how="left")

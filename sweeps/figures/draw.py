@@ -1,0 +1,109 @@
+"""`sweeps figure`: from a sweep's folder to pictures in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import yaml
+
+from rect.errors import InputError
+from sweeps.figures import panels, render, weights
+from sweeps.figures.panels import Panel
+from sweeps.figures.specs import FIGURES, Figure, find
+from sweeps.store import Store
+
+LAYOUTS: dict[str, Callable[[pd.DataFrame, Figure, str], list[Panel]]] = {
+    "tasks over edits": panels.tasks_over_edits,
+    "tasks by batch": panels.tasks_by_batch,
+    "batches over edits": panels.batches_over_edits,
+    "regularizers over edits": panels.regularizers_over_edits,
+    "editing": panels.editing,
+    "table": panels.table,
+}
+FORMATS = ("png", "svg")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What became of a figure.
+
+    Attributes:
+        files: written, under the sweep's folder; empty if there was nothing to draw.
+        missing: panels that the rows cannot fill, with the reason.
+    """
+
+    figure: Figure
+    files: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def draw(name: str, folder: str | os.PathLike[str], score: str = "score_release") -> list[Drawn]:
+    """Draw one figure, or all, from all rows in a sweep's folder; files go to `figures/` in it.
+
+    Each figure is written as PNG, SVG and, for those drawn from rows, CSV with every number in it.
+
+    Args:
+        name: as "figure-08", "8", "table-1"; "all" leaves out what the folder has nothing of.
+        score: "score_release", as published, or "score".
+
+    Raises:
+        InputError: no such figure or score, no rows, or nothing of that figure in them.
+    """
+    if score not in panels.SCORES:
+        raise InputError(f"--score {score}: it must be {' or '.join(panels.SCORES)}")
+    wanted = list(FIGURES.values()) if name == "all" else [find(name)]
+    store = Store(folder)
+    rows = store.rows()
+    if rows.empty:
+        raise InputError(f"{store.url}: there are no rows in this folder")
+    drawn = [
+        _weights(store, one, rows) if one.layout == "weights" else _panels(store, one, rows, score) for one in wanted
+    ]
+    if name != "all" and not drawn[0].files:
+        raise InputError(f"{store.url}: nothing of {wanted[0].name} is in this sweep ({'; '.join(drawn[0].missing)})")
+    return drawn
+
+
+def _panels(store: Store, figure: Figure, rows: pd.DataFrame, score: str) -> Drawn:
+    made = LAYOUTS[figure.layout](rows, figure, score)
+    missing = tuple(f"{one.title}: {one.note}".replace("\n", ", ") for one in made if one.note)
+    if not any(one.series and not all(series.published for series in one.series) for one in made):
+        return Drawn(figure, (), missing)
+    files = {**render.render(made, figure.title), "csv": panels.as_table(made).to_csv(index=False).encode()}
+    return Drawn(figure, _write(store, figure, files), missing)
+
+
+def _weights(store: Store, figure: Figure, rows: pd.DataFrame) -> Drawn:
+    """Needs the updates: their cell must be one of the folder's present configuration."""
+    from sweeps.config import validate
+    from sweeps.identity import make_plan
+
+    config = store.folder.read_or_none("config.yaml")
+    if config is None:
+        return Drawn(figure, (), ("there is no config.yaml, so the updates cannot be told apart",))
+    try:
+        plan = make_plan(validate(yaml.safe_load(config), store.folder.path("config.yaml")))
+        found = weights.changes(store, plan, figure)
+    except InputError as error:
+        return Drawn(figure, (), (str(error),))
+    return Drawn(figure, _write(store, figure, weights.draw(found, figure.title, FORMATS)), ())
+
+
+def _write(store: Store, figure: Figure, files: dict[str, bytes]) -> tuple[str, ...]:
+    names = {f"figures/{figure.name}.{ending}": data for ending, data in files.items()}
+    for name, data in names.items():
+        store.folder.write(name, data)
+    return tuple(names)
+
+
+def listed(chosen: Sequence[Drawn]) -> list[str]:
+    """Lines for the terminal: what was written, what is missing."""
+    lines = []
+    for one in chosen:
+        state = ", ".join(one.files) if one.files else "nothing to draw"
+        lines.append(f"{one.figure.name}: {state}")
+        lines += [f"  missing {what}" for what in one.missing]
+    return lines

@@ -1,0 +1,132 @@
+"""Figure 5 and the histogram of delta: the updates of a sweep, replayed from its store onto the unedited weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rect.errors import InputError
+from sweeps.figures import paper, render, style
+from sweeps.figures.specs import Figure
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rect.analysis import Histogram
+    from sweeps.grid import Cell
+    from sweeps.identity import Plan
+    from sweeps.store import Store
+
+PICTURE = (240, 80)  # points of a heat map: rows, columns
+
+
+@dataclass(frozen=True)
+class Change:
+    """One matrix after some edits.
+
+    Attributes:
+        shape: (rows, cols) of the matrix.
+        picture: its relative change, pooled; within [0, 1].
+        histogram: of the relative change.
+    """
+
+    model: str
+    matrix: str
+    n_edits: int
+    shape: tuple[int, int]
+    picture: Tensor
+    histogram: Histogram
+
+
+def changes(store: Store, plan: Plan, figure: Figure) -> list[Change]:
+    """Replay the unregularized cell of the figure's method; at each of its checkpoints one entry per edited matrix.
+
+    Loads the model. Only updates that the sweep has left are used; nothing is computed anew.
+
+    Raises:
+        InputError: the sweep has no such cell, or its updates are not there.
+    """
+    from rect import analysis
+    from rect.model import EditableModel
+    from rect.regularizers import relative_change
+
+    cell = _cell(plan, figure)
+    name = cell.model.name
+    model = EditableModel.load(name, "cpu", cell.model.dtype, cell.model.revision, cell.model.trust_remote_code)
+    found = []
+    for number, operation in enumerate(plan.operations(cell, max(cell.checkpoints)), start=1):
+        update = store.update(operation.id)
+        if update is None:
+            raise InputError(f"{store.url}: the update of edit {number} is not there; run the sweep of {cell} first")
+        model.add(update)
+        if number not in cell.checkpoints:
+            continue
+        for matrix, weight in model.changed().items():
+            before = model.original(matrix)
+            change = relative_change(weight.float() - before.float(), before)
+            rows, cols = change.shape
+            shape = (rows, cols)
+            size = PICTURE if rows >= cols else (PICTURE[1], PICTURE[0])
+            picture = analysis.heat_map(change, size)
+            found.append(Change(name, matrix, number, shape, picture, analysis.histogram(change)))
+    return found
+
+
+def _cell(plan: Plan, figure: Figure) -> Cell:
+    fitting = [
+        cell
+        for cell in plan.cells
+        if cell.method and cell.method.name in figure.methods and cell.regularizer == "none"
+    ]  # fmt: skip
+    fitting = [cell for cell in fitting if cell.setting == figure.setting]
+    if not fitting:
+        raise InputError(
+            f"{figure.name} needs a cell of {', '.join(figure.methods)}, {figure.setting}, without regularizer"
+        )
+    return fitting[0]
+
+
+def draw(found: Sequence[Change], title: str, formats: Sequence[str]) -> dict[str, bytes]:
+    """A heat map per checkpoint as in Figure 5, and beside them the histograms. Of several matrices the first."""
+    import matplotlib
+    from matplotlib.figure import Figure as Canvas
+
+    shown = [one for one in found if one.matrix == found[0].matrix]
+    rows, cols = shown[0].shape
+    tall = rows >= cols
+    with matplotlib.rc_context({**style.SETTINGS, "axes.grid": False}):
+        across = len(shown) if tall else 1
+        canvas = Canvas(figsize=(1.5 * across + 3.6, 3.4) if tall else (7.2, 1.15 * len(shown) + 0.6))
+        left, right = canvas.subfigures(1, 2, width_ratios=(1.5 * across, 3.4) if tall else (4.2, 3.0))
+        grid = left.subplots(*((1, len(shown)) if tall else (len(shown), 1)), squeeze=False, sharex=True, sharey=True)
+        for axes, one in zip(grid.flat, shown, strict=True):
+            image = axes.imshow(
+                one.picture.numpy(),
+                cmap="hot_r",
+                vmin=0,
+                vmax=1,
+                origin="lower",
+                aspect="auto",
+                extent=(0, cols, 0, rows),
+                interpolation="nearest",
+            )
+            axes.set_title(f"{one.n_edits} edit{'' if one.n_edits == 1 else 's'}")
+        left.supxlabel("column", fontsize=9)
+        left.supylabel("row", fontsize=9)
+        left.colorbar(image, ax=list(grid.flat), label="|change| / |weight|, cut off at 1", shrink=0.9)
+        axes = right.subplots()
+        for i, one in enumerate(shown):
+            colour, _ = style.of(str(i))
+            density = [n / one.histogram.total for n in one.histogram.counts]
+            axes.stairs(density, one.histogram.edges, color=colour, label=f"{one.n_edits} edits", linewidth=1.3)
+        for limit in (0.077, 0.171):
+            axes.axvline(limit, color="#777777", linewidth=0.8, linestyle=":")
+        axes.set_xscale("log")
+        axes.set_xlabel("relative change (dotted: 0.077 and 0.171)")
+        axes.set_ylabel("share of elements per bin")
+        axes.set_ylim(bottom=0)
+        right.legend(loc="outside lower center", ncols=2, frameon=False)
+        matrix = shown[0].matrix.removesuffix(".weight")
+        canvas.suptitle(f"{title}: {paper.shown(shown[0].model)}, {matrix}", fontsize=10)
+        return render.save(canvas, formats)
