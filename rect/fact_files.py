@@ -33,6 +33,18 @@ def bundled() -> list[Fact]:
         return load(path)
 
 
+def is_on_hub(source: str) -> bool:
+    """Whether `read` would look for a source on the hub."""
+    return source != "bundled" and not Path(source).exists() and not source.endswith((".json", ".jsonl"))
+
+
+def read(source: str, format: str = "facts", strict: bool = False) -> list[Fact]:
+    """Facts from wherever they are: "bundled", a file, or a data set on the hub; see `load` and `hub`."""
+    if source == "bundled":
+        return bundled()
+    return (hub if is_on_hub(source) else load)(source, format=format, strict=strict)
+
+
 def load(path: str | os.PathLike[str], format: str = "facts", strict: bool = False) -> list[Fact]:
     """Read a file of one JSON object a line, or of one JSON array.
 

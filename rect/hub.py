@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rect.errors import InputError
@@ -14,6 +17,28 @@ TIMEOUT = 10  # seconds that the hub may take to answer
 def is_id(name: str) -> bool:
     """Whether a name can be one on the hub: owner/name, or the bare name of one of the oldest models (gpt2)."""
     return re.fullmatch(r"(?:[\w-][\w.-]*/)?[\w-][\w.-]*", name) is not None
+
+
+@contextlib.contextmanager
+def offline() -> Iterator[None]:
+    """Within it the hub's libraries use what is in their caches and ask nobody, as under HF_HUB_OFFLINE=1."""
+    name = "HF_HUB_OFFLINE"
+    modules = ("huggingface_hub.constants", "datasets.config")  # they read the environment once, at their import
+    before, was = os.environ.get(name), {key: vars(sys.modules[key])[name] for key in modules if key in sys.modules}
+    os.environ[name] = "1"
+    for key in was:
+        setattr(sys.modules[key], name, True)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+        usual = (before or "").upper() in ("1", "ON", "YES", "TRUE")
+        for key in modules:
+            if key in sys.modules:
+                setattr(sys.modules[key], name, was.get(key, usual))
 
 
 def snapshot(

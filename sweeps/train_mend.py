@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from torch import Tensor
 
-    from rect.facts import Fact
     from rect.mend.training import Metrics, Share, Trainer
 
 log = logging.getLogger(__name__)
@@ -60,7 +59,9 @@ class TrainConfig(Strict):
 
     @property
     def folder(self) -> Path:
-        return Path(self.out or f"results/mend/{self.model.name.rstrip('/').rsplit('/', 1)[-1].lower()}")
+        from rect.mend.checkpoint import default_folder
+
+        return Path(self.out or default_folder(self.model.name))
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -138,24 +139,14 @@ def _held_out(trainer: Trainer, sizes: Sequence[int]) -> dict[str, Metrics]:
 
 
 def _trainer(config: TrainConfig, device: str, share: Share | None = None) -> Trainer:
+    from rect import fact_files
     from rect.mend.training import Trainer
     from rect.model import EditableModel
 
     spec = config.model
     model = EditableModel.load(spec.name, device, spec.dtype, spec.revision, trust_remote_code=spec.trust_remote_code)
-    return Trainer(model, _facts(config.facts), config.training, config.folder, share)
-
-
-def _facts(edits: EditsSpec) -> list[Fact]:
-    from rect import fact_files
-
-    if edits.source == "bundled":
-        found = fact_files.bundled()
-    elif Path(edits.source).exists() or edits.source.endswith((".json", ".jsonl")):
-        found = fact_files.load(edits.source, format=edits.format, strict=edits.strict)
-    else:
-        found = fact_files.hub(edits.source, format=edits.format)
-    return list(found[: edits.count])
+    facts = fact_files.read(config.facts.source, config.facts.format, config.facts.strict)[: config.facts.count]
+    return Trainer(model, facts, config.training, config.folder, share)
 
 
 def _run(trainer: Trainer, console: Console) -> None:

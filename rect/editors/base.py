@@ -25,6 +25,7 @@ class Editor(abc.ABC):
         name: the method's name.
         version: goes up when the numbers change.
         batch: takes several facts in one operation.
+        sparse: most elements of an update are zero, so that RECT may keep all that are not.
         hparams_class: its hyperparameters' class.
         declared: what the identity says of the hyperparameters.
     """
@@ -32,6 +33,7 @@ class Editor(abc.ABC):
     name: ClassVar[str]
     version: ClassVar[str]
     batch: ClassVar[bool]
+    sparse: ClassVar[bool] = False
     hparams_class: ClassVar[type[Hparams]]
 
     def __init__(self, hparams: Hparams) -> None:
@@ -64,6 +66,14 @@ class Editor(abc.ABC):
     def build(cls, model: EditableModel, hparams: Hparams, prefixes: Any, covariance: Any) -> Self:
         """Make an editor for a model from what a user gave; methods take what they need of it."""
         return cls(hparams)
+
+    @classmethod  # noqa: B027 - most methods need nothing
+    def check(cls, model_name: str, hparams: Mapping[str, Any]) -> None:
+        """Before anything is loaded: is there what `build` will need? `hparams` as declared.
+
+        Raises:
+            InputError: it is not, with what to do about it.
+        """
 
     @classmethod
     def describe(cls, hparams: Mapping[str, Any], prefixes: Any = None, covariance: Any = None) -> dict[str, Any]:

@@ -48,6 +48,11 @@ class Hparams(pydantic.BaseModel):
         raise InputError(f"{cls.method} has no default hyperparameters; give some for this model")
 
     @classmethod
+    def by_name(cls, model_name: str) -> dict[str, Any]:
+        """Defaults that depend on the model's name."""
+        return {}
+
+    @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> Self:
         """Check values and make the record.
 
@@ -111,7 +116,7 @@ def resolve(cls: type[H], given: Any, model: EditableModel) -> H:
                 "no %s hyperparameters are known for %s: defaults by relative depth (%s), untested",
                 *(cls.method, model.name, ", ".join(f"{k} {v}" for k, v in missing.items())),
             )
-    return cls.parse({**values, **overrides}, f"{cls.method} hyperparameters")
+    return cls.parse({**cls.by_name(model.name), **values, **overrides}, f"{cls.method} hyperparameters")
 
 
 def declared(cls: type[Hparams], given: Any, model_name: str) -> dict[str, Any]:
@@ -128,7 +133,7 @@ def declared(cls: type[Hparams], given: Any, model_name: str) -> dict[str, Any]:
         values = {k: v for k, v in _load(file).items() if k not in META}
         return cls.parse({**values, **(given or {})}, f"{cls.method} hyperparameters").model_dump(mode="json")
     cls.parse({**cls.by_depth(12), **(given or {})}, f"{cls.method} hyperparameters")  # are the overrides right?
-    return {"default": "by depth", **(given or {})}
+    return {"default": "by depth", **cls.by_name(model_name), **(given or {})}
 
 
 def known(method: str, model_name: str) -> Path | None:

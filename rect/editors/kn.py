@@ -86,6 +86,7 @@ class Kn(Editor):
     name = "kn"
     version = "1"
     batch = False
+    sparse = True
     hparams_class = KnHparams
     hparams: KnHparams
 

@@ -6,9 +6,9 @@ update of a matrix has as many ranks as tokens; where that would be larger than 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
@@ -38,11 +38,19 @@ grad_clip"""
 TRAINING = frozenset(_TRAINING.split())
 
 
+CONFIGURED = {
+    "smollm2-135m": "smollm2-135m",
+    "openai-community/gpt2-xl": "gpt2-xl",
+    "meta-llama/Llama-2-7b-hf": "llama-7b",
+}  # the models of the files in configs/mend
+
+
 class MendHparams(Hparams):
     """What editing needs; the rest is in the checkpoint. EasyEdit's `archive` is read as `checkpoint`.
 
     Attributes:
-        checkpoint: a file, a folder that holds `mend.safetensors`, or a hub id.
+        checkpoint: a file, a folder that holds `mend.safetensors`, or a hub id; None: `results/mend/<model>`, where
+            `sweeps train-mend` leaves what it trained.
         revision: of the hub id.
         lr_scale: factor of the update.
     """
@@ -59,21 +67,24 @@ class MendHparams(Hparams):
         return {}
 
     @classmethod
+    def by_name(cls, model_name: str) -> dict[str, Any]:
+        return {"checkpoint": checkpoints.default_folder(model_name)}
+
+    @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> Self:
         own = {key: value for key, value in values.items() if key not in TRAINING}
         if "archive" in own:
-            own.setdefault("checkpoint", own["archive"])
-            del own["archive"]
+            own["checkpoint"] = own.pop("archive")
         return super().parse(own, where)
 
 
 def training_command(model_name: str) -> str:
     """What trains a checkpoint for a model."""
-    known = {"smollm2-135m": "smollm2-135m", "gpt2-xl": "gpt2-xl", "llama-7b": "llama-7b"}
-    short = model_name.rstrip("/").rsplit("/", 1)[-1].lower()
-    if short in known:
-        return f"sweeps train-mend configs/mend/{known[short]}.yaml"
-    return f"sweeps train-mend configs/mend/gpt2-xl.yaml --set model={model_name}"
+    if model_name in CONFIGURED:
+        return f"sweeps train-mend configs/mend/{CONFIGURED[model_name]}.yaml"
+    short = checkpoints.short_name(model_name)
+    near = "smollm2-135m" if short.startswith("smollm") else "gpt2-xl" if short.startswith("gpt2") else "llama-7b"
+    return f"sweeps train-mend configs/mend/{near}.yaml --set model={model_name}"
 
 
 class Mend(Editor):
@@ -102,22 +113,30 @@ class Mend(Editor):
 
     @classmethod
     def build(cls, model: EditableModel, hparams: Any, prefixes: Any, covariance: Any) -> Self:
-        if hparams.checkpoint is None:
-            command = training_command(model.name)
+        name = hparams.checkpoint or checkpoints.default_folder(model.name)
+        cls.check(model.name, {"checkpoint": name})
+        return cls(hparams, checkpoints.load(checkpoints.find(name, hparams.revision)), model)
+
+    @classmethod
+    def check(cls, model_name: str, hparams: Mapping[str, Any]) -> None:
+        try:
+            checkpoints.find_here(_named(hparams) or checkpoints.default_folder(model_name))
+        except InputError as error:
             raise InputError(
-                f"mend needs a hypernetwork trained for {model.name}: run `{command}`, then give the folder that it "
-                f"names as hparams: {{checkpoint: ...}}"
-            )
-        return cls(hparams, checkpoints.load(checkpoints.find(hparams.checkpoint, hparams.revision)), model)
+                f"mend needs a hypernetwork trained for {model_name}. {error}: run `{training_command(model_name)}`, "
+                f"or name yours in hparams: {{checkpoint: ...}}"
+            ) from None
 
     @classmethod
     def describe(cls, hparams: Mapping[str, Any], prefixes: Any = None, covariance: Any = None) -> dict[str, Any]:
-        """The hyperparameters, and, where the checkpoint's file is at hand, its digest: one trained anew is another."""
-        name = hparams.get("checkpoint") or hparams.get("archive")
-        trained = None
-        if name is not None and Path(name).exists():
-            trained = checkpoints.read_header(checkpoints.find(name))["digest"]
-        return {**super().describe(hparams), "trained": trained}
+        """The hyperparameters; where the checkpoint's file is at hand, its digest stands for where it lies."""
+        declared, trained = dict(hparams), None
+        with contextlib.suppress(InputError):  # `check` and `build` tell what is missing
+            path = checkpoints.find_here(_named(hparams) or "")
+            if path is not None:
+                trained = checkpoints.read_header(path)["digest"]
+                declared = {key: value for key, value in hparams.items() if key not in ("checkpoint", "archive")}
+        return {**super().describe(declared), "trained": trained}
 
     def _compute(self, model: EditableModel, facts: list[Fact]) -> Update:
         if seen := self.trained.seen(facts):
@@ -140,3 +159,8 @@ class Mend(Editor):
         if len(a) * (rows + columns) < rows * columns:
             return LowRank(left.contiguous(), right.contiguous())
         return Dense(left @ right)
+
+
+def _named(hparams: Mapping[str, Any]) -> str | None:
+    """The checkpoint's name in hyperparameters, EasyEdit's key for it first."""
+    return hparams.get("archive") or hparams.get("checkpoint")

@@ -120,11 +120,21 @@ def load(path: Path) -> Checkpoint:
     return Checkpoint(read_header(path), safetensors.torch.load_file(path), str(path))
 
 
-def find(name: str, revision: str | None = None) -> Path:
-    """The file of a checkpoint: a path, a folder that holds `mend.safetensors`, or a hub id.
+def short_name(model: str) -> str:
+    """The last part of a model's name, in lower case: "gpt2-xl"."""
+    return model.rstrip("/").rsplit("/", 1)[-1].lower()
+
+
+def default_folder(model: str) -> str:
+    """Where training leaves a model's checkpoint if nothing else is said."""
+    return f"results/mend/{short_name(model)}"
+
+
+def find_here(name: str) -> Path | None:
+    """The file of a checkpoint on this machine; None if the name can only be a hub id.
 
     Raises:
-        InputError: it is not there.
+        InputError: it is a path, and nothing is there.
     """
     path = Path(name)
     if path.is_dir():
@@ -133,6 +143,18 @@ def find(name: str, revision: str | None = None) -> Path:
         return path
     if name.count("/") != 1 or name.startswith((".", "/", "~")) or path.suffix or path.parent.is_dir():
         raise InputError(f"MEND checkpoint {name!r} is not there: {path} does not exist")
+    return None
+
+
+def find(name: str, revision: str | None = None) -> Path:
+    """The file of a checkpoint: a path, a folder that holds `mend.safetensors`, or a hub id.
+
+    Raises:
+        InputError: it is not there.
+    """
+    path = find_here(name)
+    if path is not None:
+        return path
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError
 

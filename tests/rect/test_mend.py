@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from rect.editors import create, declared, hyperparameters
 from rect.editors.base import Editor
-from rect.editors.mend import Mend, MendHparams
+from rect.editors.mend import CONFIGURED, Mend, MendHparams
 from rect.errors import InputError
 from rect.facts import Fact
 from rect.mend import checkpoint
@@ -142,19 +143,54 @@ def test_a_little_fine_tuning_makes_another_model_and_another_dtype_does_not(fol
         editor(tuned, folder)
 
 
-def test_without_a_checkpoint_the_error_says_how_to_train_one() -> None:
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("smollm2-135m", "configs/mend/smollm2-135m.yaml"),
+        ("openai-community/gpt2-xl", "configs/mend/gpt2-xl.yaml"),
+        ("huggyllama/llama-7b", "configs/mend/llama-7b.yaml --set model=huggyllama/llama-7b"),
+        ("some/model", "configs/mend/llama-7b.yaml --set model=some/model"),
+        ("./my-gpt2", "configs/mend/llama-7b.yaml --set model=./my-gpt2"),
+    ],
+)
+def test_without_a_checkpoint_the_error_says_how_to_train_one(
+    name: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     model = tiny()
-    model.name = "smollm2-135m"
-    with pytest.raises(InputError, match=r"run `sweeps train-mend configs/mend/smollm2-135m.yaml`"):
-        Mend.build(model, MendHparams(), None, None)
-    model.name = "some/model"
-    with pytest.raises(InputError, match=r"--set model=some/model`"):
-        Mend.build(model, MendHparams(), None, None)
+    model.name = name
+    with pytest.raises(InputError, match=rf"trained for {name}.*run `sweeps train-mend {command}`") as caught:
+        create("mend", model)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match=f"run `sweeps train-mend {command}`"):
+        Mend.check(name, hyperparameters.declared(MendHparams, None, name))
+    with pytest.raises(InputError, match="'elsewhere/too/far' is not there"):
+        Mend.check(name, {"checkpoint": "elsewhere/too/far"})
+    Mend.check(name, {"checkpoint": "org/on-the-hub"})  # nothing is asked of the hub
+
+
+def test_what_training_left_in_its_usual_place_is_found(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "results" / "mend" / "tiny-llama"
+    model = tiny()
+    before = declared("mend", model.name)
+    place.parent.mkdir(parents=True)
+    place.symlink_to(folder)
+    assert create("mend", model).compute(model, facts()[:1])
+    found = declared("mend", model.name)
+    assert before["trained"] is None
+    assert found["trained"] == checkpoint.read_header(folder / checkpoint.FILE)["digest"]
+    assert found == declared("mend", model.name, {"checkpoint": str(folder)})  # where it lies does not matter
+    assert found != declared("mend", model.name, {"checkpoint": str(folder), "lr_scale": 0.5})
 
 
 def test_the_commands_configurations_are_there() -> None:
     configs = Path(__file__).parents[2] / "configs" / "mend"
-    assert {"smollm2-135m.yaml", "gpt2-xl.yaml", "llama-7b.yaml"} <= {path.name for path in configs.iterdir()}
+    assert {f"{name}.yaml" for name in CONFIGURED.values()} == {path.name for path in configs.iterdir()}
+    for model, name in CONFIGURED.items():
+        assert f"\nmodel: {model}\n" in (configs / f"{name}.yaml").read_text()
 
 
 def test_files_that_are_no_checkpoint_are_told(tmp_path: Path) -> None:
