@@ -286,7 +286,7 @@ def _add_task_retention(
             table[f"{task}_{metric}"] = last[f"{task}/{metric}"]
         base = table["model"].map(unedited[f"{task}/score"]).astype(float)
         error = table["model"].map(unedited[f"{task}/score stderr"]).astype(float)
-        chance = CHANCE.get(task, 0.0)
+        chance = CHANCE.get(task.split(":")[0], 0.0)
         usable = base > chance + 2 * error.fillna(0.0)
         retained[task] = (table[f"{task}_score"] / base).where(usable)
         table[f"{task}_retention"] = retained[task]

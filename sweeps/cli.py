@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from rect.errors import InputError
-from sweeps import cli_results
+from sweeps import cli_results, cli_tasks
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -81,6 +81,9 @@ def run(
     address: Annotated[
         str | None, typer.Option(envvar="RAY_ADDRESS", help="Of a Ray cluster; default one on this machine.")
     ] = None,
+    no_text: Annotated[
+        bool, typer.Option("--no-text", help="Leave prompts, outputs and answers out: tasks.keep_texts=false.")
+    ] = False,
     limit_cells: Annotated[int | None, typer.Option(min=1, help="Run at most so many cells now.")] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run the cells that failed, and only them.")
@@ -89,7 +92,8 @@ def run(
     """Run a sweep, or what is missing of it; then report."""
     from sweeps import config as configuration
 
-    loaded = configuration.load(config, overrides or [], scale)  # a slip is told before anything heavy is imported
+    given = [*(overrides or []), *(["tasks.keep_texts=false"] if no_text else [])]
+    loaded = configuration.load(config, given, scale)  # a slip in it is told before anything heavy is imported
 
     from sweeps.report import report as make_report
     from sweeps.run import run as run_sweep
@@ -234,6 +238,10 @@ def train_mend(
     from sweeps import train_mend as work
 
     work.train(work.load(config, overrides or []), _console(), device=device)
+
+
+app.command()(cli_tasks.evaluate)
+app.add_typer(cli_tasks.app, name="tasks")
 
 
 @app.command()

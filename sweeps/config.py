@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -17,6 +17,7 @@ from sweeps import names, scales, yaml_files
 Dtype = Literal["float32", "bfloat16", "float16"]
 Count = Annotated[int, Field(ge=1)]
 Percent = Annotated[float, Field(gt=0, le=100)]
+Kind = TypeVar("Kind", bound="Strict")
 
 
 class Strict(BaseModel):
@@ -209,12 +210,18 @@ class RegularizerSpec(_Named):
 
 
 class TasksSpec(Strict):
-    """General ability: which tasks, on how many examples of each, from where."""
+    """General ability: which tasks, on how many examples of each, from where.
+
+    `chat_template`: each prompt is a user's message in the tokenizer's chat template (another version of every task).
+    `keep_texts`: false leaves prompts, outputs and gold answers out of the outputs and the report; scores are kept.
+    """
 
     names: tuple[str, ...] = ()
     examples: Count | None = None
     source: str = "bundled"
     seed: int = 0
+    chat_template: bool = False
+    keep_texts: bool = True
 
     @field_validator("names", mode="before")
     @classmethod
@@ -238,12 +245,18 @@ class TasksSpec(Strict):
 
 
 class EngineSpec(Strict):
-    """What generates, and how much memory it may take."""
+    """What generates, and how much memory it may take.
+
+    `kv_cache_gib` counts on a CPU. On GPUs `gpu_memory_utilization` is the engine's share of each device's memory (the
+    rest is for the model that is edited), `tensor_parallel_size` over how many of them its weights are split.
+    """
 
     name: Literal["auto", "vllm", "transformers"] = "auto"
     dtype: Dtype = "float32"
     kv_cache_gib: float = Field(default=1.0, gt=0)
     max_model_len: Count = 2048
+    gpu_memory_utilization: float = Field(default=0.5, gt=0, le=1)
+    tensor_parallel_size: Count = 1
 
 
 class ResourcesSpec(Strict):
@@ -314,8 +327,15 @@ def validate(
     data: dict[str, Any], source: str, lines: dict[str, int] | None = None, given: Sequence[str] = ()
 ) -> Config:
     """Validate plain data. `lines`: where a dotted key stands in `source`; `given`: keys set on the command line."""
+    return parse(Config, data, source, lines, given)
+
+
+def parse(
+    kind: type[Kind], data: dict[str, Any], source: str, lines: dict[str, int] | None = None, given: Sequence[str] = ()
+) -> Kind:
+    """As `validate`, for any part of a configuration."""
     try:
-        return Config.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
         raise InputError(_one_line(error, source, lines or {}, given)) from None
 

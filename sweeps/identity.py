@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rect import fact_files, facts
 from rect.errors import InputError
 from sweeps import grid
-from sweeps.config import Config, EditsSpec, MethodSpec, ModelSpec
+from sweeps.config import Config, EditsSpec, EngineSpec, MethodSpec, ModelSpec, TasksSpec
 from sweeps.grid import Cell
 
 if TYPE_CHECKING:
@@ -63,15 +63,25 @@ class Operation:
 
 @dataclass(frozen=True)
 class Questions:
-    """A task with the examples it is asked on, and the id of that evaluation."""
+    """A task with the examples it is asked on, and the id of that evaluation.
+
+    Attributes:
+        provenance: where the examples come from: file and SHA-256, or data set and the revision that was found.
+    """
 
     task: Task
     examples: tuple[Example, ...]
     evaluation: str
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         return self.task.name
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What is asked, and where its examples come from."""
+        return {"version": self.task.version, "examples": len(self.examples), **self.provenance}
 
 
 @dataclass(frozen=True)
@@ -144,13 +154,19 @@ def make_plan(config: Config) -> Plan:
     declared = {(model, method): _editor(model, method) for model in config.models for method in config.methods}
     content = facts.digest(edit_set)
     named = [replace(cell, id=_sequence(cell, declared, content)) for cell in cells]
-    questions = tuple(_questions(config, name, engine) for name in config.tasks.names)
+    questions = tuple(questions_of(config.tasks, name, engine, config.engine) for name in config.tasks.names)
     return Plan(config, tuple(named), tuple(dropped), edit_set, questions, engine, declared)
 
 
 def base_state(model: ModelSpec) -> str:
     """The state before any operation."""
     return identify("base", model.model_dump(exclude={"trust_remote_code"}))
+
+
+def unedited(model: ModelSpec) -> Cell:
+    """The cell of a model without any operation, with its id."""
+    cell = Cell(model)
+    return replace(cell, id=_sequence(cell, {}, ""))
 
 
 def _sequence(cell: Cell, editors: Mapping[Any, Mapping[str, Any]], edit_set: str) -> str:
@@ -197,11 +213,14 @@ def evaluation_of(kind: str, dtype: str) -> str:
     return identify("evaluation", kind, VERSIONS[kind], {WEIGHTS: THRESHOLDS}.get(kind, dtype))
 
 
-def _questions(config: Config, name: str, engine: str) -> Questions:
+def questions_of(spec: TasksSpec, name: str, engine: str, limits: EngineSpec) -> Questions:
+    """A task with its examples, as it is asked of an engine ("vllm" or "transformers")."""
     import tasks
 
-    task = tasks.get(name).on(config.tasks.source)
-    examples = tuple(task.examples(config.tasks.source, limit=config.tasks.examples, seed=config.tasks.seed))
-    content = [[example.id, example.fields, example.gold] for example in examples]
-    how = [engine, config.engine.dtype, config.engine.max_model_len]
-    return Questions(task, examples, identify("evaluation", "task", task.name, task.version, identify(content), *how))
+    task = tasks.get(name)
+    task = (task.in_chat() if spec.chat_template else task).on(spec.source)
+    drawn = task.examples(spec.source, limit=spec.examples, seed=spec.seed)
+    content = [[example.id, example.fields, example.gold] for example in drawn]
+    how = [engine, limits.dtype, limits.max_model_len]
+    evaluation = identify("evaluation", "task", task.name, task.version, identify(content), *how)
+    return Questions(task, tuple(drawn), evaluation, drawn.provenance)

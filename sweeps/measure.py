@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import statistics
 import time
@@ -15,6 +14,7 @@ import torch
 from rect import evaluation, perplexity
 from rect import weights as weight_statistics
 from rect.model import EditableModel
+from sweeps import scoring
 from sweeps.identity import THRESHOLDS, Questions
 from sweeps.rows import Row, measurement
 
@@ -121,47 +121,21 @@ def weights(model: EditableModel, shares: Sequence[Mapping[str, Mapping[str, flo
     return rows
 
 
-def tasks(engine: Engine, model: EditableModel, questions: Sequence[Questions]) -> tuple[list[Row], list[Row]]:
-    """Scores of the tasks, from one call of the engine with the model's changed weights.
+def tasks(
+    engine: Engine, model: EditableModel, questions: Sequence[Questions], keep_texts: bool = True
+) -> tuple[list[Row], list[Row]]:
+    """Scores of the tasks, from an engine that is given the model's changed weights.
 
     Returns:
-        (rows, outputs): outputs has one row per prompt.
+        (rows, outputs), see `sweeps.scoring.ask`.
     """
     began = time.perf_counter()
     engine.load(model.changed())
     swapped = time.perf_counter()
-    fitted = [_fitted(one, engine) for one in questions]
-    prompts = [prompt for one in fitted for prompt, _ in one]
-    budgets = [one.task.max_new_tokens for one in questions for _ in one.examples]
-    generated = iter(engine.generate(prompts, budgets))
+    rows, outputs = scoring.ask(engine, questions, keep_texts)
     answered = time.perf_counter()
-    rows = [
+    rows += [
         measurement("time", "swapping_seconds", swapped - began, n=1),
-        measurement("time", "generating_seconds", answered - swapped, n=len(prompts)),
+        measurement("time", "generating_seconds", answered - swapped, n=len(outputs)),
     ]
-    outputs: list[Row] = []
-    for one, asked in zip(questions, fitted, strict=True):
-        texts = [next(generated) for _ in one.examples]
-        for metric, score in one.task.score(texts, one.examples).items():
-            rows.append(measurement("task", f"{one.name}/{metric}", score.value, score.stderr, score.n, one.evaluation))
-        cut = sum(was_cut for _, was_cut in asked)
-        rows.append(measurement("task", f"{one.name}/truncated", cut, n=len(texts), evaluation=one.evaluation))
-        outputs += [
-            {
-                "task": one.name,
-                "index": index,
-                "prompt": prompt,
-                "output": output,
-                "gold": json.dumps(example.gold, ensure_ascii=False),
-                "score": one.task.judge(output, example).score,
-                "evaluation": one.evaluation,
-            }
-            for index, (example, (prompt, _), output) in enumerate(zip(one.examples, asked, texts, strict=True))
-        ]
     return rows, outputs
-
-
-def _fitted(one: Questions, engine: Engine) -> list[tuple[str, bool]]:
-    """The prompts of a task, each with whether it had to be cut to fit."""
-    room = engine.max_model_len - one.task.max_new_tokens
-    return [one.task.fit(example, lambda text: engine.count_tokens([text])[0], room) for example in one.examples]

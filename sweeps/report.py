@@ -69,6 +69,8 @@ def gather(out: str | os.PathLike[str], everything: bool = False) -> Material:
     if config is None and rows.empty:
         raise InputError(f"{out}: there is no sweep in this folder (no config.yaml, no rows)")
     text = (config or b"").decode()
+    if not ((yaml.safe_load(text) or {}).get("tasks") or {}).get("keep_texts", True):
+        outputs = outputs.iloc[:0]  # an earlier run may have kept them
     environment: dict[str, Any] = json.loads(store.folder.read_or_none("environment.json") or b"{}")
     plan = None if everything else _plan(text, store)
     there = rows["cell"].nunique()

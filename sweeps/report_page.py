@@ -125,6 +125,7 @@ def _examples(outputs: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
     of cells without examples here. Unedited, unregularized and front cells go first.
     """
     found: dict[str, Any] = {"prompts": {}, "outputs": {}, "left_out": 0}
+    outputs = outputs[outputs["output"].notna()]  # texts may have been left out
     if outputs.empty or table.empty:
         return found
     order = table.assign(

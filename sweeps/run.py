@@ -11,7 +11,7 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,7 +22,7 @@ from rect.errors import InputError
 from sweeps import cluster
 from sweeps.config import Config
 from sweeps.grid import Cell
-from sweeps.identity import Plan, make_plan
+from sweeps.identity import Plan, Questions, make_plan
 from sweeps.journal import Journal
 from sweeps.progress import Live
 from sweeps.store import Store
@@ -92,7 +92,9 @@ def run(
     journal = Journal(store.folder)
     store.folder.write("config.yaml", config.as_yaml().encode())
     if pending:
-        store.folder.write("environment.json", json.dumps(environment(plan), indent=2).encode())
+        store.folder.write("environment.json", json.dumps(environment(plan.engine, plan.questions), indent=2).encode())
+        for one in plan.questions:
+            store.put_evaluation(one.evaluation, {"task": one.name, **one.described})
         journal.write("run-started", cells=len(pending))
         with cluster.connected(address), _interruptible(), Live(plan, store, console):
             results = _tune(plan, store, pending, missing, journal, local=address is None)
@@ -197,7 +199,7 @@ def check_modules() -> None:
                              "remove it from PYTHONPATH or the working directory")  # fmt: skip
 
 
-def environment(plan: Plan) -> dict[str, Any]:
+def environment(engine: str, questions: Sequence[Questions]) -> dict[str, Any]:
     """Where and with what the sweep ran."""
     versions = {}
     for name in PACKAGES:
@@ -210,6 +212,7 @@ def environment(plan: Plan) -> dict[str, Any]:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "cpus": os.cpu_count(),
-        "engine": plan.engine,
+        "engine": engine,
         "packages": versions,
+        "tasks": {one.name: one.described for one in questions},
     }

@@ -133,7 +133,7 @@ class CellRun:
         questions = [one for one in place.plan.questions if one.evaluation in wanted]
         if questions:
             self._stage(n_edits, "generating")
-            scores, outputs = measure.tasks(place.engine(), model, questions)
+            scores, outputs = measure.tasks(place.engine(), model, questions, place.plan.config.tasks.keep_texts)
             rows += scores
         self._stage(n_edits, "writing")
         shared = {"engine": place.plan.engine, "package_version": version("rect-sweeps")}

@@ -3,6 +3,7 @@
 config.yaml environment.json
 updates/<operation>.safetensors     raw dW of an edit operation, put once
 states/<state>.json                 digest of the weights after a regularized operation, checked at replay
+evaluations/<evaluation>.json       task, version, and where its examples come from: file and SHA-256, or hub revision
 prefixes/<id>.json                  context prefixes, drawn once per model
 outputs/*.parquet rows/*.parquet    per cell and checkpoint; rows are the commit mark, so outputs are written first
 failures/<cell>.json                why a cell failed
@@ -84,6 +85,10 @@ class Store:
 
     def put_state(self, state: str, record: Mapping[str, Any]) -> None:
         self.folder.write_if_absent(f"states/{state}.json", json.dumps(record, sort_keys=True).encode())
+
+    def put_evaluation(self, evaluation: str, record: Mapping[str, Any]) -> None:
+        """Keep what was asked in an evaluation, and where its examples come from."""
+        self.folder.write_if_absent(f"evaluations/{evaluation}.json", json.dumps(record, sort_keys=True).encode())
 
     def shared(self, name: str, data: bytes) -> bytes:
         """Put once, read by all: returns what is kept under this name, the first writer's."""

@@ -80,6 +80,8 @@ class Workplace:
                 dtype=limits.dtype,
                 kv_cache_gib=limits.kv_cache_gib,
                 max_model_len=limits.max_model_len,
+                gpu_memory_utilization=limits.gpu_memory_utilization,
+                tensor_parallel_size=limits.tensor_parallel_size,
                 trust_remote_code=self._spec.trust_remote_code,
                 wait=self.device != "cpu" and torch.cuda.is_available(),
             )

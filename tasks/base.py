@@ -93,6 +93,7 @@ class Task(ABC):
     name: str
     version: str = "1"
     mode: str = "generate"  # or "likelihood"
+    chat: bool = False  # whether prompts go through the tokenizer's chat template
     max_new_tokens: int
     template: Template
     metric: str
@@ -186,8 +187,23 @@ class Task(ABC):
         """This task in likelihood mode, under a name and version of its own."""
         if not self.has_choices:
             raise InputError(f"task {self.name!r} has no fixed set of answers: no likelihood mode")
+        if self.mode == "likelihood":
+            return self
         task = copy.copy(self)
         task.name, task.version, task.mode = f"{self.name}:likelihood", f"{self.version}-likelihood", "likelihood"
+        return task
+
+    # As a message to an instruction-tuned model ---------------------------------------------------------------------
+
+    def in_chat(self) -> Task:
+        """This task with each prompt as a user's message in the tokenizer's chat template: name and version of its own.
+
+        The template is the engine's business (`Engine.chat`); `prompt` stays the message alone.
+        """
+        if self.chat:
+            return self
+        task = copy.copy(self)
+        task.name, task.version, task.chat = f"{self.name}:chat", f"{self.version}-chat", True
         return task
 
 

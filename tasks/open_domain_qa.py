@@ -44,8 +44,10 @@ class OpenDomainQA(Task):
 
     def closed_book(self) -> OpenDomainQA:
         """The version that asks the question alone: its rows are never mixed with the other's."""
+        if self.template is CLOSED_BOOK:
+            return self
         task = copy.copy(self)
-        task.template, task.version = CLOSED_BOOK, "1-closed-book"
+        task.template, task.version = CLOSED_BOOK, f"{self.version}-closed-book"
         return task
 
     def parse(self, record: fields.Record, index: str) -> list[Example]:

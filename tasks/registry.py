@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tasks.base import Task
@@ -28,19 +29,27 @@ TASKS: dict[str, Task] = {
 NAMES: tuple[str, ...] = tuple(TASKS)
 
 _FILES = (".yaml", ".yml", ".jsonl")
-_LIKELIHOOD = ":likelihood"
+_HARNESS = "lm_eval:"
+_FORMS: dict[str, Callable[[Task], Task]] = {":likelihood": Task.likelihood, ":chat": Task.in_chat}
 
 
 def get(name: str | Path) -> Task:
-    """A task by its name, or from the path of a YAML or JSONL file; `<task>:likelihood` is its likelihood mode.
+    """A task by its name, or from the path of a YAML or JSONL file.
 
+    `<task>:likelihood` is its likelihood mode, `<task>:chat` its form for instruction-tuned models, `lm_eval:<task>`
+    one of the lm-evaluation-harness.
     Raises InputError that names the nearest known one.
     """
     text = str(name)
     if text in TASKS:
         return TASKS[text]
-    if text.endswith(_LIKELIHOOD):
-        return get(text.removesuffix(_LIKELIHOOD)).likelihood()
+    for suffix, form in _FORMS.items():
+        if text.endswith(suffix):
+            return form(get(text.removesuffix(suffix)))
+    if text.startswith(_HARNESS):
+        from tasks.harness import HarnessTask
+
+        return HarnessTask(text.removeprefix(_HARNESS))
     if text.endswith(_FILES):
         from tasks import custom
 

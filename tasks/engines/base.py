@@ -78,6 +78,14 @@ class Engine(ABC):
         """Tokens of each prompt, special tokens that the tokenizer adds included."""
         return [len(ids) for ids in self.texts.encode(prompts)]
 
+    def chat(self, message: str) -> str:
+        """A user's message in the tokenizer's chat template, up to where the answer begins.
+
+        Raises:
+            InputError: the tokenizer has no chat template.
+        """
+        return self.texts.chat([{"role": "user", "content": message}])
+
     def generate(self, prompts: Sequence[str], max_new_tokens: int | Sequence[int]) -> list[str]:
         """Greedy continuations of the prompts, in their order, without the prompts.
 
@@ -92,6 +100,34 @@ class Engine(ABC):
             InputError: a budget below 1, budgets and prompts of different numbers, a budget that fills the context.
             EngineError: the engine ended.
         """
+        prepared, budgets = self._prepared(prompts, max_new_tokens)
+        return [self.texts.decode(*pair) for pair in zip(prepared, self._sorted(prepared, budgets), strict=True)]
+
+    def generate_until(
+        self, prompts: Sequence[str], max_new_tokens: int | Sequence[int], stops: Sequence[Sequence[str]]
+    ) -> list[str]:
+        """As `generate`, but each text ends before the first of its stop strings.
+
+        Raises:
+            InputError: as `generate`.
+            EngineError: the engine ended.
+        """
+        from tasks.engines.stopping import before_stop, until
+
+        prepared, budgets = self._prepared(prompts, max_new_tokens)
+
+        def ended(index: int, ids: list[int]) -> bool:
+            text = self.texts.decode(prepared[index], ids)
+            return not self.texts.end.isdisjoint(ids) or before_stop(text, stops[index]) != text
+
+        generated = until(self._sorted, prepared, budgets, ended)
+        texts = [self.texts.decode(*pair) for pair in zip(prepared, generated, strict=True)]
+        return [before_stop(text, of_text) for text, of_text in zip(texts, stops, strict=True)]
+
+    def _prepared(
+        self, prompts: Sequence[str], max_new_tokens: int | Sequence[int]
+    ) -> tuple[list[list[int]], list[int]]:
+        """Token ids of the prompts, cut where they do not fit, and the budget of each."""
         budgets = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
         if len(budgets) != len(prompts):
             raise InputError(f"{len(prompts)} prompts but {len(budgets)} token budgets: give one for all or one each")
@@ -100,12 +136,13 @@ class Engine(ABC):
         encoded = self.texts.encode(prompts)
         fitting = [self.texts.cut(ids, budget) for ids, budget in zip(encoded, budgets, strict=True)]
         self.truncated = sum(len(cut) < len(ids) for cut, ids in zip(fitting, encoded, strict=True))
-        order = sorted(range(len(fitting)), key=fitting.__getitem__)
-        generated = self._generate([fitting[i] for i in order], [budgets[i] for i in order]) if order else []
-        outputs = [""] * len(fitting)
-        for i, ids in zip(order, generated, strict=True):
-            outputs[i] = self.texts.decode(fitting[i], ids)
-        return outputs
+        return fitting, budgets
+
+    def _sorted(self, prompts: list[list[int]], budgets: list[int]) -> list[list[int]]:
+        """`_generate` with the prompts sorted, so that those with a common beginning meet; answers in their order."""
+        order = sorted(range(len(prompts)), key=prompts.__getitem__)
+        generated = self._generate([prompts[i] for i in order], [budgets[i] for i in order]) if order else []
+        return [ids for _, ids in sorted(zip(order, generated, strict=True))]
 
     def likelihoods(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
         """Log-probability of each continuation after its prompt, and whether greedy decoding would give it.
@@ -120,7 +157,10 @@ class Engine(ABC):
         """
         from tasks.engines.likelihood import split
 
-        rows = [split(self.texts, prompt, continuation) for prompt, continuation in pairs]
+        return self.token_likelihoods([split(self.texts, prompt, continuation) for prompt, continuation in pairs])
+
+    def token_likelihoods(self, rows: Sequence[tuple[list[int], list[int]]]) -> list[Likelihood]:
+        """As `likelihoods`, for token ids: (context, continuation), neither empty, with room for one token more."""
         order = sorted(range(len(rows)), key=rows.__getitem__)
         scored = self._likelihoods([rows[i] for i in order]) if order else []
         return [likelihood for _, likelihood in sorted(zip(order, scored, strict=True))]

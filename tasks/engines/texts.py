@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 CONTEXT_FOR_DECODING = 6  # prompt tokens decoded along, so that a leading space survives in SentencePiece vocabularies
+CHAT_DATE = "26 Jul 2024"  # what Llama 3's template has where it cannot ask for the date
 
 
 class Texts:
@@ -35,6 +36,7 @@ class Texts:
 
         if max_model_len < 2:
             raise InputError(f"max_model_len must be at least 2, not {max_model_len}")
+        self.folder = folder
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
         limit = getattr(config, "max_position_embeddings", None)
         self.context = min(max_model_len, limit) if limit else max_model_len
@@ -44,11 +46,49 @@ class Texts:
         """Token ids of each text; an empty text becomes the beginning (or else the end) token alone."""
         if not texts:
             return []
-        first = self.tokenizer.bos_token_id if self.tokenizer.bos_token_id is not None else next(iter(self.end), None)
         encoded: list[list[int]] = self.tokenizer(list(texts), return_attention_mask=False)["input_ids"]
-        if first is None and not all(encoded):
+        return [ids or [self.first] for ids in encoded]
+
+    @property
+    def first(self) -> int:
+        """The token that begins a text: the beginning token, or else the end token.
+
+        Raises:
+            InputError: the tokenizer has neither.
+        """
+        found = self.tokenizer.bos_token_id if self.tokenizer.bos_token_id is not None else next(iter(self.end), None)
+        if found is None:
             raise InputError("an empty prompt, and the tokenizer has no token to begin with")
-        return [ids or [int(first)] for ids in encoded]  # type: ignore[arg-type]
+        return int(found)
+
+    def chat(self, messages: Sequence[Mapping[str, str]], *, answers: bool = True) -> str:
+        """Messages ("role", "content") as the tokenizer's chat template writes them, up to where the answer begins.
+
+        answers: whether an answer follows; otherwise the last message stays open and is continued.
+        A date that the template would put in is fixed, and a model that can think first is told not to: outputs must
+        not depend on the day, and budgets of a few tokens leave no room.
+
+        Raises:
+            InputError: the tokenizer has no chat template, or the template refuses.
+        """
+        import jinja2
+
+        if not self.tokenizer.chat_template:
+            raise InputError(f"{self.folder}: the tokenizer has no chat template; ask without one")
+        try:
+            text = self.tokenizer.apply_chat_template(
+                [dict(message) for message in messages],
+                tokenize=False,
+                add_generation_prompt=answers,
+                continue_final_message=not answers,
+                date_string=CHAT_DATE,
+                enable_thinking=False,
+            )
+        except (jinja2.TemplateError, ValueError) as error:
+            raise InputError(f"{self.folder}: the tokenizer's chat template fails: {error}") from None
+        first = self.tokenizer.bos_token
+        adds = first is not None and self.tokenizer("a")["input_ids"][:1] == [self.tokenizer.bos_token_id]
+        return str(text).removeprefix(first) if adds else str(text)  # `encode` adds that token again
 
     def cut(self, ids: list[int], budget: int) -> list[int]:
         """The ids if they leave room for the budget, else without their left part (a beginning token stays)."""
