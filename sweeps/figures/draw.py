@@ -70,7 +70,7 @@ def draw(name: str, folder: str | os.PathLike[str], score: str = "score_release"
 def _panels(store: Store, figure: Figure, rows: pd.DataFrame, score: str) -> Drawn:
     made = LAYOUTS[figure.layout](rows, figure, score)
     missing = tuple(f"{one.title}: {one.note}".replace("\n", ", ") for one in made if one.note)
-    if not any(one.series and not all(series.published for series in one.series) for one in made):
+    if not any(not series.published for one in made for series in one.series):
         return Drawn(figure, (), missing)
     files = {**render.render(made, figure.title), "csv": panels.as_table(made).to_csv(index=False).encode()}
     return Drawn(figure, _write(store, figure, files), missing)

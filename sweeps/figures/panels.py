@@ -87,6 +87,7 @@ def points_of(rows: pd.DataFrame) -> pd.DataFrame:
     spread = points["stderr"].where(single)
     return points.assign(
         shown=[paper.shown(model) for model in points["model"]],
+        method=points["method"].str.split(" (", regex=False).str[0],  # "mend (GPT-2 XL)": a label says for which model
         level=[aggregate.label(name, k) for name, k in zip(points["regularizer"], points["k"], strict=True)],
         low=points["low"].fillna(points["mean"] - spread),
         high=points["high"].fillna(points["mean"] + spread),
@@ -294,9 +295,11 @@ def _panel(
     known: Sequence[Series] = (),
     categories: Sequence[str] = (),
 ) -> Panel:
-    filled = [one for one in series if one.x]
-    note = "" if filled or (known and not series) else "not in this sweep"
-    shown = [*filled, *(one for one in known if one.x)] if filled or not series else []
+    # A line that has nothing but the unedited model was not measured.
+    filled = [one for one in series if one.x and (categories or any(one.x))]
+    theirs = [one for one in known if one.x]
+    note = "" if filled or (theirs and not series) else "not in this sweep"
+    shown = [*filled, *theirs] if filled or not series else []
     return Panel(title, x_label, f"performance ({SCORES[score]})", tuple(shown), tuple(categories), note)
 
 
