@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REPORT = "report.json"
+RESTARTS = 2  # of all workers after one was lost
 SHOWN = ("loss", "reliability", "generalization", "locality")
 
 
@@ -83,14 +85,22 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
         raise InputError(f"{path}{line}: {f'{key}: ' if key else ''}{reason}") from None
 
 
-def train(config: TrainConfig, console: Console, device: str = "auto") -> dict[str, Metrics]:
+def train(
+    config: TrainConfig, console: Console, device: str = "auto", address: str | None = None
+) -> dict[str, Metrics]:
     """Train to the end, or go on with what is in the folder; then look at the held-out facts.
+
+    Args:
+        config: the training.
+        console: where progress goes.
+        device: of the model in this process.
+        address: of a Ray cluster, for several workers; None starts one on this machine.
 
     Returns:
         Metrics of the best hypernetwork on the held-out facts, per batch size; also written to `report.json`.
     """
     if config.workers > 1:
-        _train_on_ray(config, console)
+        _train_on_ray(config, console, address)
     return _train_here(config, console, device)
 
 
@@ -174,25 +184,33 @@ def _line(metrics: Metrics) -> str:
 # Ray Train
 
 
-def _train_on_ray(config: TrainConfig, console: Console) -> None:
-    """Train with several workers; the checkpoints in the folder are what they leave."""
+def _train_on_ray(config: TrainConfig, console: Console, address: str | None) -> None:
+    """Train with several workers; the checkpoints in the folder are what they leave, and what they resume from.
+
+    Each worker takes a GPU where the cluster has enough of them (written for CUDA, not run on it).
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
-    import torch
-    from ray.train import RunConfig, ScalingConfig
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
     started = not ray.is_initialized()
-    if started:
-        ray.init(log_to_driver=True, include_dashboard=False)
-    console.print(f"{config.workers} workers of Ray Train", highlight=False)
+    if started and address:
+        ray.init(address=address)
+    elif started:
+        ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1")
+    gpus = ray.cluster_resources().get("GPU", 0) >= config.workers
+    console.print(f"{config.workers} workers of Ray Train, {'a GPU each' if gpus else 'on CPUs'}", highlight=False)
     storage = config.folder.absolute()
     values = {**config.model_dump(mode="json"), "out": str(storage)}
     try:
         TorchTrainer(
             _worker,
             train_loop_config=values,
-            scaling_config=ScalingConfig(num_workers=config.workers, use_gpu=torch.cuda.is_available()),
-            run_config=RunConfig(name="ray", storage_path=str(storage)),
+            scaling_config=ScalingConfig(num_workers=config.workers, use_gpu=gpus),
+            run_config=RunConfig(
+                name="ray", storage_path=str(storage), failure_config=FailureConfig(max_failures=RESTARTS)
+            ),
         ).fit()
     finally:
         if started:

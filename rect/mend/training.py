@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 RESUME = "training.safetensors"
 Metrics = dict[str, float]
+MEASURED = ("loss", "edit_loss", "locality_loss", "reliability", "generalization", "locality")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +167,11 @@ class Trainer:
         return {"edits": float(self.edits), **metrics}
 
     def _validate(self) -> Metrics:
-        now = self.evaluate(self.split.validation)
+        """The first process looks and the others hear what it saw: so all of them stop at the same edit."""
+        seen = self.evaluate(self.split.validation) if self.share.rank == 0 else dict.fromkeys(MEASURED, 0.0)
+        values = torch.tensor([seen[name] for name in MEASURED], dtype=torch.float64, device=self.model.device)
+        self.share.add([values])
+        now = dict(zip(MEASURED, values.tolist(), strict=True))
         better = now["loss"] < self.best.get("loss", math.inf)
         if better:
             self.best = {"edits": float(self.edits), **now}
@@ -246,15 +251,18 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 def mean(outcomes: Sequence[Outcome], settings: MendSettings) -> Metrics:
     """The means of some edits; what has no value is left out of its mean."""
-    values = {
-        "loss": [float(one.total(settings.cedit, settings.cloc).detach()) for one in outcomes],
-        "edit_loss": [float(one.edit.detach()) for one in outcomes],
-        "locality_loss": [float(one.locality.detach()) for one in outcomes],
-        "reliability": [one.reliability for one in outcomes],
-        "generalization": [one.generalization for one in outcomes],
-        "locality": [one.kept for one in outcomes],
+    values = (
+        [float(one.total(settings.cedit, settings.cloc).detach()) for one in outcomes],
+        [float(one.edit.detach()) for one in outcomes],
+        [float(one.locality.detach()) for one in outcomes],
+        [one.reliability for one in outcomes],
+        [one.generalization for one in outcomes],
+        [one.kept for one in outcomes],
+    )
+    return {
+        name: _mean([value for value in each if not math.isnan(value)])
+        for name, each in zip(MEASURED, values, strict=True)
     }
-    return {name: _mean([value for value in each if not math.isnan(value)]) for name, each in values.items()}
 
 
 def _mean(values: list[float]) -> float:

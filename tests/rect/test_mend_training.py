@@ -233,3 +233,32 @@ def test_an_edited_model_is_not_trained_for() -> None:
     model.add(Update({model.names()[0]: Dense(torch.ones_like(model.weight(model.names()[0])))}))
     with pytest.raises(InputError, match="unedited"):
         Trainer(model, facts(), settings())
+
+
+def test_the_first_worker_validates_and_all_stop_with_it() -> None:
+    """Two processes in turns: what the first adds is what the second hears, also if it would have seen another loss."""
+    said: list[torch.Tensor] = []
+    first = Trainer(tiny(), facts(), settings(), share=Share(0, 2, lambda tensors: said.append(tensors[-1].clone())))
+    run(first, until=4)
+
+    def hear(tensors: list[torch.Tensor]) -> None:
+        if tensors[-1].shape == said[-1].shape:  # of a validation; gradients stay as they are
+            tensors[-1].add_(said[-1])
+
+    second = Trainer(tiny(), facts(), settings(), share=Share(1, 2, hear))
+    monitored = second.evaluate
+    second.evaluate = lambda *_: pytest.fail(f"the second worker validated too: {monitored}")  # type: ignore[method-assign]
+    run(second, until=4)
+    assert second.best == first.best
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mixed", [False, True])
+def test_training_on_a_gpu_is_training_on_the_cpu(mixed: bool) -> None:
+    there = EditableModel(tiny_model("llama")[0].to("cuda"), tiny_model("llama")[1], name="tiny-llama-0")
+    losses = []
+    for model in (tiny(), there):
+        trainer = Trainer(model, facts(), settings(mixed_precision=mixed))
+        run(trainer)
+        losses.append(trainer.losses)
+    assert losses[1] == pytest.approx(losses[0], rel=0.05 if mixed else 1e-3)
