@@ -137,3 +137,18 @@ def test_greedy_tokens_are_those_of_generate() -> None:
     model.hf.generation_config.eos_token_id = None
     generated = model.hf.generate(torch.tensor([ids]), max_new_tokens=6, do_sample=False, pad_token_id=0)
     assert attribution.greedy(model, ids, 6) == generated[0, len(ids) :].tolist()
+
+
+@pytest.mark.parametrize("rows", [1, 4, 128])
+def test_no_pass_has_more_rows_than_asked_for(rows: int) -> None:
+    """The bound of the memory: `rows_per_pass` points and the unscaled row, in the last block the most."""
+    model = tiny("llama")
+    batches: list[int] = []
+    handle = model.block(model.n_layers - 1).register_forward_hook(
+        lambda _block, _inputs, output: batches.append(len(output[0] if isinstance(output, tuple) else output))
+    )
+    attribution.token_scores(model, tokens(model), 7, STEPS, rows, "activation")
+    handle.remove()
+    points = model.n_layers * STEPS
+    assert max(batches) == min(rows, points) + 1
+    assert sum(batches) - len(batches) == points  # the earlier positions went before, in a batch of one row
