@@ -6,7 +6,7 @@ the reason in `note`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,7 @@ def paired(
     """
     rows = one_evaluation(rows[rows["setting"] != UNEDITED])
     units = _units(rows, outputs)
+    sides = dict(iter(units.groupby([*GROUP, "n_edits", "regularizer", "k"], sort=False)))  # those without k drop out
     lines: list[dict[str, Any]] = []
     for keys, group in rows.groupby(list(GROUP), dropna=False, sort=True):
         mine = group[group["regularizer"] == regularizer]
@@ -64,7 +65,7 @@ def paired(
                 n_edits = max(common)
                 lines += [
                     head | {"n_edits": n_edits} | line
-                    for line in _of_pair(units, (*keys, n_edits), (regularizer, k), (control, k))
+                    for line in _of_pair(sides, (*keys, n_edits), (regularizer, k), (control, k))
                 ]
     table = pd.DataFrame(lines).reindex(columns=PAIRED_COLUMNS)
     if len(table):
@@ -96,13 +97,12 @@ def _units(rows: pd.DataFrame, outputs: pd.DataFrame | None) -> pd.DataFrame:
 
 
 def _of_pair(
-    units: pd.DataFrame, place: tuple[Any, ...], first: tuple[str, float], second: tuple[str, float]
+    sides: Mapping[Any, pd.DataFrame], place: tuple[Any, ...], first: tuple[str, float], second: tuple[str, float]
 ) -> Iterable[dict[str, Any]]:
     """Lines of one comparison; `place`: values of GROUP and n_edits, the others: (regularizer, k)."""
-    here = units[(units[[*GROUP, "n_edits"]] == list(place)).all(axis=1)]
 
     def side(one: tuple[str, float]) -> pd.Series:
-        part = here[(here["regularizer"] == one[0]) & (here["k"] == one[1])]
+        part = sides.get((*place, *one), pd.DataFrame(columns=["what", "seed", "unit", "value"]))
         return part.groupby(["what", "seed", "unit"])["value"].mean()
 
     both = pd.concat({"rect": side(first), "other": side(second)}, axis=1)

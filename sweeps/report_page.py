@@ -125,9 +125,9 @@ def _examples(outputs: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
     of cells without examples here. Unedited, unregularized and front cells go first.
     """
     found: dict[str, Any] = {"prompts": {}, "outputs": {}, "left_out": 0}
-    outputs = outputs[outputs["output"].notna()]  # texts may have been left out
     if outputs.empty or table.empty:
         return found
+    outputs = outputs[outputs["output"].notna()]  # texts may have been left out
     order = table.assign(
         last=~((table["setting"] == aggregate.UNEDITED) | (table["regularizer"] == "none") | table["pareto"])
     ).sort_values("last", kind="stable")

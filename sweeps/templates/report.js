@@ -234,6 +234,40 @@ function drawCurves() {
     + (cut ? `Only the first ${MANY_LINES} lines are drawn: choose a model, a method or a setting.` : "");
 }
 
+// ---------------------------------------------------------------- heat map
+const HEAT = [["score", "score"], ["score_release", "score as in the release"], ["retention", "score relative to the unedited model"], ["answered", "share answered"]];
+const HEAT_LINES = 40;
+
+function drawHeat() {
+  const metric = byId("heat-metric").value, relative = metric === "retention";
+  const named = new Map(); // cells that differ in nothing but the seed are one line
+  const seen = cells.filter(visible), edited = seen.filter((c) => !isUnedited(c));
+  const differ = FILTERS.filter(([, of]) => unique(edited.map(of)).length > 1); // the others say nothing
+  const narrow = byId("heat").clientWidth < 560;
+  for (const c of seen) {
+    const where = differ.filter(([name]) => name === "model" || !isUnedited(c)).map(([, of]) => of(c));
+    const name = [where.join(" · "), isUnedited(c) ? "unedited" : label(c)].filter(Boolean).map(escaped).join(narrow ? "<br>" : " · ");
+    if (named.has(name)) named.get(name).push(c); else named.set(name, [c]);
+  }
+  const lines = [...named].slice(0, HEAT_LINES);
+  const mean = (of, task) => {
+    const values = of.map((c) => c[`${task}_${metric}`]).filter(Number.isFinite);
+    return values.length ? values.reduce((a, b) => a + b) / values.length : null;
+  };
+  const z = lines.map(([, of]) => data.tasks.map((task) => mean(of, task)));
+  const flat = z.flat().filter((v) => v !== null);
+  const height = 90 + (narrow && differ.length ? 32 : 24) * lines.length;
+  byId("heat").style.height = `${height}px`;
+  Plotly.react("heat", [{
+    type: "heatmap", z, x: data.tasks.map((task) => task.replaceAll("_", " ")), y: lines.map(([name]) => name), xgap: 2, ygap: 2,
+    text: z.map((line) => line.map((v) => (v === null ? "" : relative ? `${Math.round(100 * v)}%` : v.toFixed(2)))), texttemplate: "%{text}", textfont: { size: narrow ? 9 : 12 },
+    hovertemplate: "%{y}<br>%{x}: %{z:.3f}<extra></extra>", colorscale: "Cividis", zmin: 0, zmax: Math.max(relative ? 1 : 0.01, ...flat),
+    hoverongaps: false, showscale: false,
+  }], theme({ height, margin: { l: 40, r: 10, t: 10, b: 60 }, xaxis: { tickangle: narrow ? -90 : -35, showgrid: false, dtick: 1 }, yaxis: { autorange: "reversed", showgrid: false, dtick: 1, tickfont: { size: narrow ? 10 : 11 } } }), config);
+  byId("heat-note").textContent = "Last checkpoint of each cell, mean over seeds. Light is high. Empty: not measured" + (relative ? ", or the unedited model is not better than chance. " : ". ")
+    + (named.size > HEAT_LINES ? `The first ${HEAT_LINES} of ${named.size} lines: choose a model, a method or a setting.` : "");
+}
+
 // ---------------------------------------------------------------- table
 const BASE = ["model", "method", "setting", "regularizer", "seed", "n_edits", "reliability_token_accuracy", "generalization_token_accuracy", "locality_token_accuracy", "edit_retention", "task_score", "task_score_release", "task_retention", "perplexity", "pareto"];
 const TITLES = { n_edits: "edits", reliability_token_accuracy: "reliability", generalization_token_accuracy: "generalization", locality_token_accuracy: "locality", edit_retention: "editing kept", task_score: "mean task score", task_score_release: "mean task score (release)", task_retention: "tasks kept", pareto: "front" };
@@ -333,7 +367,7 @@ function drawFacts() {
 }
 
 // ---------------------------------------------------------------- all of it
-function drawAll() { drawLegend(); drawScatter(); drawCurves(); drawTable(); }
+function drawAll() { drawLegend(); drawScatter(); drawCurves(); drawHeat(); drawTable(); }
 
 function start() {
   const has = ([name]) => cells.some((c) => !isUnedited(c) && Number.isFinite(c[name]));
@@ -341,12 +375,14 @@ function start() {
   fill(byId("scatter-x"), X_AXES.filter((axis) => has(axis) || axis[0] === "edit_retention"), has(["edit_retention"]) ? "edit_retention" : "edit_score");
   fill(byId("scatter-y"), Y_AXES.filter((axis) => has(axis) || axis[0] === y), y);
   fill(byId("curve-metric"), METRICS.filter(([name]) => data.curves.some((line) => line.name.endsWith(`/${name}`))), "score");
+  fill(byId("heat-metric"), HEAT.filter(([name]) => cells.some((c) => data.tasks.some((task) => Number.isFinite(c[`${task}_${name}`])))), "score");
   fill(byId("fact-cell"), cells.filter((c) => data.facts[c.cell]).map((c) => [c.cell, describe(c)]));
   buildFilters();
   buildExamples();
   for (const id of ["scatter-x", "scatter-y"]) byId(id).addEventListener("change", drawScatter);
   for (const id of ["example-task", "example-a", "example-b"]) byId(id).addEventListener("change", drawExamples);
   byId("curve-metric").addEventListener("change", drawCurves);
+  byId("heat-metric").addEventListener("change", drawHeat);
   byId("fact-cell").addEventListener("change", drawFacts);
   byId("find").addEventListener("input", () => { rowsShown = PAGE; drawTable(); });
   byId("wide").addEventListener("change", drawTable);
@@ -367,12 +403,14 @@ function start() {
     for (const node of opened) node.open = true;
     drawAll();
     Plotly.relayout("scatter", { width: 680, height: 400 });
+    Plotly.relayout("heat", { width: 680 });
     for (const node of document.querySelectorAll("#curve-grid .plot")) Plotly.relayout(node, { width: 222, height: 190 });
   });
   addEventListener("afterprint", () => {
     printing = false;
     for (const node of opened) node.open = false;
     Plotly.relayout("scatter", { width: null, height: null });
+    Plotly.relayout("heat", { width: null });
     drawAll();
   });
   document.documentElement.dataset.ready = "yes";

@@ -97,6 +97,26 @@ def test_metric_changes_the_curves(tab: browser.Browser) -> None:
     choose(tab, "curve-metric", "score")
 
 
+def test_heat_map_has_a_line_per_regularizer_and_follows_the_filters(tab: browser.Browser) -> None:
+    def lines() -> list[str]:
+        return tab.run("document.getElementById('heat').data[0].y")
+
+    assert len(lines()) == 2 * (1 + 5)  # seeds are averaged
+    assert tab.run("document.querySelectorAll('#heat .heatmaplayer image').length") == 1
+    values = tab.run("document.getElementById('heat').data[0].z")
+    columns = tab.run("document.getElementById('heat').data[0].x")
+    unedited = values[lines().index("gpt2 · unedited")]
+    assert unedited[columns.index("summarization")] == pytest.approx(0.125, abs=0.04)
+    choose(tab, "heat-metric", "retention")
+    kept = tab.run("document.getElementById('heat').data[0].text")[lines().index("gpt2 · unedited")]
+    assert kept[columns.index("summarization")] == "100%"
+    choose(tab, "filter-model", "llama")
+    assert len(lines()) == 1 + 5
+    assert lines()[0] == "unedited"  # the model is said where there are several
+    choose(tab, "filter-model", "")
+    choose(tab, "heat-metric", "score")
+
+
 def test_legend_hides_a_regularizer(tab: browser.Browser) -> None:
     tab.run("[...document.querySelectorAll('#legend button')].find(b => b.textContent === 'random 40').click()")
     assert "random 40" not in first_column(tab)
