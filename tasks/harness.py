@@ -168,7 +168,7 @@ class HarnessTask(Task):
             try:
                 self._loaded = _registry().load([wanted])
             except Exception as error:  # of three libraries: no network, no such data set, no access, a broken file
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+                reason = f"{type(error).__name__}: {error}".strip().splitlines()[0][:200]
                 raise InputError(f"{self.name}: cannot be loaded ({reason})") from error
             for task in self._loaded["tasks"].values():
                 if task.get_config("num_fewshot") is None:
