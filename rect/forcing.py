@@ -16,8 +16,6 @@ from torch import Tensor
 if TYPE_CHECKING:
     from rect.model import EditableModel
 
-TOKENS_PER_BATCH = 2048
-
 
 @dataclasses.dataclass(frozen=True)
 class Query:
@@ -34,19 +32,19 @@ class Query:
 
 @torch.no_grad()
 def target_logits(
-    model: EditableModel, queries: Sequence[Query], tokens_per_batch: int = TOKENS_PER_BATCH
+    model: EditableModel, queries: Sequence[Query], tokens_per_batch: int | None = None
 ) -> Iterator[tuple[int, Tensor]]:
     """For each query its index and the logits from which each of its target's tokens is predicted.
 
     Args:
         model: as it stands.
         queries: in any order; results come in another.
-        tokens_per_batch: bound of rows x length in one forward pass.
+        tokens_per_batch: bound of rows x length in one forward pass; default the model's.
 
     Yields:
         (index, logits), logits (target tokens, vocabulary) in float32.
     """
-    for indices in batches([query.length for query in queries], tokens_per_batch):
+    for indices in batches([query.length for query in queries], tokens_per_batch or model.tokens_per_batch):
         rows = [queries[i] for i in indices]
         length = max(row.length for row in rows)
         ids = torch.zeros(len(rows), length, dtype=torch.long, device=model.device)  # (rows, length)

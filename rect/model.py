@@ -37,7 +37,10 @@ class EditableModel:
     Attributes:
         hf, tokenizer, name, folder: as given.
         architecture: where its parts lie.
+        tokens_per_batch: tokens in one forward pass of the metrics at most, padding included.
     """
+
+    tokens_per_batch = 2048
 
     def __init__(self, hf: Any, tokenizer: Any, name: str = "model", folder: Path | None = None) -> None:
         self.hf = hf.eval().requires_grad_(False)

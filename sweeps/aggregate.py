@@ -107,6 +107,9 @@ def tradeoff(rows: pd.DataFrame, tasks: Sequence[str] | None = None) -> pd.DataF
     _add_task_retention(table, last, wide, tasks, notes)
     for name in ABILITIES:
         table[name] = last[name]
+    stops = rows[rows["kind"] == "stop"].drop_duplicates("cell").set_index("cell")
+    for i in np.flatnonzero(table["cell"].isin(stops.index)):
+        notes[i].append(f"stopped after {table['n_edits'].iloc[i]} edits: {stops.loc[table['cell'].iloc[i], 'name']}")
     table = table.copy()  # one block: many single insertions leave it fragmented
     table["pareto"] = pareto(table, "edit_retention", "task_retention", by=[*GROUP, "seed"])
     table["notes"] = ["; ".join(dict.fromkeys(note)) for note in notes]

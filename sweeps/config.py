@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from rect.errors import InputError
 from sweeps import names, scales, yaml_files
+from sweeps.search_config import SearchSpec, StopSpec
+from sweeps.strict import Named, Strict, known_name, nearest
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 Count = Annotated[int, Field(ge=1)]
@@ -20,54 +21,7 @@ Percent = Annotated[float, Field(gt=0, le=100)]
 Kind = TypeVar("Kind", bound="Strict")
 
 
-class Strict(BaseModel):
-    """Frozen; an unknown key is an error that names the nearest known one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, data: Any) -> Any:
-        if isinstance(data, dict):
-            known = list(cls.model_fields) + list(cls._also())
-            for key in data:
-                if key not in known:
-                    context = {"key": str(key), "nearest": nearest(str(key), known) or ";", "known": ", ".join(known)}
-                    text = "unknown key '{key}'{nearest} known are {known}"
-                    raise PydanticCustomError("unknown_key", text, context)
-        return data
-
-    @classmethod
-    def _also(cls) -> tuple[str, ...]:
-        """Keys that are read but are no fields: short forms."""
-        return ()
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """ "; did you mean 'x'?" or nothing."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f", did you mean '{close[0]}'?" if close else ""
-
-
-def _known_name(kind: str, name: str, known: Sequence[str]) -> str:
-    if name not in known:
-        raise PydanticCustomError("unknown_name", "unknown {kind} '{name}'{nearest} known are {known}", {
-            "kind": kind, "name": name, "nearest": nearest(name, known) or ";", "known": ", ".join(known)})  # fmt: skip
-    return name
-
-
-class _Named(Strict):
-    """What may be written as its bare name."""
-
-    name: str = Field(min_length=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, data: Any) -> Any:
-        return {"name": data} if isinstance(data, str) else data
-
-
-class ModelSpec(_Named):
+class ModelSpec(Named):
     """A model to edit: a known name, a folder or a hub id."""
 
     revision: str | None = None
@@ -97,7 +51,7 @@ class CovarianceSpec(Strict):
     tokens: Count | Literal["all"] | None = None
 
 
-class MethodSpec(_Named):
+class MethodSpec(Named):
     """An editing method; `label` tells two entries of one method apart in the tables."""
 
     hparams: dict[str, Any] | None = None
@@ -110,7 +64,7 @@ class MethodSpec(_Named):
     @field_validator("name")
     @classmethod
     def _registered(cls, name: str) -> str:
-        return _known_name("method", name, names.methods(name))
+        return known_name("method", name, names.methods(name))
 
     @model_validator(mode="before")
     @classmethod
@@ -186,7 +140,7 @@ def _check_checkpoints(checkpoints: tuple[int, ...], edits: int) -> None:
                 "value": value, "edits": edits})  # fmt: skip
 
 
-class RegularizerSpec(_Named):
+class RegularizerSpec(Named):
     """A regularizer and the percentages k it is run with."""
 
     k: tuple[Percent, ...] = ()
@@ -194,7 +148,7 @@ class RegularizerSpec(_Named):
     @field_validator("name")
     @classmethod
     def _registered(cls, name: str) -> str:
-        return _known_name("regularizer", name, names.regularizers(name))
+        return known_name("regularizer", name, names.regularizers(name))
 
     @field_validator("k", mode="before")
     @classmethod
@@ -268,6 +222,13 @@ class ResourcesSpec(Strict):
     max_failures: Annotated[int, Field(ge=0)] = 2
 
 
+OURS = (
+    *("unknown_key", "unknown_name", "checkpoint", "no_k", "seeds", "label", "task", "hparams_file"),
+    *("search", "stop"),
+)
+"""Types of errors whose message is ours already."""
+
+
 class Config(Strict):
     """A whole sweep. `load` makes one from a YAML file."""
 
@@ -281,6 +242,8 @@ class Config(Strict):
     engine: EngineSpec = EngineSpec()
     resources: ResourcesSpec = ResourcesSpec()
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    search: SearchSpec | None = None
+    stop: tuple[StopSpec, ...] = ()
 
     @classmethod
     def _also(cls) -> tuple[str, ...]:
@@ -302,6 +265,14 @@ class Config(Strict):
             if shown.count(name) > 1:
                 raise PydanticCustomError("label", "two methods are called '{name}': give each its own label", {
                     "name": name})  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def _searches(self) -> Config:
+        if self.search is not None:
+            self.search.check([setting.edits for setting in self.settings], bool(self.tasks.names))
+        for rule in self.stop:
+            rule.check(self.tasks.names)
         return self
 
     def as_yaml(self) -> str:
@@ -368,7 +339,7 @@ def _reason(first: Any) -> str:
     if kind == "union_tag_invalid":
         tag = first["ctx"]["tag"]
         return f"unknown kind '{tag}'{nearest(tag, KINDS) or ';'} known are {', '.join(KINDS)}"
-    if kind in ("unknown_key", "unknown_name", "checkpoint", "no_k", "seeds", "label", "task", "hparams_file"):
+    if kind in OURS:
         return message
     hint = (
         nearest(found, first["ctx"]["expected"].replace("'", "").split(" or "))

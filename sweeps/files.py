@@ -23,6 +23,10 @@ STALE_AFTER = 24 * 3600.0  # seconds until another machine's temporary file is n
 _WRITER = re.compile(re.escape(TEMPORARY) + r"(?P<host>.*)~(?P<pid>\d+)~")
 
 
+class StoreError(RuntimeError):
+    """What the store holds contradicts what was computed, or cannot be read."""
+
+
 class Folder:
     """A folder on a local disk or an object store.
 
@@ -62,6 +66,10 @@ class Folder:
             return self.read(name)
         except FileNotFoundError:
             return None
+
+    def open(self, name: str) -> Any:
+        """A file to be read in pieces. Raises FileNotFoundError where there is no such file."""
+        return self.fs.open(self.path(name), "rb")
 
     def exists(self, name: str) -> bool:
         return self.fs.exists(self.path(name))
@@ -121,14 +129,29 @@ class Folder:
         names = sorted(path.rsplit("/", 1)[-1] for path in found)
         return [f"{folder}/{name}" for name in names if name.endswith(suffix) and not name.startswith(TEMPORARY)]
 
+    def sizes(self, folder: str, suffix: str = "") -> dict[str, int]:
+        """Bytes of the files that `names` gives, sorted by name."""
+        self.fs.invalidate_cache()
+        try:
+            found = {
+                info["name"].rsplit("/", 1)[-1]: int(info["size"])
+                for info in self.fs.ls(self.path(folder), detail=True)
+            }
+        except FileNotFoundError:
+            return {}
+        wanted = sorted(name for name in found if name.endswith(suffix) and not name.startswith(TEMPORARY))
+        return {f"{folder}/{name}": found[name] for name in wanted}
+
+    def orphans(self) -> list[str]:
+        """Paths of temporary files whose writer is gone (killed)."""
+        paths = Path(self.root).rglob(f"{TEMPORARY}*") if self.local else ()
+        return [str(path) for path in paths if _is_orphan(path)]
+
     def clean(self) -> list[str]:
-        """Remove temporary files whose writer is gone (killed). Returns what was removed."""
-        removed = []
-        if self.local:
-            for path in Path(self.root).rglob(f"{TEMPORARY}*"):
-                if _is_orphan(path):
-                    path.unlink(missing_ok=True)
-                    removed.append(str(path))
+        """Remove temporary files whose writer is gone. Returns what was removed."""
+        removed = self.orphans()
+        for path in removed:
+            Path(path).unlink(missing_ok=True)
         return removed
 
 

@@ -10,13 +10,14 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rect import fact_files, facts
 from rect.errors import InputError
 from sweeps import grid
-from sweeps.config import Config, EditsSpec, EngineSpec, MethodSpec, ModelSpec, TasksSpec
+from sweeps.config import Config, EditsSpec, EngineSpec, MethodSpec, ModelSpec, RegularizerSpec, TasksSpec
 from sweeps.grid import Cell
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ class Plan:
         questions: per task.
         engine: "vllm" or "transformers".
         editors: declared things of each method on each model.
+        scanned: ids of cells of which only the edit metrics are wanted: a search looks at them.
+        candidates: cells that a search may add.
     """
 
     config: Config
@@ -104,9 +107,20 @@ class Plan:
     questions: tuple[Questions, ...]
     engine: str
     editors: Mapping[tuple[ModelSpec, MethodSpec], Mapping[str, Any]]
+    scanned: frozenset[str] = frozenset()
+    candidates: tuple[Cell, ...] = ()
 
     def cell(self, cell_id: str) -> Cell:
-        return next(cell for cell in self.cells if cell.id == cell_id)
+        return self._by_id[cell_id]
+
+    @cached_property
+    def _by_id(self) -> dict[str, Cell]:
+        return {cell.id: cell for cell in (*self.cells, *self.candidates)}
+
+    @cached_property
+    def stopped(self) -> str:
+        """Evaluation id of the row that says that a cell was stopped early; other rules for stopping are others."""
+        return identify("evaluation", "stop", [rule.model_dump(mode="json") for rule in self.config.stop])
 
     def edited(self, cell: Cell, n_edits: int) -> list[Fact]:
         """The facts of the first operations, in order."""
@@ -129,14 +143,21 @@ class Plan:
 
     def wanted(self, cell: Cell) -> dict[str, str]:
         """What is evaluated at each checkpoint of a cell: {evaluation id: kind or task name}."""
+        if cell.id in self.scanned:
+            return {evaluation_of(EDIT, self.config.engine.dtype): EDIT}
         own = [ABILITY] if cell.method is None else [EDIT, WEIGHTS, ABILITY]
         evaluations = {evaluation_of(kind, self.config.engine.dtype): kind for kind in own}
         return evaluations | {one.evaluation: one.name for one in self.questions}
 
     def missing(self, cell: Cell, done: Done) -> dict[int, set[str]]:
-        """{checkpoint: evaluations that are not in the store}; empty for a finished cell."""
+        """{checkpoint: evaluations that are not in the store}; empty for a finished cell.
+
+        Nothing is missing behind the checkpoint at which a cell was stopped early.
+        """
         wanted = set(self.wanted(cell))
-        missing = {n: {one for one in wanted if (cell.id, n, one) not in done} for n in cell.checkpoints}
+        ended = min((n for n in cell.checkpoints if (cell.id, n, self.stopped) in done), default=cell.checkpoints[-1])
+        points = [n for n in cell.checkpoints if n <= ended]
+        missing = {n: {one for one in wanted if (cell.id, n, one) not in done} for n in points}
         return {n: evaluations for n, evaluations in missing.items() if evaluations}
 
 
@@ -148,14 +169,33 @@ def make_plan(config: Config) -> Plan:
     """
     from tasks import engines
 
-    cells, dropped = grid.expand(config)
+    cells, looked, dropped = _cells(config)
     edit_set = _edit_set(config.edits)
     engine = engines.which(config.engine.name)
     declared = {(model, method): _editor(model, method) for model in config.models for method in config.methods}
     content = facts.digest(edit_set)
-    named = [replace(cell, id=_sequence(cell, declared, content)) for cell in cells]
+    named, others = (
+        tuple(replace(cell, id=_sequence(cell, declared, content)) for cell in part) for part in (cells, looked)
+    )
     questions = tuple(questions_of(config.tasks, name, engine, config.engine) for name in config.tasks.names)
-    return Plan(config, tuple(named), tuple(dropped), edit_set, questions, engine, declared)
+    plan = Plan(config, named, tuple(dropped), edit_set, questions, engine, declared)
+    if config.search is None or config.search.optuna is not None:
+        return replace(plan, candidates=others)
+    by_model = sorted((*named, *others), key=lambda cell: config.models.index(cell.model))
+    return replace(plan, cells=tuple(by_model), scanned=frozenset(cell.id for cell in others))
+
+
+def _cells(config: Config) -> tuple[list[Cell], list[Cell], list[tuple[str, str]]]:
+    """The cells of the grid, those that a search may look at besides, and what was dropped."""
+    if config.search is None:
+        cells, dropped = grid.expand(config)
+        return cells, [], dropped
+    levels = (RegularizerSpec(name="none"), *config.regularizers)  # what the share of the editing is a share of
+    looked = (RegularizerSpec(name=name, k=config.search.ks) for name in config.search.regularizers)
+    cells, dropped = grid.expand(config.model_copy(update={"regularizers": levels}))
+    grown, _ = grid.expand(config.model_copy(update={"regularizers": (*levels, *looked)}))
+    there = set(cells)
+    return cells, [cell for cell in grown if cell not in there], dropped
 
 
 def base_state(model: ModelSpec) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from rect.errors import InputError
-from sweeps import journal
+from sweeps import journal, search
 from sweeps.config import validate
 from sweeps.grid import Cell
 from sweeps.identity import Plan, make_plan
@@ -175,7 +175,8 @@ def status(out: str | os.PathLike[str]) -> Snapshot:
     data = store.folder.read_or_none("config.yaml")
     if data is None:
         raise InputError(f"{store.url}: there is no sweep here (no config.yaml)")
-    return Tracker(make_plan(validate(yaml.safe_load(data), f"{store.url}/config.yaml")), store).snapshot()
+    plan = make_plan(validate(yaml.safe_load(data), f"{store.url}/config.yaml"))
+    return Tracker(search.decided(plan, store), store).snapshot()
 
 
 def render(snapshot: Snapshot) -> RenderableType:

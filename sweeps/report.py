@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rect.errors import InputError
-from sweeps import aggregate, bootstrap, report_page
+from sweeps import aggregate, bootstrap, report_page, search
 from sweeps.headlines import headlines
 from sweeps.report_page import Material
 from sweeps.store import Store
@@ -73,7 +73,8 @@ def gather(out: str | os.PathLike[str], everything: bool = False) -> Material:
         outputs = outputs.iloc[:0]  # an earlier run may have kept them
     environment: dict[str, Any] = json.loads(store.folder.read_or_none("environment.json") or b"{}")
     plan = None if everything else _plan(text, store)
-    there = rows["cell"].nunique()
+    found = search.results(plan, rows) if plan else []
+    there = set(rows["cell"]) - (plan.scanned if plan else frozenset())  # of those the search's own lines tell
     failures = store.failures()
     if plan is None:
         tasks = None
@@ -89,10 +90,11 @@ def gather(out: str | os.PathLike[str], everything: bool = False) -> Material:
         rows=rows,
         outputs=outputs,
         table=aggregate.tradeoff(rows, tasks),
-        planned=len(plan.cells) if plan else None,
+        planned=len(plan.cells) - len(plan.scanned) if plan else None,
         failed=failed,
         missing=missing,
-        left_out=there - rows["cell"].nunique(),
+        left_out=len(there) - rows["cell"].nunique(),
+        search=found,
         facts=_fact_names(plan, rows) if plan else {},
         command=_command(environment.pop("command", [])),
         environment=environment,
@@ -128,7 +130,7 @@ def _plan(config: str, store: Store) -> Plan | None:
     if not config:
         return None
     try:
-        return make_plan(validate(yaml.safe_load(config), store.folder.path("config.yaml")))
+        return search.decided(make_plan(validate(yaml.safe_load(config), store.folder.path("config.yaml"))), store)
     except InputError as error:
         log.warning("all rows of %s are shown, whichever configuration they belong to: %s", store.url, error)
         return None
@@ -136,8 +138,8 @@ def _plan(config: str, store: Store) -> Plan | None:
 
 def _asked_for(frame: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """Rows or outputs of the plan's cells and evaluations; rows of kind `time` belong to no evaluation."""
-    cells = {cell.id for cell in plan.cells}
-    wanted = {evaluation for cell in plan.cells for evaluation in plan.wanted(cell)}
+    cells = {cell.id for cell in plan.cells} - plan.scanned
+    wanted = {evaluation for cell in plan.cells for evaluation in plan.wanted(cell)} | {plan.stopped}
     keep = frame["evaluation"].isin(wanted)
     if "kind" in frame:
         keep |= frame["kind"] == "time"
@@ -149,7 +151,7 @@ def _missing(plan: Plan, store: Store, failures: dict[str, str]) -> list[tuple[s
     found = []
     for cell in plan.cells:
         missing = plan.missing(cell, done)
-        if not missing or cell.id in failures:
+        if not missing or cell.id in failures or cell.id in plan.scanned:
             continue
         names = plan.wanted(cell)
         if all(len(missing.get(n, ())) == len(names) for n in cell.checkpoints):
@@ -172,6 +174,8 @@ def show(material: Material, console: Console) -> None:
             console.print(escape(headline["scores"]), highlight=False)
         for reason, count in report_page.reasons(material.table):
             console.print(f"[dim]{escape(reason)} ({count} {'cell' if count == 1 else 'cells'})[/dim]", highlight=False)
+    for one in material.search:
+        console.print(f"[bold]search, {escape(one.title)}[/bold]: {escape(one.finding)}", highlight=False)
     if material.left_out:
         console.print(left_out(material.left_out), style="yellow", highlight=False)
     for title, style, lines in (("failed", "red", material.failed), ("not finished", "yellow", material.missing)):

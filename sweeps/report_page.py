@@ -17,6 +17,7 @@ import pandas as pd
 
 from sweeps import aggregate, bootstrap
 from sweeps.headlines import headlines
+from sweeps.search import Found
 
 EXAMPLE_CHARACTERS = 1_500_000
 """Budget of the example outputs in the page; what does not fit stays in `outputs/`."""
@@ -37,6 +38,7 @@ class Material:
         missing: (cell, what is missing) of cells that have not finished for another reason.
         left_out: number of cells in the folder that the configuration does not ask for.
         facts: per seed the facts in the order of editing, "The capital of France is: Rome".
+        search: what a search over k found.
         config: the configuration as resolved, YAML.
         command: what reproduces the sweep.
     """
@@ -50,6 +52,7 @@ class Material:
     missing: Sequence[tuple[str, str]] = ()
     left_out: int = 0
     facts: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    search: Sequence[Found] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
     config: str = ""
     command: str = ""
@@ -93,15 +96,30 @@ def page_data(material: Material) -> dict[str, Any]:
     }
 
 
-def _curves(rows: pd.DataFrame) -> list[dict[str, Any]]:
+def _curves(rows: pd.DataFrame) -> dict[str, Any]:
+    """`aggregate.curves`, packed: what many lines share is there once.
+
+    `groups`: the columns of what a line belongs to; `names` of measurements; `edits`: lists of numbers of edits;
+    `lines`: [group, name, edits, means, half widths of the interval, its kind]. The kind is the number of seeds where
+    the interval is over seeds, 0 where it is a standard error.
+    """
     points = aggregate.curves(rows)
-    ids = ["model", "method", "setting", "batch_size", "regularizer", "k", "name"]
+    ids = ["model", "method", "setting", "batch_size", "regularizer", "k"]
+    packed: dict[str, dict[Any, int]] = {"groups": {}, "names": {}, "edits": {}}
+
+    def place(what: str, value: Any) -> int:
+        return packed[what].setdefault(value, len(packed[what]))
+
+    values = ["n_edits", "mean", "high", "stderr", "seeds"]
     lines = []
-    for keys, group in points.groupby(ids, dropna=False, sort=False):
-        line = {name: _plain(value) for name, value in zip(ids, keys, strict=True)}
-        series = {"x": "n_edits", "y": "mean", "low": "low", "high": "high", "stderr": "stderr", "seeds": "seeds"}
-        lines.append(line | {short: [_plain(v) for v in group[column]] for short, column in series.items()})
-    return lines
+    for keys, group in points.groupby([*ids, "name"], dropna=False, sort=False):
+        edits, mean, high, stderr, seeds = (group[column].tolist() for column in values)
+        over_seeds = any(not math.isnan(value) for value in high)
+        half = [value - m for value, m in zip(high, mean, strict=True)] if over_seeds else stderr
+        where = place("groups", tuple(_plain(value) for value in keys[:-1])), place("names", keys[-1])
+        numbers = [_plain(value) for value in mean], [_plain(value, 3) for value in half]
+        lines.append([*where, place("edits", tuple(edits)), *numbers, max(seeds) if over_seeds else 0])
+    return {"ids": ids, **{what: [*found] for what, found in packed.items()}, "lines": lines}
 
 
 def _facts(rows: pd.DataFrame, cells: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -183,12 +201,12 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     return pairs
 
 
-def _plain(value: Any) -> Any:
-    """A JSON-able value: numpy's scalars become Python's, NaN None, infinity a word, floats five significant digits."""
+def _plain(value: Any, digits: int = 5) -> Any:
+    """A JSON-able value: numpy's scalars become Python's, NaN None, infinity a word, floats so many significant digits."""
     if hasattr(value, "item"):
         value = value.item()
     if isinstance(value, float):
         if math.isinf(value):
             return "Infinity" if value > 0 else "-Infinity"
-        return None if math.isnan(value) else float(f"{value:.5g}")
+        return None if math.isnan(value) else float(f"{value:.{digits}g}")
     return value

@@ -12,32 +12,27 @@ log/<process>.jsonl                 what happened (see `sweeps.journal`)
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from sweeps import rows as tables
-from sweeps.files import Folder
+from sweeps.files import Folder, StoreError
+from sweeps.parts import PREFIX, Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from rect.update import Update
 
+__all__ = ["Done", "Store", "StoreError"]
+
 log = logging.getLogger(__name__)
 
 Done = set[tuple[str, int, str]]  # (cell, n_edits, evaluation)
-
-
-class StoreError(RuntimeError):
-    """What the store holds contradicts what was computed, or cannot be read."""
 
 
 class Store:
@@ -49,6 +44,8 @@ class Store:
 
     def __init__(self, url: str | os.PathLike[str]) -> None:
         self.folder = Folder(url)
+        self._rows = Table(self.folder, "rows", tables.ROWS, tables.ROW_KEY)
+        self._outputs = Table(self.folder, "outputs", tables.OUTPUTS, tables.OUTPUT_KEY)
 
     @property
     def url(self) -> str:
@@ -99,42 +96,35 @@ class Store:
 
     def write(self, cell: str, n_edits: int, rows: list[tables.Row], outputs: list[tables.Row]) -> None:
         """Commit what was measured at one checkpoint: outputs first, then rows, each as one whole file."""
-        part = f"{cell[:16]}-{n_edits}-{uuid.uuid4().hex[:12]}.parquet"
+        part = f"{cell[:PREFIX]}-{n_edits}-{uuid.uuid4().hex[:12]}"
         if outputs:
-            self.folder.write(f"outputs/{part}", _parquet(outputs, tables.OUTPUTS))
-        self.folder.write(f"rows/{part}", _parquet(rows, tables.ROWS))
+            self._outputs.write(part, outputs)
+        self._rows.write(part, rows)
 
-    def rows(self) -> pd.DataFrame:
-        """All measurements, each once."""
-        return self._read("rows", tables.ROWS, tables.ROW_KEY)
+    def rows(self, cells: Collection[str] | None = None) -> pd.DataFrame:
+        """All measurements, each once; or those of some cells."""
+        frame = self._rows.frame(cells)
+        return frame if cells is None else frame[frame["cell"].isin(cells)].reset_index(drop=True)
 
     def outputs(self) -> pd.DataFrame:
         """All generations, each once."""
-        return self._read("outputs", tables.OUTPUTS, tables.OUTPUT_KEY)
+        return self._outputs.frame()
 
-    def done(self, cell: str = "") -> Done:
+    def done(self, cell: str | None = None) -> Done:
         """The evaluations that are there: (cell, n_edits, evaluation); of one cell or of all."""
         columns = ["cell", "n_edits", "evaluation"]
-        table = self._table("rows", tables.ROWS, columns, cell[:16])
-        return set(zip(*(table[column].to_pylist() for column in columns), strict=True))
+        table = self._rows.read(columns, None if cell is None else [cell])
+        lines = table.group_by(columns, use_threads=False).aggregate([])
+        found = set(zip(*(lines[column].to_pylist() for column in columns), strict=True))
+        return found if cell is None else {one for one in found if one[0] == cell}
 
-    def _read(self, folder: str, schema: pa.Schema, key: list[str]) -> pd.DataFrame:
-        frame = self._table(folder, schema).to_pandas(use_threads=False)
-        return frame.drop_duplicates(key).reset_index(drop=True)
+    def check_part(self, name: str) -> None:
+        """Read one file of rows or outputs whole. Raises StoreError where it is not what it should be."""
+        (self._rows if name.startswith("rows/") else self._outputs).check(name)
 
-    def _table(self, folder: str, schema: pa.Schema, columns: list[str] | None = None, prefix: str = "") -> pa.Table:
-        """All parts of a table, read without threads: Arrow's pools can abort a process at its end."""
-        wanted = pa.schema([schema.field(column) for column in columns]) if columns else schema
-        parts = [wanted.empty_table()]
-        for name in self.folder.names(folder, ".parquet"):
-            if name.startswith(f"{folder}/{prefix}"):
-                try:
-                    file = pq.ParquetFile(io.BytesIO(self.folder.read(name)), pre_buffer=False)
-                    parts.append(file.read(columns=wanted.names, use_threads=False).cast(wanted))
-                except pa.ArrowInvalid as error:
-                    path = self.folder.path(name)
-                    raise StoreError(f"{path}: not a readable parquet file ({error})") from None
-        return pa.concat_tables(parts)
+    def compact(self) -> int:
+        """Put many small parts together into a few large files. Returns how many went in."""
+        return self._outputs.compact() + self._rows.compact()
 
     # Failures
 
@@ -150,9 +140,3 @@ class Store:
 
     def forget_failure(self, cell: str) -> None:
         self.folder.remove(f"failures/{cell}.json")
-
-
-def _parquet(rows: Iterable[tables.Row], schema: pa.Schema) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), buffer, compression="zstd")
-    return buffer.getvalue()
