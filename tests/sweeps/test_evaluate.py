@@ -79,6 +79,32 @@ def test_bad_input_is_one_line(
     assert told in errors[0]
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("rte.jsonl", b'{"sentence1": "a", "sentence2": "b", "lab', "rte.jsonl, line 1: not valid JSON"),
+        ("rte.jsonl", b'{"sentence1": "a", "text": "b", "label": 1}', "line 1: field 'sentence2' is missing"),
+        (
+            "rte.jsonl",
+            b'{"sentence1": "a", "sentence2": "b", "label": "so"}',
+            "line 1: field 'label' must be one of",
+        ),
+        ("rte.jsonl", bytes(range(128, 256)), "line 1: not UTF-8 text"),
+        ("rte.jsonl", b"", "rte.jsonl: no records in it"),
+        ("sst2.jsonl", b"{}", "no data for task 'nli'; looked for"),
+    ],
+)
+def test_bad_data_is_one_line(
+    file: str, content: bytes, told: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / file).write_bytes(content)
+    assert call("evaluate", folder, *SMALL, "--tasks", "nli", "--source", tmp_path) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path}")
+    assert error.count("\n") == 1
+    assert told in error
+
+
 def test_the_folder_of_a_sweep_is_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "config.yaml").write_text("name: x\n")
     assert call("evaluate", folder, *SMALL, "--tasks", "nli", "--out", tmp_path) == 2
