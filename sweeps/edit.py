@@ -68,7 +68,7 @@ def edit(
     from rect import editors, regularizers, weights
     from rect.model import EditableModel
 
-    editors.declared(request.method, request.model, request.hparams)  # a slip is told before the model is loaded
+    editors.check(request.method, request.model, request.hparams)  # a slip is told before the model is loaded
     model = EditableModel.load(request.model, device=device, dtype=_stored(request.model, dtype))
     editor = editors.create(request.method, model, hparams=request.hparams)
     prompts = [fact.filled, *(prompt for prompt in more if prompt != fact.filled)]

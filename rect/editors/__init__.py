@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 EDITORS: dict[str, type[Editor]] = {"kn": Kn, "memit": Memit, "mend": Mend, "rome": Rome}
 
-__all__ = ["EDITORS", "Editor", "create", "declared", "get"]
+__all__ = ["EDITORS", "Editor", "check", "create", "declared", "get"]
 
 
 def get(name: str) -> type[Editor]:
@@ -40,6 +40,20 @@ def get(name: str) -> type[Editor]:
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(EDITORS)}"
         raise InputError(f"editing method {name!r} is not known; {hint}")
     return EDITORS[name]
+
+
+def check(
+    name: str,
+    model_name: str,
+    hparams: hyperparameters.Hparams | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+) -> None:
+    """Find out, before a model is loaded, whether `create` would have what it needs.
+
+    Raises:
+        InputError: an unknown method or key, a bad value, or no hypernetwork for this model.
+    """
+    method = get(name)
+    method.check(model_name, hyperparameters.declared(method.hparams_class, hparams, model_name))
 
 
 def create(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from rect.editors import create, declared, hyperparameters
+from rect.editors import check, create, declared
 from rect.editors.base import Editor
 from rect.editors.mend import CONFIGURED, Mend, MendHparams
 from rect.errors import InputError
@@ -163,10 +163,10 @@ def test_without_a_checkpoint_the_error_says_how_to_train_one(
         create("mend", model)
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match=f"run `sweeps train-mend {command}`"):
-        Mend.check(name, hyperparameters.declared(MendHparams, None, name))
+        check("mend", name)
     with pytest.raises(InputError, match="'elsewhere/too/far' is not there"):
-        Mend.check(name, {"checkpoint": "elsewhere/too/far"})
-    Mend.check(name, {"checkpoint": "org/on-the-hub"})  # nothing is asked of the hub
+        check("mend", name, {"checkpoint": "elsewhere/too/far"})
+    check("mend", name, {"checkpoint": "org/on-the-hub"})  # nothing is asked of the hub
 
 
 def test_what_training_left_in_its_usual_place_is_found(

@@ -213,6 +213,7 @@ WRONG_EDITS = {
     "unknown dtype": ({"dtype": "float8"}, ["--dtype", "float8", "bfloat16"]),
     "model not there": ({"model": "./no/such/model"}, ["./no/such/model", "no such folder"]),
     "no such hparams": ({"hparams": "/no/such.yaml"}, ["/no/such.yaml"]),
+    "no hypernetwork": ({"method": "mend", "model": "no/such"}, ["sweeps train-mend", "--set model=no/such"]),
 }
 
 

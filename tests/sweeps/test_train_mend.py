@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,8 @@ from rich.console import Console
 
 from rect.editors.mend import Mend, MendHparams
 from rect.errors import InputError
+from rect.mend import checkpoint
+from rect.mend.training import RESUME
 from rect.model import EditableModel
 from sweeps import train_mend
 from tests.rect.mend_facts import facts
@@ -90,6 +95,34 @@ def test_bad_input_is_one_line(tmp_path: Path, old: str, new: str, reason: str) 
     with pytest.raises(InputError, match=reason) as caught:
         train_mend.train(train_mend.load(path), quiet(), device="cpu")
     assert not re.search("\n", str(caught.value))
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    file = tmp_path / "out" / RESUME
+    command = [sys.executable, "-m", "sweeps", "train-mend", str(path), "--set", "training.iterations=100000"]
+    process = subprocess.Popen(
+        [*command, "--set", "training.patience=100000", "--device", "cpu"],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        give_up = time.monotonic() + 300
+        while not file.exists() and process.poll() is None and time.monotonic() < give_up:
+            time.sleep(0.05)
+        time.sleep(1)  # somewhere in the midst of it
+    finally:
+        process.kill()
+        process.wait()
+    saved = checkpoint.read_header(file)["edits"]
+    length = [f"training.iterations={saved + 20}", "training.patience=100000"]
+    train_mend.train(train_mend.load(path, length), quiet(), device="cpu")
+    train_mend.train(train_mend.load(path, [*length, f"out={tmp_path / 'whole'}"]), quiet(), device="cpu")
+    resumed, whole = (checkpoint.read_header(tmp_path / name / RESUME) for name in ("out", "whole"))
+    assert resumed["edits"] == whole["edits"] == saved + 20
+    assert resumed["losses"] == pytest.approx(whole["losses"], rel=1e-4)  # thread counts may differ
 
 
 @pytest.mark.slow
