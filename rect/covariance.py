@@ -85,6 +85,11 @@ class Recipe:
         name = f"{Path(self.model).name}-{Path(self.corpus.source).name.replace(':', '-')}-{digest}"
         return (root or cache_folder() / "covariance") / name
 
+    def missing(self, layers: Sequence[int], root: Path | None = None) -> list[int]:
+        """Those of the layers that are not kept yet."""
+        folder = self.folder(root)
+        return [layer for layer in layers if not (folder / f"layer-{layer}.safetensors").is_file()]
+
     def wanted(self, dimension: int) -> int | None:
         """How many tokens are wanted for keys of a dimension; None for all there are."""
         if self.tokens == "all":
@@ -293,7 +298,7 @@ def ensure(
         progress: called with (tokens done, tokens wanted).
     """
     folder = recipe.folder(root)
-    missing = [layer for layer in layers if not (folder / f"layer-{layer}.safetensors").is_file()]
+    missing = recipe.missing(layers, root)
     if missing:
         if model.changed():
             raise ValueError(f"{model.name} is edited: covariances are those of the unedited model")

@@ -40,9 +40,7 @@ Overrides = Annotated[
         "--set", metavar="KEY=VALUE", help="Override a key of the configuration, as tasks.examples=4; repeatable."
     ),
 ]
-Scale = Annotated[
-    str | None, typer.Option(help="One of the sizes under `scales` in the configuration, such as demo.")
-]
+Scale = Annotated[str | None, typer.Option(help="One of the sizes under `scales` in the configuration, such as demo.")]
 Model = Annotated[str, typer.Option(help="A known name, a folder, or a hub id.")]
 Regularizer = Annotated[str, typer.Option(help="none, rect, random, pca, pca-release, magnitude.")]
 K = Annotated[float | None, typer.Option("--k", help="Percentage of the elements to keep, in (0, 100].")]
@@ -242,6 +240,36 @@ def train_mend(
 
 app.command()(cli_tasks.evaluate)
 app.add_typer(cli_tasks.app, name="tasks")
+
+
+@app.command()
+def covariance(
+    corpus: Annotated[str, typer.Option(help="A .txt or .jsonl file, wikipedia, wikitext, or a hub id.")] = "wikipedia",
+    model: Model = "smollm2-135m",
+    layers: Annotated[
+        str | None, typer.Option(help="As 5,17 or 13-17; default those that MEMIT edits in this model.")
+    ] = None,
+    tokens: Annotated[
+        str | None, typer.Option(help="How many tokens, or all; default ten per dimension of a key.")
+    ] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Use only the first so many texts.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Of a corpus on the hub.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of Ray that share the text.")] = 1,
+    address: Annotated[
+        str | None, typer.Option(envvar="RAY_ADDRESS", help="Of a Ray cluster; default one on this machine.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="Of the model: float32, bfloat16 or float16.")] = "float32",
+    device: Device = "auto",
+) -> None:
+    """Estimate the covariance of keys that ROME and MEMIT weigh with, ahead of a sweep; kept in the cache."""
+    from rect.corpus import Corpus
+    from rect.covariance import Recipe
+    from sweeps import covariance as work
+
+    wanted = None if layers is None else work.parse_layers(layers)
+    number = int(tokens) if tokens is not None and tokens.isdecimal() else tokens
+    recipe = Recipe(model, Corpus(corpus, revision, samples), number, dtype=dtype)
+    work.compute(work.Request(recipe, wanted, workers, address, device), _console())
 
 
 @app.command()

@@ -4,7 +4,7 @@ Progress and `sweeps status` read it, and whoever wants to know whether anything
 on it. Events:
 
     cell-started cell-done cell-failed      cell, (reason)
-    edit-started edit-computed edit-loaded  cell, operation, n_edits, (seconds)
+    edit-wanted edit-started edit-computed edit-loaded  cell, operation, n_edits, (seconds); wanted: it waits its turn
     stage                                   cell, n_edits, stage: what the process is about to do
     rows-written                            cell, n_edits, evaluations, rows
     engine-started engine-closed            name, seconds

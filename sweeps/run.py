@@ -97,7 +97,10 @@ def run(
             store.put_evaluation(one.evaluation, {"task": one.name, **one.described})
         journal.write("run-started", cells=len(pending))
         with cluster.connected(address), _interruptible(), Live(plan, store, console):
-            results = _tune(plan, store, pending, missing, journal, local=address is None)
+            from sweeps import claims
+
+            with claims.register() as register:
+                results = _tune(plan, store, pending, missing, journal, register, local=address is None)
             _record_failures(results, plan, store, journal)
         journal.write("run-ended")
         journal.close()
@@ -112,7 +115,13 @@ def _outcome(plan: Plan, store: Store) -> Outcome:
 
 
 def _tune(
-    plan: Plan, store: Store, pending: list[Cell], missing: dict[str, Any], journal: Journal, local: bool
+    plan: Plan,
+    store: Store,
+    pending: list[Cell],
+    missing: dict[str, Any],
+    journal: Journal,
+    register: Any,
+    local: bool,
 ) -> ResultGrid:
     """One Tune experiment over the pending cells. Raises KeyboardInterrupt if it was interrupted."""
     os.environ.update(TUNE_SETTINGS)
@@ -125,7 +134,7 @@ def _tune(
     resources = plan.config.resources
     folders = [models.resolve(spec.name, spec.revision) for spec in plan.config.models]
     at_a_time = cluster.concurrency(resources, len(pending), local, folders, plan.config.engine.kv_cache_gib)
-    job = Job(plan, store.url, journal.name, {cell.id: missing[cell.id] for cell in pending})
+    job = Job(plan, store.url, journal.name, {cell.id: missing[cell.id] for cell in pending}, register)
     trainable = tune.with_parameters(EditingTrial, job=job)
     tuner = tune.Tuner(
         tune.with_resources(trainable, cluster.placement(resources)),

@@ -38,6 +38,7 @@ class CellRun:
         self.missing = missing
         self.names = place.plan.wanted(cell)
         self._shares: list[dict[str, dict[str, float]]] = []  # per operation, per matrix
+        self._editing = 0.0  # seconds of computing updates since the last checkpoint; waiting for others is not in it
 
     def checkpoints(self) -> Generator[dict[str, Any], None, None]:
         """Go from checkpoint to checkpoint; each is in the store when its summary comes out.
@@ -73,12 +74,10 @@ class CellRun:
 
     def _advance(self, model: EditableModel, operations: Sequence[Operation], at: int) -> list[Row]:
         """Apply operations in turn. Returns what they took."""
-        editing = regularizing = 0.0
+        self._editing = regularizing = 0.0
         loaded = 0
         for index, operation in enumerate(operations, start=at + 1):
-            began = time.perf_counter()
             raw, from_store = self._update(model, operation, index)
-            editing += time.perf_counter() - began
             loaded += from_store
             began = time.perf_counter()
             kept = self._regularized(raw, model, operation)
@@ -89,25 +88,39 @@ class CellRun:
             return []
         n = len(operations)
         return [
-            measurement("time", "editing_seconds", editing, n=n),
+            measurement("time", "editing_seconds", self._editing, n=n),
             measurement("time", "regularizing_seconds", regularizing, n=n),
             measurement("time", "from_store", loaded / n, n=n),
         ]
 
     def _update(self, model: EditableModel, operation: Operation, index: int) -> tuple[Update, bool]:
-        """The raw update, from the store if it is there."""
+        """The raw update, from the store if it is there, and whether it was."""
         about = {"cell": self.cell.id, "operation": operation.id, "n_edits": index}
+        update = self._stored(about)
+        if update is not None:
+            return update, True
+        self.place.journal.write("edit-wanted", **about)
+        with self.place.alone(operation.id, self.cell.id):
+            update = self._stored(about)  # another worker may have been at it
+            return (update, True) if update is not None else (self._computed(model, operation, about), False)
+
+    def _stored(self, about: Mapping[str, Any]) -> Update | None:
         began = time.perf_counter()
-        update = self.place.store.update(operation.id)
+        update = self.place.store.update(about["operation"])
         if update is not None:
             self.place.journal.write("edit-loaded", **about, seconds=round(time.perf_counter() - began, 3))
-            return update, True
+        return update
+
+    def _computed(self, model: EditableModel, operation: Operation, about: Mapping[str, Any]) -> Update:
         assert self.cell.method is not None
+        began = time.perf_counter()
         self.place.journal.write("edit-started", **about)
         update = self.place.editor(self.cell.method).compute(model, list(operation.facts))
         kept = self.place.store.put_update(operation.id, update)
-        self.place.journal.write("edit-computed", **about, seconds=round(time.perf_counter() - began, 3))
-        return kept, False
+        seconds = time.perf_counter() - began
+        self._editing += seconds
+        self.place.journal.write("edit-computed", **about, seconds=round(seconds, 3))
+        return kept
 
     def _regularized(self, raw: Update, model: EditableModel, operation: Operation) -> Update:
         regularize = regularizers.get(self.cell.regularizer)

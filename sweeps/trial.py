@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ray import tune
+from ray.actor import ActorHandle
 
 from rect.errors import InputError
 from rect.update import UpdateError
+from sweeps.claims import Claims
 from sweeps.grid import Cell
 from sweeps.identity import Plan
 from sweeps.journal import Journal
@@ -34,12 +36,14 @@ class Job:
         url: its output folder.
         token: a file in it that the driver wrote; where it is not seen, the folder is not shared with that node.
         missing: per cell what was missing when the run began.
+        register: of the operations that are being computed, see `sweeps.claims`.
     """
 
     plan: Plan
     url: str
     token: str
     missing: Mapping[str, Missing]
+    register: ActorHandle[Any]
 
 
 class EditingTrial(tune.Trainable):
@@ -55,7 +59,7 @@ class EditingTrial(tune.Trainable):
                 f"--out {job.url}: this node does not see what the driver wrote there; name a shared folder"
             )
         self.journal = Journal(self.store.folder)
-        self.place = Workplace(job.plan, self.store, self.journal)
+        self.place = Workplace(job.plan, self.store, self.journal, alone=Claims(job.register))
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

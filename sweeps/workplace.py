@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -38,13 +40,22 @@ class Workplace:
         store: its output folder.
         journal: this process' log.
         device: of the model: "auto", "cpu", "cuda", ...
+        alone: a context in which no other cell of the run (second id) computes an operation (first id).
     """
 
-    def __init__(self, plan: Plan, store: Store, journal: Journal, device: str = "auto") -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        journal: Journal,
+        device: str = "auto",
+        alone: Callable[[str, str], AbstractContextManager[None]] | None = None,
+    ) -> None:
         self.plan = plan
         self.store = store
         self.journal = journal
         self.device = device
+        self.alone = alone or (lambda operation, cell: nullcontext())
         self._spec: ModelSpec | None = None
         self._model: EditableModel | None = None
         self._engine: Engine | None = None
