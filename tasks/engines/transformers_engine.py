@@ -101,14 +101,21 @@ class TransformersEngine(Engine):
         return outputs
 
     def _likelihoods(self, rows: list[tuple[list[int], list[int]]]) -> list[Likelihood]:
+        """As in Engine. Continuations of one token after the same prompt (the choices of a task) share one pass."""
         import torch
 
         model = self._running()
+        groups: dict[object, list[int]] = {}
+        for i, (prompt, tail) in enumerate(rows):
+            groups.setdefault(tuple(prompt) if len(tail) == 1 else i, []).append(i)
+        members = list(groups.values())
+        firsts = [rows[of_group[0]] for of_group in members]
         scores: dict[int, Likelihood] = {}
         with torch.inference_mode():
-            for batch in _batches([len(prompt) + len(tail) for prompt, tail in rows], [1] * len(rows)):
-                ids, mask = (part.to(model.device) for part in _left_padded([rows[i][0] + rows[i][1] for i in batch]))
-                last = 1 + max(len(rows[i][1]) for i in batch)  # the tails end the rows; one position before predicts
+            for batch in _batches([len(prompt) + len(tail) for prompt, tail in firsts], [1] * len(firsts)):
+                padded = _left_padded([firsts[group][0] + firsts[group][1] for group in batch])
+                ids, mask = (part.to(model.device) for part in padded)
+                last = 1 + max(len(firsts[g][1]) for g in batch)  # the tails end the rows; one position before predicts
                 logits = model(
                     input_ids=ids,
                     attention_mask=mask,
@@ -116,12 +123,14 @@ class TransformersEngine(Engine):
                     use_cache=False,
                     logits_to_keep=last,
                 ).logits
-                logprobs = logits[:, :-1].float().log_softmax(-1)  # (rows, last - 1, vocabulary)
-                own = logprobs.gather(-1, ids[:, 1 - last :, None])[..., 0]  # (rows, last - 1)
-                likeliest = own >= logprobs.amax(-1)
-                for row, i in enumerate(batch):
-                    tail = len(rows[i][1])
-                    scores[i] = Likelihood(own[row, -tail:].sum().item(), bool(likeliest[row, -tail:].all()))
+                logprobs = logits[:, :-1].float().log_softmax(-1)  # (groups, last - 1, vocabulary)
+                highest = logprobs.amax(-1)  # (groups, last - 1)
+                for row, group in enumerate(batch):
+                    for i in members[group]:
+                        tail = torch.tensor(rows[i][1], device=logprobs.device)
+                        own = logprobs[row, -len(tail) :].gather(-1, tail[:, None])[:, 0]  # (tail,)
+                        greedy = bool((own >= highest[row, -len(tail) :]).all())
+                        scores[i] = Likelihood(own.sum().item(), greedy)
         return [scores[i] for i in range(len(rows))]
 
     def _write(self, tensors: Mapping[str, Tensor], back_to_base: frozenset[str]) -> None:
