@@ -127,9 +127,9 @@ class TransformersEngine(Engine):
                 highest = logprobs.amax(-1)  # (groups, last - 1)
                 for row, group in enumerate(batch):
                     for i in members[group]:
-                        tail = torch.tensor(rows[i][1], device=logprobs.device)
-                        own = logprobs[row, -len(tail) :].gather(-1, tail[:, None])[:, 0]  # (tail,)
-                        greedy = bool((own >= highest[row, -len(tail) :]).all())
+                        wanted = torch.tensor(rows[i][1], device=logprobs.device)
+                        own = logprobs[row, -len(wanted) :].gather(-1, wanted[:, None])[:, 0]  # (tail,)
+                        greedy = bool((own >= highest[row, -len(wanted) :]).all())
                         scores[i] = Likelihood(own.sum().item(), greedy)
         return [scores[i] for i in range(len(rows))]
 
