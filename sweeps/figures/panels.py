@@ -151,7 +151,7 @@ def batches_over_edits(rows: pd.DataFrame, figure: Figure, score: str) -> list[P
             known = [_published("0", [(j, anchor) for j in range(len(sizes))])] if anchor is not None else []
             title = TASK_TITLES[task]
             if len(figure.models) != 1 or model not in figure.models:
-                title += f" ({method_title(method)} on {model})"
+                title += f"\n{method_title(method)} on {model}"
             panels.append(_panel(title, "facts per operation", score, series, known, [f"{size:g}" for size in sizes]))
     return panels
 
@@ -167,7 +167,7 @@ def regularizers_over_edits(rows: pd.DataFrame, figure: Figure, score: str) -> l
             series = [_line(mine[mine["level"] == level], level, regularizer_title(level)) for level in _levels(mine)]
             title = TASK_TITLES[task]
             if model not in figure.models or len(figure.models) > 1:
-                title += f" ({method_title(method)} on {model})"
+                title += f"\n{method_title(method)} on {model}"
             panels.append(_panel(title, "number of edits", score, series))
     for task in figure.tasks:
         start = paper.unedited(theirs, task)
@@ -177,7 +177,7 @@ def regularizers_over_edits(rows: pd.DataFrame, figure: Figure, score: str) -> l
             if task in found and start is not None
         ]
         if known and theirs in figure.models:
-            title = f"{TASK_TITLES[task]} (paper, {theirs})"
+            title = f"{TASK_TITLES[task]}\npaper, {theirs}"
             below.append(_panel(title, "number of edits", "score_release", [], known))
     return panels + below
 

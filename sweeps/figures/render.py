@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sweeps.figures import style
-from sweeps.figures.panels import Panel, Series
+from sweeps.figures.panels import ORDER, Panel, Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -141,6 +141,7 @@ def _legend(canvas: Canvas, panels: Sequence[Panel]) -> None:
 
     handles: dict[str, Any] = {}
     marked = False
+    drawn_levels = {one.label: ORDER.index(one.key) for panel in panels for one in panel.series if one.key in ORDER}
     for panel in panels:
         for one in panel.series:
             marked |= one.published and not one.label
@@ -161,6 +162,8 @@ def _legend(canvas: Canvas, panels: Sequence[Panel]) -> None:
             {"marker": "_", "markersize": 9, "markeredgewidth": 1.6} if bars else {"marker": "o", "fillstyle": "none"}
         )
         handles["paper, unedited"] = Line2D([], [], linestyle="none", color="#000000", **look)
+    if handles and drawn_levels:
+        handles = dict(sorted(handles.items(), key=lambda item: drawn_levels.get(item[0], len(ORDER))))
     if handles:
         longest = max(map(len, handles))
         room = int(max(WIDTH * _across(len(panels)), 7.0) / (0.055 * longest + 0.55))

@@ -42,34 +42,41 @@ class Change:
 def changes(store: Store, plan: Plan, figure: Figure) -> list[Change]:
     """Replay the unregularized cell of the figure's method; at each of its checkpoints one entry per edited matrix.
 
-    Loads the model. Only updates that the sweep has left are used; nothing is computed anew.
+    Reads the edited matrices from the model's files, not the model. Only updates that the sweep has left are used;
+    nothing is computed anew.
 
     Raises:
         InputError: the sweep has no such cell, or its updates are not there.
     """
-    from rect import analysis
-    from rect.model import EditableModel
+    import torch
+
+    from rect import analysis, checkpoints, models
     from rect.regularizers import relative_change
 
     cell = _cell(plan, figure)
     name = cell.model.name
-    model = EditableModel.load(name, "cpu", cell.model.dtype, cell.model.revision, cell.model.trust_remote_code)
+    read = checkpoints.readers(models.resolve(name, cell.model.revision))
+    dtype: torch.dtype = getattr(torch, cell.model.dtype)
+    before: dict[str, Tensor] = {}
+    after: dict[str, Tensor] = {}
     found = []
     for number, operation in enumerate(plan.operations(cell, max(cell.checkpoints)), start=1):
         update = store.update(operation.id)
         if update is None:
             raise InputError(f"{store.url}: the update of edit {number} is not there; run the sweep of {cell} first")
-        model.add(update)
+        for matrix in update:
+            if matrix not in before:
+                before[matrix] = read[matrix]().to(dtype)
+                after[matrix] = before[matrix].clone()
+            after[matrix] += update.dense(matrix).to(dtype)
         if number not in cell.checkpoints:
             continue
-        for matrix, weight in model.changed().items():
-            before = model.original(matrix)
-            change = relative_change(weight.float() - before.float(), before)
+        for matrix, weight in after.items():
+            change = relative_change(weight.float() - before[matrix].float(), before[matrix])
             rows, cols = change.shape
-            shape = (rows, cols)
             size = PICTURE if rows >= cols else (PICTURE[1], PICTURE[0])
             picture = analysis.heat_map(change, size)
-            found.append(Change(name, matrix, number, shape, picture, analysis.histogram(change)))
+            found.append(Change(name, matrix, number, (rows, cols), picture, analysis.histogram(change)))
     return found
 
 

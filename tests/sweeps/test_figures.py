@@ -103,7 +103,7 @@ def test_regularizers_over_edits_stand_above_the_papers(rows: pd.DataFrame) -> N
     found = made(rows, "figure-08")
     assert len(found) == 8
     ours, theirs = found[3], found[7]
-    assert (ours.title, theirs.title) == ("Sentiment analysis", "Sentiment analysis (paper, GPT-2 XL)")
+    assert (ours.title, theirs.title) == ("Sentiment analysis", "Sentiment analysis\npaper, GPT-2 XL")
     assert [one.key for one in ours.series] == ["none", "rect 40"]
     assert series(ours, "rect 40").y == pytest.approx((0.5, 0.5, 0.3))
     assert series(theirs, "rect 20", published=True).y == (0.557, 0.47)
@@ -134,7 +134,7 @@ def test_a_model_that_the_paper_has_not_takes_the_place_of_its_models(rows: pd.D
     other = rows.replace({"model": {XL: "smollm2-135m"}})
     assert [panel.title for panel in made(other, "figure-03")] == ["KN on smollm2-135m", "ROME on smollm2-135m"]
     assert not any(one.published for one in made(other, "figure-03")[1].series)
-    assert made(other, "figure-12")[0].title == "Reasoning (MEMIT on smollm2-135m)"
+    assert made(other, "figure-12")[0].title == "Reasoning\nMEMIT on smollm2-135m"
 
 
 def test_labels_of_one_method_are_one_method(rows: pd.DataFrame) -> None:
