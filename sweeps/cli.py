@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 BAD_INPUT = 2
-LISTED = 40
 
 app = typer.Typer(
     name="sweeps",
@@ -115,40 +114,14 @@ def plan(
     overrides: Overrides = None,
     scale: Scale = None,
 ) -> None:
-    """Show the cells of a sweep, which are done, and what was dropped; runs and loads nothing."""
+    """Show the cells of a sweep, which are done, and what was dropped; runs, loads and downloads nothing."""
     from sweeps import config as configuration
 
     loaded = configuration.load(config, overrides or [], scale)
 
-    from sweeps.grid import counts
-    from sweeps.identity import make_plan
-    from sweeps.store import Store
+    from sweeps import show_plan
 
-    folder = out or f"results/{loaded.name}"
-    planned = make_plan(loaded)
-    there = Store(folder).done()
-    states = {cell.id: planned.missing(cell, there) for cell in planned.cells}
-    done = sum(not missing for missing in states.values())
-    checkpoints = sum(len(missing) for missing in states.values())
-    console = _console()
-    console.print(
-        f"{len(planned.cells)} cells, {done} done in {folder}; {checkpoints} checkpoints to do", highlight=False
-    )
-    for axis, values in counts(planned.cells).items():
-        console.print(
-            f"  {axis}: " + ", ".join(f"{value} ({n})" for value, n in values.items()), highlight=False, markup=False
-        )
-    console.print(
-        f"  tasks: {', '.join(f'{one.name} ({len(one.examples)})' for one in planned.questions)}", highlight=False
-    )
-    console.print(f"  engine: {planned.engine}", highlight=False)
-    for cell in planned.cells[:LISTED]:
-        mark = "done" if not states[cell.id] else "to do" if set(states[cell.id]) == set(cell.checkpoints) else "begun"
-        console.print(f"{mark:>6}  {cell}", highlight=False, markup=False)
-    if len(planned.cells) > LISTED:
-        console.print(f"        and {len(planned.cells) - LISTED} more", highlight=False)
-    for what, why in planned.dropped:
-        console.print(f"dropped {what}: {why}", highlight=False, markup=False)
+    show_plan.show(loaded, out or f"results/{loaded.name}", _console())
 
 
 @app.command()
@@ -230,12 +203,16 @@ def regularize(
 def train_mend(
     config: ConfigPath,
     overrides: Overrides = None,
+    address: Annotated[
+        str | None,
+        typer.Option(envvar="RAY_ADDRESS", help="Of a Ray cluster, for workers above 1; default one on this machine."),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Train a hypernetwork for the method mend, or go on with a training that was interrupted."""
     from sweeps import train_mend as work
 
-    work.train(work.load(config, overrides or []), _console(), device=device)
+    work.train(work.load(config, overrides or []), _console(), device=device, address=address)
 
 
 app.command()(cli_tasks.evaluate)

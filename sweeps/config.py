@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from rect.errors import InputError
 from sweeps import names, scales, yaml_files
+from sweeps.restrict import Restricted
 from sweeps.search_config import SearchSpec, StopSpec
 from sweeps.strict import Named, Strict, known_name, nearest
 
@@ -86,7 +87,7 @@ class MethodSpec(Named):
         return self.label or self.name
 
 
-class InstanceSequential(Strict):
+class InstanceSequential(Restricted):
     """One fact per operation, `edits` operations on the same model."""
 
     kind: Literal["instance-sequential"]
@@ -100,7 +101,7 @@ class InstanceSequential(Strict):
         return self
 
 
-class BatchSingle(Strict):
+class BatchSingle(Restricted):
     """b facts in one operation on the unedited model, for each b."""
 
     kind: Literal["batch-single"]
@@ -115,7 +116,7 @@ class BatchSingle(Strict):
         return (1,)
 
 
-class BatchSequential(Strict):
+class BatchSequential(Restricted):
     """b facts per operation, `edits` operations on the same model, for each b."""
 
     kind: Literal["batch-sequential"]
@@ -223,7 +224,7 @@ class ResourcesSpec(Strict):
 
 
 OURS = (
-    *("unknown_key", "unknown_name", "checkpoint", "no_k", "seeds", "label", "task", "hparams_file"),
+    *("unknown_key", "unknown_name", "checkpoint", "no_k", "seeds", "label", "task", "hparams_file", "restriction"),
     *("search", "stop"),
 )
 """Types of errors whose message is ours already."""
@@ -265,6 +266,15 @@ class Config(Strict):
             if shown.count(name) > 1:
                 raise PydanticCustomError("label", "two methods are called '{name}': give each its own label", {
                     "name": name})  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def _restrictions(self) -> Config:
+        methods = [name for method in self.methods for name in (method.shown, method.name)]
+        regularizers = [one.name for one in self.regularizers] + list(self.search.regularizers if self.search else ())
+        known = {"models": [one.name for one in self.models], "methods": methods, "regularizers": regularizers}
+        for index, setting in enumerate(self.settings):
+            setting.check(index, known)
         return self
 
     @model_validator(mode="after")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 METHODS = ("kn", "memit", "mend", "rome")
 ONE_FACT = ("kn", "rome")
+SPARSE = ("kn",)
 REGULARIZERS = ("none", "rect", "random", "pca", "pca-release", "magnitude")
+KEEP_LARGEST = ("rect", "magnitude")  # elements that are 0 come last
 
 
 def methods(wanted: str) -> tuple[str, ...]:
@@ -41,3 +43,12 @@ def takes_batches(method: str) -> bool:
     from rect.editors import EDITORS
 
     return EDITORS[method].batch
+
+
+def is_sparse(method: str) -> bool:
+    """Whether most elements of a method's updates are zero."""
+    if method in METHODS:
+        return method in SPARSE
+    from rect.editors import EDITORS
+
+    return EDITORS[method].sparse

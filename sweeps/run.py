@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from rect import models
 from rect.errors import InputError
-from sweeps import cluster
+from sweeps import cluster, editor_check
 from sweeps.config import Config
 from sweeps.grid import Cell
 from sweeps.identity import Plan, Questions, make_plan
@@ -81,6 +81,7 @@ def run(
     """
     check_modules()
     plan = make_plan(config)
+    editor_check.check(plan.cells)
     for spec in config.models:
         models.resolve(spec.name, spec.revision)  # a model that is not there is found out now, and fetched once
     store = Store(out)

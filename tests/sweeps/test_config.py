@@ -82,6 +82,9 @@ MISTAKES = [
     ("seed: 0", "seed: 0\nseed: 1", ":11: the key 'seed' is given twice"),
     ("models: [", "models: [[", ":3: not valid YAML"),
     (MINIMAL, "- a list", ": a mapping of keys to values is wanted, found list"),
+    ("edits: 6", "edits: 6, models: [smol]", "settings.0.models: 'smol' is not among the sweep's models, did you mean"),
+    ("edits: 6", "edits: 6, methods: [kn]", "settings.0.methods: 'kn' is not among the sweep's methods; there are r"),
+    ("edits: 6", "edits: 6, regularizers: [pca]", "settings.0.regularizers: 'pca' is not among the sweep's"),
     ("methods: [rome]", "methods: [rome, rome]", ": two methods are called 'rome': give each its own label"),
     (
         "methods: [rome]",
@@ -131,6 +134,8 @@ def test_known_names_are_those_of_the_registries() -> None:
     assert set(names.METHODS) == set(EDITORS)
     assert tuple(REGULARIZERS) == names.REGULARIZERS
     assert {name for name in EDITORS if not EDITORS[name].batch} == set(names.ONE_FACT)
+    assert {name for name in EDITORS if EDITORS[name].sparse} == set(names.SPARSE)
+    assert set(names.KEEP_LARGEST) <= set(REGULARIZERS)
 
 
 def test_validating_does_not_load_torch(file: Path) -> None:

@@ -86,3 +86,60 @@ def test_counts_per_axis() -> None:
     table = grid.counts(cells)
     assert table["regularizer"] == {"none": 2, "rect": 3, "random": 1}
     assert table["k"] == {"-": 2, "20": 1, "40": 2, "80": 1}
+
+
+def settings_of_two() -> list[dict[str, Any]]:
+    return [
+        {"kind": "instance-sequential", "methods": ["kn"], "regularizers": ["none"], "edits": 4},
+        {"kind": "instance-sequential", "methods": ["slow"], "models": ["a"], "edits": 20},
+        {"kind": "instance-sequential", "methods": ["fast"], "models": ["b"], "edits": 10},
+    ]
+
+
+def test_a_setting_may_be_for_some_models_methods_and_regularizers() -> None:
+    methods = ["kn", {"name": "rome", "label": "slow"}, {"name": "rome", "label": "fast"}]
+    cells, dropped = grid.expand(config(models=["a", "b"], methods=methods, settings=settings_of_two()))
+    found = [(one.model.name, one.method.shown, one.regularizer, one.checkpoints) for one in cells if one.method]
+    every = ["none", "rect", "rect", "rect", "random"]
+    assert sorted(found) == sorted(
+        [("a", "kn", "none", (4,)), ("b", "kn", "none", (4,))]
+        + [("a", "slow", regularizer, (20,)) for regularizer in every]
+        + [("b", "fast", regularizer, (10,)) for regularizer in every]
+    )
+    assert dropped == [
+        ("kn instance-sequential under rect 20, 40, 80%, random 40%", "this setting is for none"),
+    ]
+
+
+def test_a_restriction_by_the_methods_name_is_for_all_its_labels() -> None:
+    methods = ["rome", {"name": "rome", "label": "fast"}]
+    settings = [{"kind": "instance-sequential", "methods": ["rome"], "edits": 2}]
+    cells, _ = grid.expand(config(methods=methods, settings=settings, regularizers=["none"]))
+    assert [cell.method.shown for cell in cells if cell.method] == ["rome", "fast"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ([{"kind": "batch-single", "batch_sizes": [1], "models": ["b"]}], "settings: none is for the model a"),
+        (
+            [{"kind": "batch-single", "batch_sizes": [1], "methods": ["rome"]}],
+            "'kn' has no legal cell in these settings: none is for it",
+        ),
+    ],
+)
+def test_a_model_or_method_that_no_setting_is_for_is_an_error(settings: list[dict[str, Any]], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        grid.expand(config(models=["a", "b"], methods=["rome", "kn"], settings=settings))
+
+
+def test_what_rect_does_to_sparse_updates_is_noted() -> None:
+    changed = config(methods=["kn"], settings=settings_of_two()[:1])
+    cells, _ = grid.expand(config(methods=["kn", "rome"]))
+    ((what, why),) = grid.notes(config(methods=["kn", "rome"]), cells)
+    assert what == "kn under rect 20, 40, 80%"
+    assert why.startswith("keeps everything, as none does, wherever fewer than k% of a matrix' elements are not zero")
+    ((_, why),) = grid.notes(changed, grid.expand(changed)[0])
+    assert why.startswith("not in this grid; it keeps everything")
+    assert grid.notes(config(), cells) == []
+    assert grid.notes(config(methods=["kn"], regularizers=["none", {"name": "random", "k": 40}]), cells) == []

@@ -1,0 +1,85 @@
+"""`sweeps plan`: what a sweep would run, in words. Loads no model and downloads nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rect import fact_files, hub
+from rect.errors import InputError
+from sweeps import editor_check, grid, identity
+from sweeps.store import Store
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sweeps.config import Config
+    from sweeps.grid import Cell
+    from sweeps.identity import Plan
+
+LISTED = 200
+
+
+def show(config: Config, out: str, console: Console) -> None:
+    """Print the cells, which of them are done in a folder, their count per axis, and what is worth knowing.
+
+    Where facts or examples would have to be downloaded first, what is done is not told.
+
+    Raises:
+        InputError: a method without a legal cell, or data that cannot be read.
+    """
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    plan, absent = _plan(config)
+    cells = plan.cells
+    if absent:
+        marks = [""] * len(cells)
+        say(f"{len(cells)} cells; which are done is not known before sweeps run has downloaded the {absent}")
+    else:
+        there = Store(out).done()
+        missing = [plan.missing(cell, there) for cell in cells]
+        marks = [_mark(cell, set(one)) for cell, one in zip(cells, missing, strict=True)]
+        say(f"{len(cells)} cells, {marks.count('done')} done in {out}; {sum(map(len, missing))} checkpoints to do")
+    for axis, values in grid.counts(cells).items():
+        say(f"  {axis}: " + ", ".join(f"{value} ({n})" for value, n in values.items()))
+    known = "tasks" not in absent
+    say(f"  tasks: {', '.join(one.name + f' ({len(one.examples)})' * known for one in plan.questions)}")
+    say(f"  engine: {plan.engine}")
+    for mark, cell in zip(marks[:LISTED], cells, strict=False):
+        say(f"{mark:>6}  {cell}{_points(cell)}")
+    if len(cells) > LISTED:
+        say(f"        and {len(cells) - LISTED} more")
+    for what, why in plan.dropped:
+        say(f"dropped {what}: {why}")
+    for what, why in grid.notes(config, cells):
+        say(f"note {what}: {why}")
+    for reason in editor_check.lacking(cells):
+        say(f"needed {reason}")
+
+
+def _plan(config: Config) -> tuple[Plan, str]:
+    """The plan, and what would have to be downloaded to know its ids ("": nothing; else bundled data stands in)."""
+    with hub.offline():
+        try:
+            return identity.make_plan(config), ""
+        except InputError:
+            absent: dict[str, Any] = {}
+            if fact_files.is_on_hub(config.edits.source):
+                absent["edits"] = config.edits.model_copy(update={"source": "bundled", "count": None})
+            if config.tasks.source == "hub":
+                absent["tasks"] = config.tasks.model_copy(update={"source": "bundled", "examples": 1})
+            if not absent:
+                raise
+            return identity.make_plan(config.model_copy(update=absent)), " and ".join(absent)
+
+
+def _mark(cell: Cell, missing: set[int]) -> str:
+    return "done" if not missing else "to do" if missing == set(cell.checkpoints) else "begun"
+
+
+def _points(cell: Cell) -> str:
+    """ " at 2, 4 edits": its checkpoints, where they say something."""
+    if cell.setting in (grid.UNEDITED, "batch-single"):
+        return ""
+    return f" at {', '.join(map(str, cell.checkpoints))} {'edit' if cell.checkpoints == (1,) else 'edits'}"
