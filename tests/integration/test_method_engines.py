@@ -22,7 +22,7 @@ from tasks.engines.vllm_engine import VLLMEngine
 from tests.rect.mend_facts import facts
 from tests.tiny import save_tiny
 
-pytestmark = pytest.mark.vllm
+pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 
 FAMILIES = ("llama", "gpt2")
 PROMPTS = [fact.filled for fact in facts()[:8]] + [fact.rephrasings[0] for fact in facts()[:8]]
