@@ -46,7 +46,9 @@ print("\\n" + json.dumps(found))
     assert seconds < 10, "far more than the 0.5 s it takes on an idle machine"
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "status", "report", "edit", "apply", "regularize", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["run", "plan", "status", "report", "edit", "apply", "regularize", "evaluate", "tasks", "doctor"]
+)
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(command, "--help") == 0
     assert "Usage: sweeps " + command in capsys.readouterr().out

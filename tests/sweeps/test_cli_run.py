@@ -86,6 +86,12 @@ def test_options_reach_the_driver(config: Path, driver: Driver, capsys: pytest.C
     assert "2 cells remain" in capsys.readouterr().out
 
 
+def test_no_text_is_a_key_of_the_configuration(config: Path, driver: Driver) -> None:
+    assert call("run", config, "--no-text") == 0
+    assert driver.calls[0][0].tasks.keep_texts is False
+    assert "keep_texts: false" in Path("results/small/config.yaml").read_text()
+
+
 def test_ray_address_of_the_environment(config: Path, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     assert call("run", config) == 0
