@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from rect.errors import InputError
-from sweeps import cli_results, cli_tasks
+from sweeps import cli_cache, cli_results, cli_tasks
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,11 +85,15 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run the cells that failed, and only them.")
     ] = False,
+    max_failures: Annotated[
+        int | None, typer.Option(min=0, help="How often a cell whose process dies is started again.")
+    ] = None,
 ) -> None:
     """Run a sweep, or what is missing of it; then report."""
     from sweeps import config as configuration
 
     given = [*(overrides or []), *(["tasks.keep_texts=false"] if no_text else [])]
+    given += [] if max_failures is None else [f"resources.max_failures={max_failures}"]
     loaded = configuration.load(config, given, scale)  # a slip in it is told before anything heavy is imported
 
     from sweeps.report import report as make_report
@@ -113,6 +117,11 @@ def plan(
     out: Annotated[str | None, typer.Option(help="Folder to look into for cells that are done.")] = None,
     overrides: Overrides = None,
     scale: Scale = None,
+    cost: Annotated[
+        str | None, typer.Option(metavar="RATES", help="Model the cost by the rates of a run: its folder.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="For --cost: workers at a time.")] = 1,
+    price: Annotated[float | None, typer.Option(min=0, help="For --cost: of an hour of a worker.")] = None,
 ) -> None:
     """Show the cells of a sweep, which are done, and what was dropped; runs, loads and downloads nothing."""
     from sweeps import config as configuration
@@ -217,6 +226,7 @@ def train_mend(
 
 app.command()(cli_tasks.evaluate)
 app.add_typer(cli_tasks.app, name="tasks")
+app.add_typer(cli_cache.app, name="cache")
 
 
 @app.command()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps.config import ResourcesSpec
+from rect import models
+from rect.errors import InputError
+from sweeps.config import Config
 
 if TYPE_CHECKING:
     from ray.tune import PlacementGroupFactory
@@ -71,23 +73,55 @@ def _agents_end_with_us() -> Iterator[None]:
         shell.wait()
 
 
-def placement(resources: ResourcesSpec) -> PlacementGroupFactory:
-    """What one trial takes: model and engine share its GPU."""
+def placement(config: Config) -> PlacementGroupFactory:
+    """What one trial takes of the cluster that this process is connected to."""
     import ray
     from ray.tune import PlacementGroupFactory
 
-    cluster = ray.cluster_resources()
-    gpus = float(cluster.get("GPU", 0) >= 1) if resources.gpus == "auto" else resources.gpus
-    cpus = min(resources.cpus, max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]))
-    bundle = {"CPU": cpus or resources.cpus}
-    return PlacementGroupFactory([bundle | ({"GPU": gpus} if gpus else {})])
+    largest = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
+    return PlacementGroupFactory([bundle(config, largest, ray.cluster_resources().get("GPU", 0))])
 
 
-def concurrency(resources: ResourcesSpec, cells: int, local: bool, folders: list[Path], kv_cache_gib: float) -> int:
+def bundle(config: Config, cpus: float, gpus: float) -> dict[str, float]:
+    """CPUs and GPUs of one trial, all on one node: model and engine exchange tensors through its memory.
+
+    Model and engine share a GPU; an engine that is split over several has these for itself, beside the model's.
+
+    Args:
+        config: of the sweep.
+        cpus: that the largest node has; a trial asks for no more.
+        gpus: that the cluster has now.
+    """
+    resources = config.resources
+    mine = float(gpus >= 1) if resources.gpus == "auto" else resources.gpus
+    split = config.engine.tensor_parallel_size
+    if split > 1 and mine:
+        mine = math.ceil(mine) + split
+    return {"CPU": min(resources.cpus, cpus) or resources.cpus} | ({"GPU": mine} if mine else {})
+
+
+@contextlib.contextmanager
+def engine_devices(split: int) -> Iterator[None]:
+    """What is started within sees the engine's GPUs alone: the last `split` ones, if it is split over several."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    mine = visible.split(",")
+    if split == 1 or len(mine) <= split:
+        yield
+        return
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mine[-split:])
+    try:
+        yield
+    finally:
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible
+
+
+def concurrency(config: Config, cells: int, local: bool) -> int:
     """How many trials run at a time: as configured, else what the resources allow.
 
-    On a machine of one's own memory counts as well: a trial holds the model, the engine's copy of it, and the cache.
+    On a machine of one's own memory counts as well: a trial holds the model, the engine's copy of it, and the cache. A
+    cluster may grow, so there as many are asked for as there are cells.
     """
+    resources = config.resources
     if resources.concurrency != "auto":
         return min(resources.concurrency, cells)
     if not local:
@@ -95,9 +129,43 @@ def concurrency(resources: ResourcesSpec, cells: int, local: bool, folders: list
     import psutil
     import ray
 
+    folders = [models.resolve(spec.name, spec.revision) for spec in config.models]
     weights = max((sum(file.stat().st_size for file in folder.glob("*.safetensors")) for folder in folders), default=0)
-    each = 2.5 * weights + (kv_cache_gib + 1.5) * GIB
+    each = 2.5 * weights + (config.engine.kv_cache_gib + 1.5) * GIB
     by_memory = int(psutil.virtual_memory().available // each)
     cpus = ray.cluster_resources().get("CPU", 1)
     by_cpus = int(cpus // min(resources.cpus, cpus))
     return max(1, min(by_memory, by_cpus, cells))
+
+
+def check_shared(url: str, token: str) -> None:
+    """Every node must see what the driver wrote into the output folder.
+
+    Args:
+        url: of the folder.
+        token: a file in it.
+
+    Raises:
+        InputError: a node does not, and is named. One that joins later is found out when its first trial begins.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    nodes = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
+    look = ray.remote(num_cpus=0)(_sees)
+    asked = {
+        node: look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(url, token)
+        for node in nodes
+    }
+    blind = [nodes[node] for node, answer in asked.items() if not ray.get(answer)]
+    if blind:
+        raise InputError(
+            f"--out {url}: {', '.join(blind)} does not see what this process wrote there; "
+            "name a folder that all nodes share, or an object store"
+        )
+
+
+def _sees(url: str, name: str) -> bool:
+    from sweeps.files import Folder
+
+    return Folder(url).exists(name)

@@ -245,6 +245,7 @@ class Config(Strict):
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     search: SearchSpec | None = None
     stop: tuple[StopSpec, ...] = ()
+    track: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
 
     @classmethod
     def _also(cls) -> tuple[str, ...]:

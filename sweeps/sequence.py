@@ -16,6 +16,7 @@ from sweeps.grid import Cell
 from sweeps.identity import ABILITY, EDIT, WEIGHTS, Operation
 from sweeps.replay import check_state
 from sweeps.rows import Row, complete, measurement
+from sweeps.stopping import Stopper
 from sweeps.workplace import Workplace
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class CellRun:
         self.cell = cell
         self.missing = missing
         self.names = place.plan.wanted(cell)
+        self._stopper = Stopper.of(place.plan.config.stop, cell, place.store)
         self._shares: list[dict[str, dict[str, float]]] = []  # per operation, per matrix
         self._editing = 0.0  # seconds of computing updates since the last checkpoint; waiting for others is not in it
 
@@ -44,7 +46,8 @@ class CellRun:
         """Go from checkpoint to checkpoint; each is in the store when its summary comes out.
 
         Yields:
-            {"n_edits": operations so far, "reliability": ..., "score": mean task score}, as far as measured.
+            {"n_edits": operations so far, "reliability": ..., "score": mean task score}, as far as measured;
+            "stopped": the rule, where the configuration ends the cell there.
 
         Raises:
             UpdateError: an update holds NaN or infinity.
@@ -68,7 +71,10 @@ class CellRun:
             for n_edits in sorted(self.missing):
                 spent = self._advance(model, operations[at:n_edits], at)
                 at = n_edits
-                yield self._measure(model, n_edits, spent)
+                summary = self._measure(model, n_edits, spent)
+                yield summary
+                if "stopped" in summary:
+                    break
         finally:
             model.restore()
 
@@ -148,6 +154,10 @@ class CellRun:
             self._stage(n_edits, "generating")
             scores, outputs = measure.tasks(place.engine(), model, questions, place.plan.config.tasks.keep_texts)
             rows += scores
+        why = self._stopper.reason(n_edits, rows)
+        ended = {} if why is None else {"stopped": why}
+        if why is not None:
+            rows.append(measurement("stop", why, n_edits, evaluation=place.plan.stopped))
         self._stage(n_edits, "writing")
         shared = {"engine": place.plan.engine, "package_version": version("rect-sweeps")}
         here = {"cell": cell.id, "n_edits": n_edits}
@@ -157,8 +167,8 @@ class CellRun:
             complete(rows, {**here, **cell.axes(), **shared}),
             complete(outputs, here),
         )
-        place.journal.write("rows-written", **here, evaluations=sorted(wanted), rows=len(rows))
-        return {"n_edits": n_edits, **_summary(rows)}
+        place.journal.write("rows-written", **here, evaluations=sorted({row["evaluation"] for row in rows} - {""}), rows=len(rows))
+        return {"n_edits": n_edits, **_summary(rows), **ended}
 
     def _stage(self, n_edits: int, stage: str) -> None:
         self.place.journal.write("stage", cell=self.cell.id, n_edits=n_edits, stage=stage)

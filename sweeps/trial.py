@@ -3,47 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+import torch
 from ray import tune
-from ray.actor import ActorHandle
 
 from rect.errors import InputError
 from rect.update import UpdateError
 from sweeps.claims import Claims
 from sweeps.grid import Cell
-from sweeps.identity import Plan
+from sweeps.job import Job
 from sweeps.journal import Journal
-from sweeps.sequence import CellRun, Missing
+from sweeps.sequence import CellRun
 from sweeps.store import Store, StoreError
 from sweeps.workplace import Workplace
 from tasks.errors import InputError as TaskInputError
 
 log = logging.getLogger(__name__)
 
-HOPELESS = (InputError, TaskInputError, UpdateError, StoreError)
+HOPELESS = (InputError, TaskInputError, UpdateError, StoreError, torch.OutOfMemoryError)
 """Errors that a second attempt would meet again: the cell is recorded as failed and the actor goes on to the next."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What all trials of a run share; it goes to each worker once.
-
-    Attributes:
-        plan: the sweep.
-        url: its output folder.
-        token: a file in it that the driver wrote; where it is not seen, the folder is not shared with that node.
-        missing: per cell what was missing when the run began.
-        register: of the operations that are being computed, see `sweeps.claims`.
-    """
-
-    plan: Plan
-    url: str
-    token: str
-    missing: Mapping[str, Missing]
-    register: ActorHandle[Any]
 
 
 class EditingTrial(tune.Trainable):
@@ -69,11 +48,15 @@ class EditingTrial(tune.Trainable):
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        plan = self.job.plan
-        self.cell: Cell = plan.cell(config["cell"]["id"])
-        done = self.store.done(self.cell.id)  # an earlier attempt may have committed some checkpoints
-        known = self.job.missing[self.cell.id]
-        self.missing = {n: known[n] & ids for n, ids in plan.missing(self.cell, done).items() if n in known}
+        self._take(self.job.plan.cell(config["cell"]["id"]))
+
+    def _take(self, cell: Cell) -> None:
+        """Begin with a cell."""
+        self.cell = cell
+        done = self.store.done(cell.id)  # an earlier attempt may have committed some checkpoints
+        missing = self.job.plan.missing(cell, done)
+        known = self.job.missing.get(cell.id, missing)
+        self.missing = {n: known[n] & ids for n, ids in missing.items() if n in known}
         self._checkpoints = CellRun(self.place, self.cell, self.missing).checkpoints()
         self.steps = 0
         self.journal.write("cell-started", cell=self.cell.id, checkpoints=sorted(self.missing))
@@ -81,7 +64,7 @@ class EditingTrial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Go on to the next checkpoint."""
         try:
-            result = next(self._checkpoints, {})
+            result = self._next()
         except HOPELESS as error:
             reason = f"{type(error).__name__}: {error}"
             log.exception("%s failed", self.cell)
@@ -89,12 +72,25 @@ class EditingTrial(tune.Trainable):
             self.journal.write("cell-failed", cell=self.cell.id, reason=reason)
             return {"done": True, "failed": reason}
         self.steps += 1
-        done = self.steps >= len(self.missing)
+        done = self.steps >= len(self.missing) or "stopped" in result
         if done:
             self._checkpoints.close()
             self.store.forget_failure(self.cell.id)
             self.journal.write("cell-done", cell=self.cell.id)
         return {"done": done, **result}
+
+    def _next(self) -> dict[str, Any]:
+        """The next checkpoint; where a device's memory does not suffice, once more with smaller batches."""
+        try:
+            return next(self._checkpoints, {})
+        except torch.OutOfMemoryError as error:
+            if self.place.frugal:
+                raise
+            self.journal.write("out-of-memory", cell=self.cell.id, reason=str(error))
+        self._checkpoints.close()
+        self.place.save_memory()
+        self._take(self.cell)
+        return next(self._checkpoints, {})
 
     def cleanup(self) -> None:
         self._checkpoints.close()

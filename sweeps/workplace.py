@@ -17,6 +17,7 @@ from rect import covariance, editors, models
 from rect.editors import hyperparameters
 from rect.model import EditableModel
 from rect.prefixes import Prefixes
+from sweeps import cluster
 from sweeps.config import MethodSpec, ModelSpec
 from sweeps.identity import Plan, base_state, covariance_recipe, identify
 from sweeps.journal import Journal
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from tasks.engines.base import Engine
 
 log = logging.getLogger(__name__)
+
+FRUGAL_TOKENS = 256
+"""Tokens in one forward pass of the metrics after a device's memory did not suffice."""
 
 
 class Workplace:
@@ -61,6 +65,15 @@ class Workplace:
         self._engine: Engine | None = None
         self._editors: dict[MethodSpec, Editor] = {}
         self.unedited = Unedited()
+        self.frugal = False
+
+    def save_memory(self) -> None:
+        """From now on read fewer tokens at a time. Frees what is cached."""
+        self.frugal = True
+        if self._model is not None:
+            self._model.tokens_per_batch = FRUGAL_TOKENS
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def model(self, spec: ModelSpec, generates: bool = False) -> EditableModel:
         """The model, unedited.
@@ -76,6 +89,8 @@ class Workplace:
             self._model = EditableModel.load(
                 spec.name, self.device, spec.dtype, spec.revision, trust_remote_code=spec.trust_remote_code
             )
+            if self.frugal:
+                self._model.tokens_per_batch = FRUGAL_TOKENS
         self._model.restore()
         return self._model
 
@@ -85,17 +100,18 @@ class Workplace:
             assert self._spec is not None
             began = time.perf_counter()
             limits = self.plan.config.engine
-            self._engine = engines.create(
-                self.plan.engine,
-                models.resolve(self._spec.name, self._spec.revision),
-                dtype=limits.dtype,
-                kv_cache_gib=limits.kv_cache_gib,
-                max_model_len=limits.max_model_len,
-                gpu_memory_utilization=limits.gpu_memory_utilization,
-                tensor_parallel_size=limits.tensor_parallel_size,
-                trust_remote_code=self._spec.trust_remote_code,
-                wait=self.device != "cpu" and torch.cuda.is_available(),
-            )
+            with cluster.engine_devices(limits.tensor_parallel_size):
+                self._engine = engines.create(
+                    self.plan.engine,
+                    models.resolve(self._spec.name, self._spec.revision),
+                    dtype=limits.dtype,
+                    kv_cache_gib=limits.kv_cache_gib,
+                    max_model_len=limits.max_model_len,
+                    gpu_memory_utilization=limits.gpu_memory_utilization,
+                    tensor_parallel_size=limits.tensor_parallel_size,
+                    trust_remote_code=self._spec.trust_remote_code,
+                    wait=self.device != "cpu" and torch.cuda.is_available(),
+                )
             self.journal.write("engine-started", name=self.plan.engine, seconds=round(time.perf_counter() - began, 3))
         return self._engine
 
