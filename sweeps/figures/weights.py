@@ -130,7 +130,7 @@ def draw(found: Sequence[Change], title: str, formats: Sequence[str]) -> dict[st
         for limit in (0.077, 0.171):
             axes.axvline(limit, color="#777777", linewidth=0.8, linestyle=":")
         axes.set_xscale("log")
-        axes.set_xlabel("relative change (dotted: 0.077 and 0.171)")
+        axes.set_xlabel("relative change; dotted 0.077, 0.171")
         axes.set_ylabel("share of elements per bin")
         axes.set_ylim(bottom=0)
         right.legend(loc="outside lower center", ncols=2, frameon=False)

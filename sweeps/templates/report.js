@@ -9,10 +9,13 @@ const HUES = { none: null, rect: 212, random: 28, pca: 282, "pca-release": 325, 
 const SPARE = [50, 0, 95, 245];
 const SYMBOLS = { none: "square", rect: "circle", random: "x", pca: "triangle-up", "pca-release": "triangle-down", magnitude: "diamond" };
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
-const PILED = 200, MANY_LINES = 60, HEAVY_LINES = 1000, LABELLED = 24, PAGE = 100, PRINTED = 2000, EXAMPLES = 8;
+const PILED = 200, MANY_LINES = 60, HEAVY_CELLS = 300, LABELLED = 24, PAGE = 100, PRINTED = 2000, EXAMPLES = 8;
 
 // ---------------------------------------------------------------- cells
 const cells = data.cells.map((line) => Object.fromEntries(data.columns.map((name, i) => [name, line[i]])));
+const curves = data.curves.lines.map(([group, name, edits, y, half, seeds]) => ({
+  ...Object.fromEntries(data.curves.ids.map((id, i) => [id, data.curves.groups[group][i]])), name: data.curves.names[name], x: data.curves.edits[edits], y, half, seeds,
+}));
 const unique = (values) => [...new Set(values)];
 const label = (c) => (c.k === null ? c.regularizer : `${c.regularizer} ${c.k}`);
 const settingOf = (c) => (c.batch_size > 1 ? `${c.setting} b=${c.batch_size}` : c.setting);
@@ -200,22 +203,21 @@ function drawCurves() {
     ["reliability/token_accuracy", "reliability"], ["generalization/token_accuracy", "generalization"], ["locality/token_accuracy", "locality"],
     ...data.tasks.map((task) => [`${task}/${metric}`, task]), ["perplexity", "perplexity"], ["drift", "drift"],
   ];
-  const fits = data.curves.filter((line) => visible(line));
+  const fits = curves.filter((line) => visible(line));
   const present = panels.filter(([name]) => fits.some((line) => line.name === name));
   const drawn = unique(fits.map(groupOf));
-  const mine = ++drawing, heavy = fits.length > HEAVY_LINES && !printing;
+  const mine = ++drawing, heavy = cells.length > HEAVY_CELLS && !printing;
   let cut = false;
   byId("curve-grid").replaceChildren(...present.map(([name]) => element("div", { class: "plot", id: `curve-${name}` })));
   for (const [name, title] of present) {
     const lines = fits.filter((line) => line.name === name);
     cut ||= lines.length > MANY_LINES;
     const traces = lines.slice(0, MANY_LINES).map((line) => {
-      const seeds = line.low.some((v) => v !== null);
-      const up = line.y.map((v, i) => (seeds ? (line.high[i] ?? v) - v : line.stderr[i] ?? 0));
+      const { seeds } = line, up = line.half.map((v) => v ?? 0);
       const stroke = color(line.regularizer, line.k);
       return {
         type: "scatter", mode: "lines+markers", x: line.x, y: line.y, hoverinfo: "text",
-        hovertext: line.x.map((x, i) => `<b>${escaped(label(line))}</b><br>${escaped(groupOf(line))}<br>${x} edits: ${shown(line.y[i])}${seeds ? ` (${shown(line.low[i])} to ${shown(line.high[i])})` : ` ± ${shown(line.stderr[i])}`}`),
+        hovertext: line.x.map((x, i) => `<b>${escaped(label(line))}</b><br>${escaped(groupOf(line))}<br>${x} edits: ${shown(line.y[i])}${line.half[i] === null ? "" : seeds ? ` (${shown(line.y[i] - up[i])} to ${shown(line.y[i] + up[i])})` : ` ± ${shown(up[i])}`}`),
         line: { color: stroke, width: 2, dash: DASHES[drawn.indexOf(groupOf(line)) % DASHES.length] }, marker: { color: stroke, symbol: symbol(line.regularizer), size: 6 },
         error_y: { type: "data", array: up, thickness: 1, width: 2, color: stroke, visible: lines.length <= 12 },
       };
@@ -228,7 +230,7 @@ function drawCurves() {
     }), config);
     if (heavy) setTimeout(draw); else draw(); // one panel at a time, so that filtering a large sweep stays quick
   }
-  const seeds = fits.some((line) => line.low.some((v) => v !== null));
+  const seeds = fits.some((line) => line.seeds > 0);
   byId("curve-note").textContent = (seeds ? "Bars: 95% interval of the mean over seeds. " : "Bars: one standard error over examples or facts. ")
     + (drawn.length > 1 ? `Line styles: ${drawn.slice(0, 5).map((g, i) => `${g} ${DASHES[i]}`).join(", ")}. ` : "")
     + (cut ? `Only the first ${MANY_LINES} lines are drawn: choose a model, a method or a setting.` : "");
@@ -374,7 +376,7 @@ function start() {
   const y = has(["task_retention"]) ? "task_retention" : "task_score";
   fill(byId("scatter-x"), X_AXES.filter((axis) => has(axis) || axis[0] === "edit_retention"), has(["edit_retention"]) ? "edit_retention" : "edit_score");
   fill(byId("scatter-y"), Y_AXES.filter((axis) => has(axis) || axis[0] === y), y);
-  fill(byId("curve-metric"), METRICS.filter(([name]) => data.curves.some((line) => line.name.endsWith(`/${name}`))), "score");
+  fill(byId("curve-metric"), METRICS.filter(([name]) => curves.some((line) => line.name.endsWith(`/${name}`))), "score");
   fill(byId("heat-metric"), HEAT.filter(([name]) => cells.some((c) => data.tasks.some((task) => Number.isFinite(c[`${task}_${name}`])))), "score");
   fill(byId("fact-cell"), cells.filter((c) => data.facts[c.cell]).map((c) => [c.cell, describe(c)]));
   buildFilters();

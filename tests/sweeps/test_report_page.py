@@ -35,7 +35,7 @@ def test_page_is_whole_small_and_fetches_nothing() -> None:
     data = embedded(page)
     assert len(data["cells"]) == 6
     assert data["tasks"] == aggregate.task_names(sweep())
-    assert {"reasoning/score", "perplexity", "locality/token_accuracy"} <= {line["name"] for line in data["curves"]}
+    assert {"reasoning/score", "perplexity", "locality/token_accuracy"} <= set(data["curves"]["names"])
 
 
 def test_texts_cannot_break_out() -> None:
@@ -140,3 +140,24 @@ def test_flat() -> None:
         ("hosts.0.cpus", "2"),
         ("x", ""),
     ]
+
+
+def test_curves_are_packed_without_loss() -> None:
+    rows = sweep(seeds=(0, 1), ks=(20,), tasks=("ner", "nli"))
+    packed = report_page.page_data(material(rows))["curves"]
+    points = aggregate.curves(rows)
+    groups = points.groupby(["regularizer", "k", "name"], dropna=False)
+    assert len(packed["lines"]) == len(groups)
+    for group, name, edits, mean, half, seeds in packed["lines"]:
+        of = dict(zip(packed["ids"], packed["groups"][group], strict=True))
+        same_k = points["k"].isna() if of["k"] is None else points["k"] == of["k"]
+        found = points[
+            (points["regularizer"] == of["regularizer"]) & same_k & (points["name"] == packed["names"][name])
+        ]
+        assert packed["edits"][edits] == tuple(found["n_edits"])
+        assert mean == pytest.approx(list(found["mean"]), rel=1e-4)
+        wanted = found["high"] - found["mean"]
+        assert [v for v in half if v is not None] == pytest.approx(list(wanted.dropna()), rel=1e-2, abs=1e-9)
+        assert seeds == 2
+    alone = report_page.page_data(material(sweep(ks=(20,), tasks=("ner",))))["curves"]
+    assert {line[5] for line in alone["lines"]} == {0}  # a standard error
