@@ -7,17 +7,24 @@ an object appears whole by itself.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import socket
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+PATIENCE = 120.0  # seconds for which a store that cannot be reached is asked again
 TEMPORARY = ".tmp~"
 STALE_AFTER = 24 * 3600.0  # seconds until another machine's temporary file is nobody's
 _WRITER = re.compile(re.escape(TEMPORARY) + r"(?P<host>.*)~(?P<pid>\d+)~")
@@ -47,17 +54,37 @@ class Folder:
     def __reduce__(self) -> tuple[Any, ...]:
         return (Folder, (self.url,))
 
+    def _patiently(self, call: Callable[[], Result]) -> Result:
+        """What a call returns; where a store elsewhere cannot be reached it is asked again, for `PATIENCE` seconds."""
+        wait, deadline = 0.5, time.monotonic() + PATIENCE
+        while True:
+            try:
+                return call()
+            except (FileNotFoundError, FileExistsError, PermissionError):
+                raise
+            except Exception as error:
+                if self.local or not _unreachable(error) or time.monotonic() + wait > deadline:
+                    raise
+                log.warning("%s cannot be reached (%s); trying again in %.1f s", self.url, error, wait)
+            time.sleep(wait)
+            wait = min(2 * wait, 10.0)
+
     def path(self, name: str) -> str:
         return f"{self.root}/{name}"
 
     def read(self, name: str) -> bytes:
         """Raises FileNotFoundError where there is no such file."""
-        return self.fs.cat_file(self.path(name))
+        return self._patiently(lambda: self.fs.cat_file(self.path(name)))
 
     def read_from(self, name: str, start: int) -> bytes:
         """What the file holds from a byte on; nothing where there is no more, or no such file."""
+
+        def rest() -> bytes:
+            path = self.path(name)
+            return self.fs.cat_file(path, start=start) if start < self.fs.size(path) else b""
+
         try:
-            return self.fs.cat_file(self.path(name), start=start) if start < self.fs.size(self.path(name)) else b""
+            return self._patiently(rest)
         except FileNotFoundError:
             return b""
 
@@ -69,15 +96,15 @@ class Folder:
 
     def open(self, name: str) -> Any:
         """A file to be read in pieces. Raises FileNotFoundError where there is no such file."""
-        return self.fs.open(self.path(name), "rb")
+        return self._patiently(lambda: self.fs.open(self.path(name), "rb"))
 
     def exists(self, name: str) -> bool:
-        return self.fs.exists(self.path(name))
+        return self._patiently(lambda: self.fs.exists(self.path(name)))
 
     def write(self, name: str, data: bytes) -> None:
         """Write whole; an older file of this name is replaced."""
         if not self.local:
-            self.fs.pipe_file(self.path(name), data)
+            self._patiently(lambda: self.fs.pipe_file(self.path(name), data))
             return
         with self._temporary(name, data) as temporary:
             os.replace(temporary, self.path(name))
@@ -88,7 +115,7 @@ class Folder:
             if self.exists(name):
                 return False
             try:
-                self.fs.pipe_file(self.path(name), data, mode="create")
+                self._patiently(lambda: self.fs.pipe_file(self.path(name), data, mode="create"))
             except FileExistsError:
                 return False
             return True
@@ -117,13 +144,13 @@ class Folder:
 
     def remove(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            self.fs.rm_file(self.path(name))
+            self._patiently(lambda: self.fs.rm_file(self.path(name)))
 
     def names(self, folder: str, suffix: str = "") -> list[str]:
         """Names of the files in a sub-folder, sorted; temporary ones are left out."""
         self.fs.invalidate_cache()
         try:
-            found = self.fs.ls(self.path(folder), detail=False)
+            found = self._patiently(lambda: self.fs.ls(self.path(folder), detail=False))
         except FileNotFoundError:
             return []
         names = sorted(path.rsplit("/", 1)[-1] for path in found)
@@ -153,6 +180,12 @@ class Folder:
         for path in removed:
             Path(path).unlink(missing_ok=True)
         return removed
+
+
+def _unreachable(error: Exception) -> bool:
+    """Whether an error is the network's or the store's, and may pass: OSError, or one of its client's own."""
+    client = type(error).__module__.partition(".")[0] in ("aiohttp", "aiobotocore", "botocore", "requests", "urllib3")
+    return isinstance(error, OSError) or client
 
 
 def _is_orphan(path: Path) -> bool:

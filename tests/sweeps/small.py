@@ -45,6 +45,7 @@ def run_here(plan: Plan, store: Store) -> None:
             missing = plan.missing(cell, store.done())
             if missing:
                 list(CellRun(place, cell, missing).checkpoints())
+    log.close()
 
 
 def sweep(config: Config, out: Path) -> Store:

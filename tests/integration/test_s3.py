@@ -1,0 +1,128 @@
+"""The store on an S3 protocol server on loopback: the same rows, put-if-absent, parts put together, a cell resumed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import fsspec
+import pandas as pd
+import pytest
+import torch
+
+from rect.update import Dense, Update
+from sweeps import cache_tools, journal, progress, report
+from sweeps.files import Folder
+from sweeps.identity import make_plan
+from sweeps.journal import Journal
+from sweeps.parts import LARGE
+from sweeps.rows import ROWS, complete, measurement
+from sweeps.sequence import CellRun
+from sweeps.store import Store
+from sweeps.workplace import Workplace
+from tests.sweeps.small import computed, run_here, small_config, sweep, values
+from tests.tiny import save_tiny
+
+WHY = "the S3 server of the package moto, and s3fs, are optional: pip install 'moto[s3]' flask flask-cors s3fs"
+pytest.importorskip("s3fs", reason=WHY)
+server = pytest.importorskip("moto.server", reason=WHY)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """URL of an empty bucket on a server on loopback."""
+    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        files: Any = fsspec.filesystem("s3")
+        files.mkdir("bucket")
+        yield "s3://bucket"
+        running.stop()
+
+
+def test_a_sweep_on_s3_is_the_sweep_on_a_disk(bucket: str, tmp_path: Path) -> None:
+    config = small_config(save_tiny("llama", tmp_path / "model"), regularizers=["none", {"name": "rect", "k": 20}])
+    whole = sweep(config, tmp_path / "whole")
+    store, plan = Store(f"{bucket}/sweep"), make_plan(config)
+    cell = plan.cells[-1]
+    log = Journal(store.folder)
+    with Workplace(plan, store, log) as place:
+        run = CellRun(place, cell, plan.missing(cell, set())).checkpoints()
+        next(run)  # the first checkpoint; there the process ends
+        run.close()
+    log.close()
+    assert {n for _, n, _ in store.done(cell.id)} == {1}
+
+    run_here(plan, store)
+    assert len(computed(store)) == len(set(computed(store))) == 5
+    pd.testing.assert_series_equal(values(store), values(whole), rtol=0, atol=1e-6)
+    store.folder.write("config.yaml", config.as_yaml().encode())
+    assert progress.status(store.url).done == 3
+    assert cache_tools.verify(store) == []
+    report.report(store.url)
+    assert store.folder.exists("tradeoff.csv")
+
+
+def test_put_once_and_parts_put_together(bucket: str) -> None:
+    store = Store(f"{bucket}/parts")
+    first, second = (Update({"w": Dense(torch.full((2, 2), value))}) for value in (1.0, 2.0))
+    assert torch.equal(store.put_update("a", first).dense("w"), first.dense("w"))
+    assert torch.equal(store.put_update("a", second).dense("w"), first.dense("w"))  # the loser takes the winner's
+    assert not store.folder.write_if_absent("updates/a.safetensors", b"")
+    nothing: dict[str, Any] = dict.fromkeys((field.name for field in ROWS), None)
+    for index in range(70):
+        where = {**nothing, "cell": f"{index:032x}", "n_edits": 1}
+        store.write(where["cell"], 1, complete([measurement("edit", "x", index, evaluation="e")], where), [])
+    before = store.rows()
+    assert store.compact() == 70
+    [name] = store.folder.names("rows")
+    assert name.startswith(f"rows/{LARGE}")
+    pd.testing.assert_frame_equal(
+        store.rows().sort_values("cell", ignore_index=True), before.sort_values("cell", ignore_index=True)
+    )
+    assert store.done(f"{7:032x}") == {(f"{7:032x}", 1, "e")}
+
+
+def test_events_are_read_back(bucket: str) -> None:
+    store = Store(f"{bucket}/events")
+    log = Journal(store.folder)
+    log.write("cell-started", cell="a")
+    log.write("cell-done", cell="a")
+    log.close()
+    assert [event["event"] for event in journal.events(store.folder)] == ["cell-started", "cell-done"]
+
+
+def test_a_store_that_is_away_for_a_while_is_waited_for(bucket: str) -> None:
+    store = Store(f"{bucket}/away")
+    store.folder.write("a", b"1")
+    address = urlsplit(os.environ["AWS_ENDPOINT_URL"])
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+    # Nobody listens on that port until a second server of the same contents does.
+    folder = Folder(store.url)
+    folder.fs = fsspec.filesystem("s3", endpoint_url=f"http://127.0.0.1:{port}", skip_instance_cache=True)
+    late = server.ThreadedMotoServer(ip_address=address.hostname, port=port, verbose=False)
+    timer = threading.Timer(4.0, late.start)
+    timer.start()
+    try:
+        assert folder.read("a") == b"1"
+        assert timer.finished.is_set()
+    finally:
+        timer.join()
+        late.stop()
