@@ -146,11 +146,15 @@ class Update(Mapping[str, LowRank | Dense]):
 
     def to_bytes(self) -> bytes:
         """The safetensors file's content; provenance as JSON in its header."""
-        tensors = {
-            f"{name}/{part}": tensor.detach().cpu().contiguous()
-            for name, entry in self._entries.items()
-            for part, tensor in entry.tensors().items()
-        }
+        tensors: dict[str, Tensor] = {}
+        written: set[int] = set()
+        for name, entry in self._entries.items():
+            for part, tensor in entry.tensors().items():
+                whole = tensor.detach().cpu().contiguous()
+                memory = whole.untyped_storage().data_ptr()
+                # The format has no shared memory, as of a factor that several matrices have in common.
+                tensors[f"{name}/{part}"] = whole.clone() if memory in written else whole
+                written.add(memory)
         # One key: the order of several is random in the file.
         header = json.dumps({"format": FORMAT, "provenance": self.provenance}, sort_keys=True)
         return safetensors.torch.save(tensors, metadata={"rect": header})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ from rect.editors.kn import Kn, KnHparams
 from rect.errors import InputError
 from rect.facts import Fact
 from rect.model import EditableModel
-from rect.update import LowRank
+from rect.update import LowRank, Update
 from tests.tiny import FAMILIES, tiny_model
 
 FACT = Fact(
@@ -61,6 +63,18 @@ def test_an_update_is_embeddings_times_an_indicator(family: str) -> None:
             assert torch.equal(update.dense(name), expected)
         else:
             assert not expected.any()
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_an_update_of_several_layers_is_saved_and_loaded(family: str, tmp_path: Path) -> None:
+    model = tiny(family)
+    update = editor(adaptive_threshold=0).compute(model, [FACT])
+    assert len(update) == model.n_layers  # the layers have a factor in common
+    update.save(tmp_path / "update.safetensors")
+    again = Update.load(tmp_path / "update.safetensors")
+    assert list(again) == list(update)
+    assert all(torch.equal(again.dense(name), update.dense(name)) for name in update)
+    assert again.provenance["neurons"] == update.provenance["neurons"]
 
 
 def test_neurons_are_those_above_a_share_of_the_highest_score() -> None:
