@@ -43,6 +43,10 @@ def test_any_model_is_scored_without_a_sweep(folder: Path, tmp_path: Path, capsy
     assert outputs["prompt"].notna().all()
     environment = json.loads((out / "environment.json").read_text())
     assert environment["tasks"]["nli"]["source"] == "bundled"
+    kept = {path.stem: json.loads(path.read_text()) for path in (out / "evaluations").iterdir()}
+    assert sorted(record["task"] for record in kept.values()) == ["ner", "nli", "nli:likelihood"]
+    assert set(outputs["evaluation"]) == set(kept)
+    assert all(len(record["sha256"]) == 64 for record in kept.values())
     assert environment["evaluated"]["model"]["name"] == str(folder)
 
     assert call("evaluate", folder, *SMALL, "--tasks", "ner,dialogue", "--out", out) == 2  # would not be seen
