@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,12 +172,12 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and pd.isna(value) else value
 
 
-def _figures(line: dict[str, Any], found: Difference, how: str) -> dict[str, Any]:
+def _figures(line: Mapping[Any, Any], found: Difference, how: str) -> dict[str, Any]:
     means = {"a": line["value_a"], "b": line["value_b"], "difference": line["value_b"] - line["value_a"]}
     return {**means, "low": found.low, "high": found.high, "p": found.p, "pairs": found.n, "how": how}
 
 
-def _cell(line: dict[str, Any]) -> str:
+def _cell(line: Mapping[Any, Any]) -> str:
     if line["setting"] == aggregate.UNEDITED:
         return f"{line['model']} unedited"
     batch = f" b={line['batch_size']}" if line["batch_size"] > 1 else ""

@@ -308,8 +308,8 @@ def _line(part: pd.DataFrame, key: str, label: str) -> Series:
 
 
 def _bars(part: pd.DataFrame, names: Sequence[str], key: str, label: str) -> Series:
-    by_name = part.drop_duplicates("name").set_index("name")
-    return _series(key, label, [(i, by_name.loc[name]) for i, name in enumerate(names) if name in by_name.index])
+    by_name = {line["name"]: line for _, line in part.drop_duplicates("name").iterrows()}
+    return _series(key, label, [(i, by_name[name]) for i, name in enumerate(names) if name in by_name])
 
 
 def _series(key: str, label: str, found: Sequence[tuple[float, pd.Series]]) -> Series:

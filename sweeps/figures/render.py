@@ -112,7 +112,9 @@ def _bars(axes: Axes, panel: Panel) -> None:
     for one in drawn:
         colour, _ = style.of(one.key)
         places = tuple(x + offset[one.key] for x in one.x)
-        look = {"facecolor": "white", "edgecolor": colour, "hatch": "////"} if one.published else {"color": colour}
+        look: dict[str, Any] = (
+            {"facecolor": "white", "edgecolor": colour, "hatch": "////"} if one.published else {"color": colour}
+        )
         axes.bar(places, one.y, width=width * 0.94, **look)
         _errors(axes, places, one, "#000000")
     if ours:
@@ -151,8 +153,8 @@ def _legend(canvas: Canvas, panels: Sequence[Panel]) -> None:
             if panel.categories:
                 handles[one.label] = Patch(color=colour)
             else:
-                dash = (0, (4, 2)) if one.published else "solid"
-                fill = "none" if one.published else "full"
+                dash: Any = (0, (4, 2)) if one.published else "solid"
+                fill: Any = "none" if one.published else "full"
                 handles[one.label] = Line2D(
                     [], [], color=colour, marker=mark, linestyle=dash, fillstyle=fill, markersize=5
                 )

@@ -28,7 +28,7 @@ REGULARIZERS: dict[str, tuple[str, str]] = {
 NUMBERED = ("#2b2bd8", "#0a7d0a", "#e69500", "#e0569c", "#00b7c7", "#77771a", "#6a3d9a", "#8c564b")
 MARKS = "o^sDvPX*"
 
-SETTINGS: dict[str, Any] = {
+SETTINGS: Any = {  # matplotlib's own type lists every key
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.labelsize": 9,

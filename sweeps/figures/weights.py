@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rect.errors import InputError
 from sweeps.figures import paper, render, style
@@ -105,7 +105,8 @@ def draw(found: Sequence[Change], title: str, formats: Sequence[str]) -> dict[st
     with matplotlib.rc_context({**style.SETTINGS, "axes.grid": False}):
         across = len(shown) if tall else 1
         canvas = Canvas(figsize=(1.5 * across + 3.6, 3.4) if tall else (7.2, 1.15 * len(shown) + 0.6))
-        left, right = canvas.subfigures(1, 2, width_ratios=(1.5 * across, 3.4) if tall else (4.2, 3.0))
+        parts: Any = canvas.subfigures(1, 2, width_ratios=(1.5 * across, 3.4) if tall else (4.2, 3.0))
+        left, right = parts
         grid = left.subplots(*((1, len(shown)) if tall else (len(shown), 1)), squeeze=False, sharex=True, sharey=True)
         for axes, one in zip(grid.flat, shown, strict=True):
             image = axes.imshow(
