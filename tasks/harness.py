@@ -10,6 +10,7 @@ import functools
 import hashlib
 import importlib.util
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -182,6 +183,7 @@ def _registry() -> Any:
     """The harness's index of its task files: reading it takes seconds, and it is always the same."""
     from lm_eval.tasks import TaskManager
 
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of each default that a task's file leaves unsaid
     return TaskManager()
 
 
