@@ -136,10 +136,9 @@ def test_killed_while_editing_generating_and_writing(folder: Path, tmp_path: Pat
     assert not list(out.rglob(f"{TEMPORARY}*"))
     assert (out / "tradeoff.csv").exists()
 
-    began = time.monotonic()
-    Driver(config, out).finish()  # nothing is missing: Ray is not even started
-    assert time.monotonic() - began < 60
-    assert len(computed(store)) == 5
+    again = Driver(config, out)
+    again.finish()
+    assert not list(again.events())  # nothing is missing: Ray is not even started
 
 
 def test_everything_ends_with_a_killed_driver(folder: Path, tmp_path: Path) -> None:
