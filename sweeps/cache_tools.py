@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import yaml
 
 from rect.errors import InputError
-from rect.update import Update, UpdateError
+from rect.update import UpdateError
 from sweeps import search
 from sweeps.config import validate
 from sweeps.files import StoreError
@@ -29,7 +29,7 @@ TABLES = ("rows", "outputs")
 
 @dataclass(frozen=True)
 class Entry:
-    """One kind of file: how many there are, their bytes, and how many and which bytes the configuration does not use."""
+    """One kind of file: how many there are, their bytes, and how many and how much the configuration does not use."""
 
     kind: str
     what: str

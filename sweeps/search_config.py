@@ -92,8 +92,8 @@ class SearchSpec(Strict):
     def check(self, operations: Sequence[int], asks_tasks: bool) -> None:
         """Whether the search fits the settings (their numbers of operations) and the tasks."""
         if self.keep_at_least is not None and max(operations) > 1:
-            raise PydanticCustomError("search", "search.keep-at-least is for one operation (batch-single, or edits: "
-                                      "1), where all k share the update; for sequences use search.optuna", {})  # fmt: skip
+            text = "search.keep-at-least is for one operation (batch-single, or edits: 1), where all k share the update"
+            raise PydanticCustomError("search", text + "; for sequences use search.optuna", {})
         if self.optuna is not None and self.optuna.ability == "tasks" and not asks_tasks:
             raise PydanticCustomError("search", "search.optuna needs tasks.names, or ability: perplexity", {})
 

@@ -133,7 +133,7 @@ def optimize(plan: Plan, store: Store, fit: Fit) -> None:
             mode=["max", "max"],
             study_name=study.study_name,
             storage=study._storage,  # the one that `create_study` was given, with its cache
-            seed=spec.seed + len(study.get_trials()),  # after an interruption other points than before
+            seed=int(identify("sampler", spec.seed, len(study.get_trials()))[:8], 16),  # other points than before
         )
         space: Mapping[str, Any] = {"k": tune.quniform(spec.low, spec.high, spec.step), "group": list(group)}
         fit(SearchTrial, space, left, search_alg=searcher, num_samples=left)

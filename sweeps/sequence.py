@@ -167,7 +167,8 @@ class CellRun:
             complete(rows, {**here, **cell.axes(), **shared}),
             complete(outputs, here),
         )
-        place.journal.write("rows-written", **here, evaluations=sorted({row["evaluation"] for row in rows} - {""}), rows=len(rows))
+        made = sorted({row["evaluation"] for row in rows} - {""})
+        place.journal.write("rows-written", **here, evaluations=made, rows=len(rows))
         return {"n_edits": n_edits, **_summary(rows), **ended}
 
     def _stage(self, n_edits: int, stage: str) -> None:

@@ -1,4 +1,4 @@
-"""Looking for k, with the real editor on a tiny model: what is found, what it costs, and that it goes on after a kill."""
+"""Looking for k, with the real editor on a tiny model: what is found, what it costs, what is refused."""
 
 from __future__ import annotations
 
