@@ -9,13 +9,12 @@ const HUES = { none: null, rect: 212, random: 28, pca: 282, "pca-release": 325, 
 const SPARE = [50, 0, 95, 245];
 const SYMBOLS = { none: "square", rect: "circle", random: "x", pca: "triangle-up", "pca-release": "triangle-down", magnitude: "diamond" };
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
-const PILED = 200, MANY_LINES = 60, HEAVY_CELLS = 300, LABELLED = 24, PAGE = 100, PRINTED = 2000, EXAMPLES = 8;
+const PILED = 200, SINGLE = 1000, MANY_LINES = 60, HEAVY_CELLS = 300, LABELLED = 24, PAGE = 100, PRINTED = 2000, EXAMPLES = 8;
 
 // ---------------------------------------------------------------- cells
 const cells = data.cells.map((line) => Object.fromEntries(data.columns.map((name, i) => [name, line[i]])));
-const curves = data.curves.lines.map(([group, name, edits, y, half, seeds]) => ({
-  ...Object.fromEntries(data.curves.ids.map((id, i) => [id, data.curves.groups[group][i]])), name: data.curves.names[name], x: data.curves.edits[edits], y, half, seeds,
-}));
+const owners = data.curves.groups.map((values) => Object.fromEntries(data.curves.ids.map((id, i) => [id, values[i]])));
+const curves = data.curves.lines.map(([owner, name, edits, y, half, seeds]) => ({ ...owners[owner], owner, name: data.curves.names[name], x: data.curves.edits[edits], y, half, seeds }));
 const unique = (values) => [...new Set(values)];
 const label = (c) => (c.k === null ? c.regularizer : `${c.regularizer} ${c.k}`);
 const settingOf = (c) => (c.batch_size > 1 ? `${c.setting} b=${c.batch_size}` : c.setting);
@@ -56,12 +55,14 @@ function fill(select, options, chosen) {
 }
 
 // ---------------------------------------------------------------- colours
+const others = unique(cells.map((c) => c.regularizer)).filter((name) => !(name in HUES));
+const levels = new Map(unique(cells.map((c) => c.regularizer)).map((name) => [name, unique(cells.filter((c) => c.regularizer === name && c.k !== null).map((c) => c.k)).sort((a, b) => a - b)]));
+
 function color(regularizer, k) {
   const night = dark.matches && !printing;
   if (regularizer === "none") return night ? "#d7dce2" : "#2b3036";
-  const others = unique(cells.map((c) => c.regularizer)).filter((name) => !(name in HUES));
   const hue = HUES[regularizer] ?? SPARE[others.indexOf(regularizer) % SPARE.length];
-  const ks = unique(cells.filter((c) => c.regularizer === regularizer && c.k !== null).map((c) => c.k)).sort((a, b) => a - b);
+  const ks = levels.get(regularizer) ?? [];
   const place = ks.length < 2 ? 0.4 : ks.indexOf(k) / (ks.length - 1);
   const light = night ? 82 - 26 * place : 56 - 32 * place;
   return `hsl(${hue}, ${night ? 75 : 78}%, ${light}%)`;
@@ -147,17 +148,33 @@ function piles(points, x, y) {
   return new Map(found.flatMap((pile) => pile.map((c) => [c, pile])));
 }
 
+// Cells that differ in nothing but the seed as one, with the means of what the scatter shows.
+function overSeeds(many, axes) {
+  const alike = new Map();
+  for (const c of many) {
+    const key = `${groupOf(c)}|${label(c)}|${c.n_edits}`;
+    if (alike.has(key)) alike.get(key).push(c); else alike.set(key, [c]);
+  }
+  const averaged = unique([...axes, "reliability_token_accuracy", "generalization_token_accuracy", "locality_token_accuracy", "edit_retention", "task_retention", "task_score"]);
+  return [...alike.values()].map((of) => {
+    const mean = (name) => { const known = of.map((c) => c[name]).filter(Number.isFinite); return known.length ? known.reduce((a, b) => a + b) / known.length : null; };
+    return { ...of[0], ...Object.fromEntries(averaged.map((name) => [name, mean(name)])), seed: of.map((c) => c.seed).join(", ") };
+  });
+}
+
 function drawScatter() {
   const [x, y] = [byId("scatter-x").value, byId("scatter-y").value];
   const lower = y === "perplexity" || y === "drift";
   const share = (name) => (name.includes("retention") ? ".0%" : ".4~g");
-  const known = cells.filter((c) => visible(c) && !isUnedited(c) && Number.isFinite(c[x]) && Number.isFinite(c[y]));
+  const each = cells.filter((c) => visible(c) && !isUnedited(c) && Number.isFinite(c[x]) && Number.isFinite(c[y]));
+  const known = each.length > SINGLE ? overSeeds(each, [x, y]) : each;
   const piled = known.length <= PILED ? piles(known, x, y) : new Map(known.map((c) => [c, [c]]));
   const rings = (c) => { const pile = piled.get(c); return pile.length - 1 - pile.indexOf(c); }; // how many lie above it
   const names = (c) => unique(piled.get(c).map(label)).join(", ");
   const traces = labels.filter((name) => known.some((c) => label(c) === name)).map((name) => {
     const mine = known.filter((c) => label(c) === name);
     const { regularizer, k } = mine[0];
+    const size = known.length <= PILED ? mine.map((c) => 11 + 7 * rings(c)) : known.length > SINGLE ? 6 : 11;
     return {
       type: "scatter", name: escaped(name), x: mine.map((c) => c[x]), y: mine.map((c) => c[y]), customdata: mine.map((c) => c.cell),
       mode: known.length <= LABELLED ? "markers+text" : "markers", text: mine.map((c) => (piled.get(c)[0] === c ? escaped(names(c)) : "")), textposition: "top center", cliponaxis: false,
@@ -167,7 +184,7 @@ function drawScatter() {
         `editing kept ${shown(c.edit_retention)}, tasks kept ${shown(c.task_retention)}`, `mean task score ${shown(c.task_score)}`,
         ...(piled.get(c).length > 1 ? [`in the same place: ${escaped(names(c))}`] : []),
       ].join("<br>")),
-      hoverinfo: "text", marker: { opacity: 1, line: { width: 1, color: "#ffffff" }, color: color(regularizer, k), symbol: symbol(regularizer), size: mine.map((c) => (known.length > 1000 ? 6 : 11 + 7 * rings(c))) },
+      hoverinfo: "text", marker: { opacity: 1, line: { width: 1, color: "#ffffff" }, color: color(regularizer, k), symbol: symbol(regularizer), size },
     };
   });
   const drawn = unique(known.map(groupOf));
@@ -187,8 +204,8 @@ function drawScatter() {
     margin: { l: 50, r: narrow ? 20 : 40, t: 20, b: 50 }, shapes, annotations,
     xaxis: { title: { text: name(X_AXES, x) }, tickformat: share(x) }, yaxis: { title: { text: name(Y_AXES, y) }, tickformat: share(y) },
   }), config);
-  const unknown = cells.filter((c) => visible(c) && !isUnedited(c)).length - known.length;
-  byId("scatter-note").textContent = (known.length ? "Dotted: the front, cells that no other one of their group beats on both axes. " : "No cell has both values. ")
+  const unknown = cells.filter((c) => visible(c) && !isUnedited(c)).length - each.length;
+  byId("scatter-note").textContent = (known.length < each.length ? `Means over seeds of ${each.length} cells; choose fewer to see each. ` : "") + (known.length ? "Dotted: the front, cells that no other one of their group beats on both axes. " : "No cell has both values. ")
     + (unknown ? `${unknown} cells lack one of the two values; the table says why. ` : "") + "Click a point for its outputs.";
 }
 
@@ -203,14 +220,17 @@ function drawCurves() {
     ["reliability/token_accuracy", "reliability"], ["generalization/token_accuracy", "generalization"], ["locality/token_accuracy", "locality"],
     ...data.tasks.map((task) => [`${task}/${metric}`, task]), ["perplexity", "perplexity"], ["drift", "drift"],
   ];
-  const fits = curves.filter((line) => visible(line));
-  const present = panels.filter(([name]) => fits.some((line) => line.name === name));
-  const drawn = unique(fits.map(groupOf));
+  const wanted = owners.map(visible);
+  const fits = curves.filter((line) => wanted[line.owner]);
+  const named = new Map(panels.map(([name]) => [name, []]));
+  for (const line of fits) named.get(line.name)?.push(line);
+  const present = panels.filter(([name]) => named.get(name).length);
+  const drawn = unique(owners.filter((owner, i) => wanted[i]).map(groupOf));
   const mine = ++drawing, heavy = cells.length > HEAVY_CELLS && !printing;
   let cut = false;
   byId("curve-grid").replaceChildren(...present.map(([name]) => element("div", { class: "plot", id: `curve-${name}` })));
   for (const [name, title] of present) {
-    const lines = fits.filter((line) => line.name === name);
+    const lines = named.get(name);
     cut ||= lines.length > MANY_LINES;
     const traces = lines.slice(0, MANY_LINES).map((line) => {
       const { seeds } = line, up = line.half.map((v) => v ?? 0);
@@ -234,40 +254,6 @@ function drawCurves() {
   byId("curve-note").textContent = (seeds ? "Bars: 95% interval of the mean over seeds. " : "Bars: one standard error over examples or facts. ")
     + (drawn.length > 1 ? `Line styles: ${drawn.slice(0, 5).map((g, i) => `${g} ${DASHES[i]}`).join(", ")}. ` : "")
     + (cut ? `Only the first ${MANY_LINES} lines are drawn: choose a model, a method or a setting.` : "");
-}
-
-// ---------------------------------------------------------------- heat map
-const HEAT = [["score", "score"], ["score_release", "score as in the release"], ["retention", "score relative to the unedited model"], ["answered", "share answered"]];
-const HEAT_LINES = 40;
-
-function drawHeat() {
-  const metric = byId("heat-metric").value, relative = metric === "retention";
-  const named = new Map(); // cells that differ in nothing but the seed are one line
-  const seen = cells.filter(visible), edited = seen.filter((c) => !isUnedited(c));
-  const differ = FILTERS.filter(([, of]) => unique(edited.map(of)).length > 1); // the others say nothing
-  const narrow = byId("heat").clientWidth < 560;
-  for (const c of seen) {
-    const where = differ.filter(([name]) => name === "model" || !isUnedited(c)).map(([, of]) => of(c));
-    const name = [where.join(" · "), isUnedited(c) ? "unedited" : label(c)].filter(Boolean).map(escaped).join(narrow ? "<br>" : " · ");
-    if (named.has(name)) named.get(name).push(c); else named.set(name, [c]);
-  }
-  const lines = [...named].slice(0, HEAT_LINES);
-  const mean = (of, task) => {
-    const values = of.map((c) => c[`${task}_${metric}`]).filter(Number.isFinite);
-    return values.length ? values.reduce((a, b) => a + b) / values.length : null;
-  };
-  const z = lines.map(([, of]) => data.tasks.map((task) => mean(of, task)));
-  const flat = z.flat().filter((v) => v !== null);
-  const height = 90 + (narrow && differ.length ? 32 : 24) * lines.length;
-  byId("heat").style.height = `${height}px`;
-  Plotly.react("heat", [{
-    type: "heatmap", z, x: data.tasks.map((task) => task.replaceAll("_", " ")), y: lines.map(([name]) => name), xgap: 2, ygap: 2,
-    text: z.map((line) => line.map((v) => (v === null ? "" : relative ? `${Math.round(100 * v)}%` : v.toFixed(2)))), texttemplate: "%{text}", textfont: { size: narrow ? 9 : 12 },
-    hovertemplate: "%{y}<br>%{x}: %{z:.3f}<extra></extra>", colorscale: "Cividis", zmin: 0, zmax: Math.max(relative ? 1 : 0.01, ...flat),
-    hoverongaps: false, showscale: false,
-  }], theme({ height, margin: { l: 40, r: 10, t: 10, b: 60 }, xaxis: { tickangle: narrow ? -90 : -35, showgrid: false, dtick: 1 }, yaxis: { autorange: "reversed", showgrid: false, dtick: 1, tickfont: { size: narrow ? 10 : 11 } } }), config);
-  byId("heat-note").textContent = "Last checkpoint of each cell, mean over seeds. Light is high. Empty: not measured" + (relative ? ", or the unedited model is not better than chance. " : ". ")
-    + (named.size > HEAT_LINES ? `The first ${HEAT_LINES} of ${named.size} lines: choose a model, a method or a setting.` : "");
 }
 
 // ---------------------------------------------------------------- table
