@@ -49,7 +49,8 @@ class Register:
 @contextlib.contextmanager
 def register(lease: float = LEASE) -> Iterator[ActorHandle[Any]]:
     """A register for one run."""
-    actor = ray.remote(Register).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote(lease)
+    remote: Any = ray.remote(Register)
+    actor = remote.options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote(lease)
     try:
         yield actor
     finally:
