@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from rect.errors import InputError
-from sweeps import costs, journal
+from sweeps import cli, costs, journal
 from sweeps.identity import make_plan
 from sweeps.store import Store
 from tests.sweeps.small import small_config, sweep
@@ -67,3 +68,16 @@ def test_what_is_no_rates_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "rates.json").write_text("[]")
     with pytest.raises(InputError, match="not the rates of a run"):
         costs.read(tmp_path)
+
+
+def test_plan_tells_the_cost(folder: Path, store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(small_config(folder, regularizers=["none", {"name": "rect", "k": [20, 60]}]).as_yaml())
+    given = ["plan", str(path), "--out", store.url, "--cost", store.url, "--price", "2", "--workers", "2"]
+    result = CliRunner().invoke(cli.app, given)
+    assert result.exit_code == 0, result.output
+    assert "cost, a model and no promise" in result.output
+    assert (
+        "2 updates to compute, 3 operations to apply, 2 checkpoints to measure, 12 prompts to answer" in result.output
+    )
+    assert "at 2 for an hour of a worker" in result.output
