@@ -202,7 +202,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 
 
 def _plain(value: Any, digits: int = 5) -> Any:
-    """A JSON-able value: numpy's scalars become Python's, NaN None, infinity a word, floats `digits` significant digits."""
+    """A JSON-able value: numpy's scalars become Python's, NaN None, infinity a word, floats are rounded to `digits`."""
     if hasattr(value, "item"):
         value = value.item()
     if isinstance(value, float):
