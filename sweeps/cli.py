@@ -130,7 +130,12 @@ def plan(
 
     from sweeps import show_plan
 
-    show_plan.show(loaded, out or f"results/{loaded.name}", _console())
+    folder = out or f"results/{loaded.name}"
+    show_plan.show(loaded, folder, _console())
+    if cost is not None:
+        from sweeps import costs
+
+        costs.show(loaded, folder, cost, workers, price, typer.echo)
 
 
 @app.command()
@@ -224,11 +229,6 @@ def train_mend(
     work.train(work.load(config, overrides or []), _console(), device=device, address=address)
 
 
-app.command()(cli_tasks.evaluate)
-app.add_typer(cli_tasks.app, name="tasks")
-app.add_typer(cli_cache.app, name="cache")
-
-
 @app.command()
 def covariance(
     corpus: Annotated[str, typer.Option(help="A .txt or .jsonl file, wikipedia, wikitext, or a hub id.")] = "wikipedia",
@@ -257,6 +257,11 @@ def covariance(
     number = int(tokens) if tokens is not None and tokens.isdecimal() else tokens
     recipe = Recipe(model, Corpus(corpus, revision, samples), number, dtype=dtype)
     work.compute(work.Request(recipe, wanted, workers, address, device), _console())
+
+
+app.command()(cli_tasks.evaluate)
+app.add_typer(cli_tasks.app, name="tasks")
+app.add_typer(cli_cache.app, name="cache")
 
 
 @app.command()
