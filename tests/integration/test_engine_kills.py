@@ -85,7 +85,7 @@ def test_owner_killed_while_vllm_is_imported(gpt2: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", [0.0, 15.0, 20.0, 25.0, None])
+@pytest.mark.parametrize("moment", [0.0, 18.0, None])
 def test_owner_killed_at_any_moment(gpt2: Path, tmp_path: Path, moment: float | None) -> None:
     kill_owner(gpt2, tmp_path / "temporary", moment)
 
