@@ -141,12 +141,6 @@ def test_killed_while_editing_generating_and_writing(folder: Path, tmp_path: Pat
     assert not list(again.events())  # nothing is missing: Ray is not even started
 
 
-def test_everything_ends_with_a_killed_driver(folder: Path, tmp_path: Path) -> None:
-    run = Driver(write_config(tmp_path / "small.yaml", folder, "transformers"), tmp_path / "out")
-    run.wait_for(editing(1))
-    run.kill(everything=False)
-
-
 @pytest.mark.vllm
 def test_the_engine_ends_with_a_killed_driver(folder: Path, tmp_path: Path) -> None:
     config = write_config(tmp_path / "small.yaml", folder, "vllm")

@@ -35,4 +35,4 @@ def test_both_engines_say_the_same_and_weigh_alike(default_model_folder: Path) -
             assert one["output"] == other_one["output"], one["task"]
     generated = {row["name"]: row["value"] for row in rows if not row["name"].startswith(tuple(CHOICES))}
     assert generated.items() <= {row["name"]: row["value"] for row in found_rows}.items()
-    assert len({row["output"] for row in found}) > 40
+    assert len({row["output"] for row in found}) > 20
