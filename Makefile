@@ -1,11 +1,11 @@
 # `make demo` sets everything up and runs the main job; `make test` sets everything up and passes the tests.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format pins clean distclean
+.PHONY: help setup demo test test-slow easyeditor test-easyeditor lint format pins clean distclean
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## build or refresh .venv (ACCELERATOR=cpu|cuda, PYTHON=python3.12); seconds when nothing changed
 	@requirements/install
@@ -14,10 +14,16 @@ demo: setup ## the whole path on a real model: edits, RECT, vLLM, eight tasks, r
 	$(BIN)/sweeps run configs/demo.yaml
 
 test: setup ## unit tests, and the core path with the real model and vLLM
-	$(PYTEST) -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not gpu and not easyeditor"
 
 test-slow: setup ## kill-and-resume and other long tests
-	$(PYTEST) -m "slow and not gpu"
+	$(PYTEST) -m "slow and not gpu and not easyeditor"
+
+easyeditor: setup ## build .venv-easyeditor, in which the methods easyeditor:ROME and others run
+	@requirements/install-easyeditor
+
+test-easyeditor: easyeditor ## tests of those methods
+	$(PYTEST) -m "easyeditor and not gpu"
 
 lint: setup ## ruff, format check, mypy
 	$(BIN)/ruff check .
@@ -33,7 +39,7 @@ pins: setup ## pin all dependencies again (requirements/*.in -> *.txt)
 
 clean: ## remove caches of tools and builds; results/ and .venv stay
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
-	find . -name __pycache__ -type d -not -path './.venv/*' -exec rm -rf {} +
+	find . -name __pycache__ -type d -not -path './.venv*/*' -exec rm -rf {} +
 
-distclean: clean ## also remove .venv
-	rm -rf .venv
+distclean: clean ## also remove .venv and .venv-easyeditor
+	rm -rf .venv .venv-easyeditor

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from rect.errors import InputError
-from sweeps import cli_cache, cli_results, cli_tasks
+from sweeps import cli_cache, cli_methods, cli_results, cli_tasks
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -260,6 +260,7 @@ def covariance(
 
 
 app.command()(cli_tasks.evaluate)
+app.add_typer(cli_methods.app, name="methods")
 app.add_typer(cli_tasks.app, name="tasks")
 app.add_typer(cli_cache.app, name="cache")
 

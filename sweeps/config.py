@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from rect.easyeditor import environment
 from rect.errors import InputError
 from sweeps import names, scales, yaml_files
 from sweeps.restrict import Restricted
@@ -65,6 +66,8 @@ class MethodSpec(Named):
     @field_validator("name")
     @classmethod
     def _registered(cls, name: str) -> str:
+        if reason := environment.refusal(name):
+            raise PydanticCustomError("unknown_name", "{reason}", {"reason": reason})
         return known_name("method", name, names.methods(name))
 
     @model_validator(mode="before")

@@ -46,7 +46,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything; nothing is loaded or started, but torch is imported to ask for devices."""
-    parts = (_python, _packages, _own_modules, _devices, _engine, _model, _disk, _shared_memory, _ray)
+    parts = (_python, _packages, _own_modules, _devices, _engine, _easyeditor, _model, _disk, _shared_memory, _ray)
     return [finding for part in parts for finding in part()]
 
 
@@ -127,6 +127,17 @@ def _engine() -> Iterator[Finding]:
         yield Finding("engine", f"auto means {engines.which('auto')}")
     except ValueError as error:
         yield Finding("engine", str(error), "wrong", REINSTALL)
+
+
+def _easyeditor() -> Iterator[Finding]:
+    from rect.easyeditor import environment
+
+    try:
+        where = environment.find()
+    except ValueError as error:
+        yield Finding("EasyEdit", str(error), "note", "Only the methods easyeditor:ROME and others need it")
+        return
+    yield Finding("EasyEdit", f"{where.version}, {len(where.methods())} methods in {where.package}")
 
 
 def _model() -> Iterator[Finding]:

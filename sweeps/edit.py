@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rect.easyeditor import environment
 from rect.errors import InputError
 from sweeps import names
 from sweeps.config import nearest
@@ -57,6 +58,8 @@ def edit(
     console = console or Console()
     fact = checked_fact(request.subject, request.prompt, request.target)
     k = checked_regularizer(request.regularizer, request.k)
+    if reason := environment.refusal(request.method):
+        raise InputError(f"--method {reason}")
     _known("--method", request.method, names.methods(request.method))
     more = read_prompts(request.prompts) if request.prompts else []
     _check_dtype(dtype)

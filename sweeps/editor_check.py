@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
+from rect.easyeditor import environment
 from rect.errors import InputError
 from sweeps.grid import Cell
+
+log = logging.getLogger(__name__)
 
 
 def lacking(cells: Iterable[Cell]) -> list[str]:
     """What the methods of some cells lack on their models, one line each."""
+    return [reason for _, reason in _lacks(cells)]
+
+
+def check(cells: Iterable[Cell]) -> None:
+    """Raise InputError for the first thing that a method lacks.
+
+    Methods of another environment do not stop the others: their cells fail, each with the reason, and the rest goes on.
+    """
+    cells = list(cells)
+    reasons = _lacks(cells)
+    others = {cell.method.name for cell in cells if cell.method} - {name for name, _ in reasons}
+    for name, reason in reasons:
+        if not (others and name.startswith(environment.PREFIX)):
+            raise InputError(reason)
+        log.warning("%s; its cells will fail", reason)
+
+
+def _lacks(cells: Iterable[Cell]) -> list[tuple[str, str]]:
+    """(method, what it lacks)"""
     from rect import editors
 
     reasons = []
@@ -17,11 +40,5 @@ def lacking(cells: Iterable[Cell]) -> list[str]:
         try:
             editors.check(method.name, model.name, method.hparams)
         except InputError as error:
-            reasons.append(str(error))
+            reasons.append((method.name, str(error)))
     return reasons
-
-
-def check(cells: Iterable[Cell]) -> None:
-    """Raise InputError for the first thing that a method lacks."""
-    for reason in lacking(cells):
-        raise InputError(reason)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-METHODS = ("kn", "memit", "mend", "rome")
-ONE_FACT = ("kn", "rome")
-SPARSE = ("kn",)
+from rect.easyeditor import environment
+
+METHODS = ("kn", "memit", "mend", "rome", *(environment.PREFIX + name for name in environment.METHODS))
+ONE_FACT = ("kn", "rome", "easyeditor:KN", "easyeditor:ROME")
+SPARSE = ("kn", "easyeditor:KN")
 REGULARIZERS = ("none", "rect", "random", "pca", "pca-release", "magnitude")
 KEEP_LARGEST = ("rect", "magnitude")  # elements that are 0 come last
 

@@ -9,7 +9,8 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rect.editors import hyperparameters
+from rect.easyeditor import environment
+from rect.editors import easyeditor, hyperparameters
 from rect.editors.base import Editor
 from rect.editors.kn import Kn
 from rect.editors.memit import Memit
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from rect.covariance import Covariance
     from rect.model import EditableModel
 
-EDITORS: dict[str, type[Editor]] = {"kn": Kn, "memit": Memit, "mend": Mend, "rome": Rome}
+EDITORS: dict[str, type[Editor]] = {"kn": Kn, "memit": Memit, "mend": Mend, "rome": Rome, **easyeditor.METHODS}
 
 __all__ = ["EDITORS", "Editor", "check", "create", "declared", "get"]
 
@@ -35,6 +36,8 @@ def get(name: str) -> type[Editor]:
     Raises:
         InputError: there is none.
     """
+    if reason := environment.refusal(name):
+        raise InputError(reason)
     if name not in EDITORS:
         near = difflib.get_close_matches(name, EDITORS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(EDITORS)}"

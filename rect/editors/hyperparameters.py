@@ -48,6 +48,11 @@ class Hparams(pydantic.BaseModel):
         raise InputError(f"{cls.method} has no default hyperparameters; give some for this model")
 
     @classmethod
+    def shelf(cls) -> str:
+        """The folder of `FOLDER` with the values for known models."""
+        return cls.method
+
+    @classmethod
     def by_name(cls, model_name: str) -> dict[str, Any]:
         """Defaults that depend on the model's name."""
         return {}
@@ -79,7 +84,7 @@ class Hparams(pydantic.BaseModel):
         Raises:
             InputError: it cannot be read, is for another method, or edits another matrix than the model's MLP output.
         """
-        values = _load(Path(path))
+        values = load(Path(path))
         method = str(values.get("alg_name", cls.method))
         if method.lower() != cls.method:
             raise InputError(f"{path}: alg_name: these are hyperparameters of {method}, not of {cls.method}")
@@ -105,9 +110,9 @@ def resolve(cls: type[H], given: Any, model: EditableModel) -> H:
     if given is not None and not isinstance(given, Mapping):
         return cls.read(given, model)
     overrides = dict(given or {})
-    file = known(cls.method, model.name)
+    file = known(cls.shelf(), model.name)
     if file is not None:
-        values = {k: v for k, v in _load(file).items() if k not in META}
+        values = {k: v for k, v in load(file).items() if k not in META}
     else:
         values = cls.by_depth(model.n_layers)
         missing = {k: v for k, v in values.items() if k not in overrides}
@@ -128,9 +133,9 @@ def declared(cls: type[Hparams], given: Any, model_name: str) -> dict[str, Any]:
         return given.model_dump(mode="json")
     if given is not None and not isinstance(given, Mapping):
         return cls.read(given).model_dump(mode="json")
-    file = known(cls.method, model_name)
+    file = known(cls.shelf(), model_name)
     if file is not None:
-        values = {k: v for k, v in _load(file).items() if k not in META}
+        values = {k: v for k, v in load(file).items() if k not in META}
         return cls.parse({**values, **(given or {})}, f"{cls.method} hyperparameters").model_dump(mode="json")
     cls.parse({**cls.by_depth(12), **(given or {})}, f"{cls.method} hyperparameters")  # are the overrides right?
     return {"default": "by depth", **cls.by_name(model_name), **(given or {})}
@@ -140,13 +145,18 @@ def known(method: str, model_name: str) -> Path | None:
     """The file with values for a model, found by its name or hub id, or by the name of its folder."""
     wanted = {model_name.lower(), Path(model_name).name.lower()}
     for file in sorted((FOLDER / method).glob("*.yaml")):
-        names = {str(name).lower() for name in _load(file)["models"]}
+        names = {str(name).lower() for name in load(file)["models"]}
         if wanted & (names | {name.rsplit("/", 1)[-1] for name in names} | {file.stem.lower()}):
             return file
     return None
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        InputError: it cannot be read, or is something else.
+    """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
