@@ -119,6 +119,7 @@ class Workplace:
         """The editing method on the present model, to be asked for first while that is unedited."""
         assert self._model is not None
         if method not in self._editors:
+            editors.check(method.name, self._model.name, method.hparams)  # before covariances are computed for it
             self._editors[method] = editors.create(
                 method.name, self._model, method.hparams, self._prefixes(method), self._covariance(method)
             )

@@ -77,6 +77,7 @@ def apart(bench: Bench, request: dict[str, Any]) -> dict[str, Any]:
         except BaseException as error:
             traceback.print_exc()
             answer = told(error)
+        sys.stdout.flush()
         with os.fdopen(writable, "w") as pipe:
             json.dump(answer, pipe)
         os._exit(0)
@@ -228,8 +229,8 @@ class Bench:
         import safetensors.torch
         import torch
 
-        rome = importlib.import_module("easyeditor.models.rome.rome_main")
-        memit = importlib.import_module("easyeditor.models.memit.memit_main")
+        rome: Any = importlib.import_module("easyeditor.models.rome.rome_main")
+        memit: Any = importlib.import_module("easyeditor.models.memit.memit_main")
         keys = importlib.import_module("easyeditor.models.rome.compute_u")
         if templates is not None:
             rome.CONTEXT_TEMPLATES_CACHE = list(templates)
@@ -245,11 +246,11 @@ class Bench:
         """Whether both environments see one model: the same tokens, and the same logits after them."""
         import torch
 
-        ids = self.tokenizer(probe["text"])["input_ids"]
-        if ids != probe["ids"]:
+        inputs = self.tokenizer([probe["text"]], padding=True, return_tensors="pt").to(self.device)  # as EasyEdit does
+        if inputs["input_ids"][0].tolist() != probe["ids"]:
             raise Refused("EasyEdit's environment reads this model's tokenizer differently; its methods cannot edit it")
         with torch.no_grad():
-            found = self.model(torch.tensor([ids], device=self.device)).logits[0, -1].float().cpu()
+            found = self.model(**inputs).logits[0, -1].float().cpu()
         expected = torch.tensor(probe["logits"])
         apart = (found - expected).norm() / expected.norm()
         if not apart < probe["within"]:
@@ -321,6 +322,7 @@ def tokenizer(folder: Path) -> Any:
         if token := token.get("content") if isinstance(token, dict) else token:
             special[key] = token
     made = transformers.PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), **special)
+    made.model_input_names = ["input_ids", "attention_mask"]  # GPT-2 would add embeddings of token types
     made.pad_token = made.eos_token  # as EasyEdit's editor has it
     made.unk_token = made.unk_token or made.eos_token  # as in GPT-2's own class; FT compares with it
     return made

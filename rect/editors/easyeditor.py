@@ -158,6 +158,8 @@ class EasyEditor(Editor):
         last = model.n_layers - 1
         if "v_loss_layer" in values:
             values["v_loss_layer"] = last if values["v_loss_layer"] is None else min(values["v_loss_layer"], last)
+        if "steps" in values and values["batch_size"] is None:
+            values["batch_size"] = values["steps"]
         values["rewrite_module_tmp"] = values["rewrite_module_tmp"] or parts.mlp_out + self.hparams.edited
         return values | {
             "layer_module_tmp": parts.block,

@@ -132,7 +132,7 @@ class Memit(Rome):
 
 
 class Kn(EasyEditorHparams):
-    """KN's."""
+    """KN's; where no batch_size is given it is steps, of which EasyEdit wants a divisor."""
 
     method = "easyeditor:KN"
     alg_name = "KN"
@@ -142,7 +142,7 @@ class Kn(EasyEditorHparams):
     lr_scale: float = 1.0
     n_toks: int = 10
     refine: bool = False
-    batch_size: int = 20
+    batch_size: int | None = None
     steps: int = 20
     adaptive_threshold: float = 0.2
     p: float = 0.4
