@@ -2,6 +2,7 @@
 
     python benchmarks/edit_speed.py                 # ROME on 3 facts, MEMIT on one batch of 16
     python benchmarks/edit_speed.py --only rome --facts 8
+    python benchmarks/edit_speed.py --source zsre_mend_eval.json --format zsre
 
 The plain formulation (benchmarks/plain_editing.py) is what today's tools do: full forward and backward passes with all
 logits in each step, one fact at a time. Both sides have the same 21 context prefixes, hyperparameters, dtype, threads.
@@ -26,7 +27,7 @@ try:
 except ImportError:  # run as a file: this folder is on the path, not the one above it
     import plain_editing  # type: ignore[no-redef]
 
-from rect import covariance, editors, fact_files
+from rect import covariance, editors, fact_files, facts
 from rect.covariance import Covariance
 from rect.facts import Fact
 from rect.model import EditableModel
@@ -128,7 +129,7 @@ def rough_covariance(model: EditableModel, layers: tuple[int, ...]) -> Covarianc
     return Covariance(matrices, sums.tokens, {"text": "neutral", "ridge": 0.1})
 
 
-def compare_rome(model: EditableModel, facts: list[Fact], prefixes: Prefixes) -> float:
+def compare_rome(model: EditableModel, chosen: list[Fact], prefixes: Prefixes) -> float:
     editor = editors.create("rome", model, None, prefixes)
 
     def ours(fact: Fact) -> tuple[Any, Any]:
@@ -139,10 +140,10 @@ def compare_rome(model: EditableModel, facts: list[Fact], prefixes: Prefixes) ->
         update, losses = plain_editing.rome(model, fact, prefixes.templates, editor.hparams)
         return update, len(losses)
 
-    return in_turns("ROME", model.device, facts, plain, ours)
+    return in_turns("ROME", model.device, chosen, plain, ours)
 
 
-def compare_memit(model: EditableModel, facts: list[Fact], prefixes: Prefixes) -> float:
+def compare_memit(model: EditableModel, chosen: list[Fact], prefixes: Prefixes) -> float:
     layers = editors.hyperparameters.resolve(editors.get("memit").hparams_class, None, model).layers  # type: ignore[attr-defined]
     statistics = rough_covariance(model, layers)
     editor = editors.create("memit", model, None, prefixes, statistics)
@@ -156,7 +157,7 @@ def compare_memit(model: EditableModel, facts: list[Fact], prefixes: Prefixes) -
         update, values = plain_editing.memit(model, batch, prefixes.templates, editor.hparams, matrices)
         return update, [len(value.losses) for value in values]
 
-    return in_turns(f"MEMIT, {len(facts)} facts together", model.device, [facts], plain, ours, per=len(facts))
+    return in_turns(f"MEMIT, {len(chosen)} facts together", model.device, [chosen], plain, ours, per=len(chosen))
 
 
 def main(arguments: list[str] | None = None) -> dict[str, float]:
@@ -168,19 +169,23 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     parser.add_argument("--only", choices=["rome", "memit"])
     parser.add_argument("--facts", type=int, default=3, help="facts edited with ROME, one after the other")
     parser.add_argument("--batch", type=int, default=16, help="facts edited with MEMIT, together")
+    parser.add_argument("--source", help="file of facts, of which a seeded sample is edited; default bundled ones")
+    parser.add_argument("--format", default="facts", choices=["facts", "zsre", "counterfact"])
     parser.add_argument("--threads", type=int, help="threads of torch")
     given = parser.parse_args(arguments)
     if given.threads:
         torch.set_num_threads(given.threads)
     model = EditableModel.load(given.model, device=given.device, dtype=given.dtype)
     prefixes = Prefixes.sample(model)
-    facts = fact_files.bundled()
+    known = fact_files.bundled()
+    if given.source:
+        known = facts.draw(fact_files.load(given.source, format=given.format), 0, max(given.facts, given.batch))
     print(f"{given.model}, {model.device}, {model.dtype}, {torch.get_num_threads()} threads, {len(prefixes)} prefixes")
     ratios = {}
     if given.only != "memit":
-        ratios["rome"] = compare_rome(model, facts[: given.facts], prefixes)
+        ratios["rome"] = compare_rome(model, known[: given.facts], prefixes)
     if given.only != "rome":
-        ratios["memit"] = compare_memit(model, facts[: given.batch], prefixes)
+        ratios["memit"] = compare_memit(model, known[: given.batch], prefixes)
     return ratios
 
 

@@ -27,6 +27,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from rect import products
 from rect.cache import cache_folder
 from rect.corpus import Corpus, batches, windows
 from rect.errors import InputError
@@ -236,7 +237,7 @@ def accumulate(
         hooks.enter_context(hooked(last.register_forward_pre_hook(stop)))  # after the sum is taken
         for batch in rows:
             ids = torch.tensor(batch, device=model.device)  # (rows, length)
-            with contextlib.suppress(Stop):
+            with contextlib.suppress(Stop), products.fast():
                 model.hf.base_model(ids, use_cache=False)
             sums.tokens += ids.numel()
             if progress is not None:

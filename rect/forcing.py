@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from rect import products
+
 if TYPE_CHECKING:
     from rect.model import EditableModel
 
@@ -51,14 +53,16 @@ def target_logits(
         for row, query in zip(ids, rows, strict=True):
             read = (*query.prompt, *query.target)[:-1]
             row[: len(read)] = torch.tensor(read, device=model.device)
-        hidden = model.hf.base_model(ids, use_cache=False).last_hidden_state  # (rows, length, hidden), normed
+        with products.fast():
+            hidden = model.hf.base_model(ids, use_cache=False).last_hidden_state  # (rows, length, hidden), normed
         for index, states, query in zip(indices, hidden, rows, strict=True):
             yield index, apply_head(model, states[len(query.prompt) - 1 : query.length])
 
 
 def apply_head(model: EditableModel, states: Tensor) -> Tensor:
     """Logits of normed hidden states, (..., hidden) -> (..., vocabulary), float32."""
-    logits = model.hf.get_output_embeddings()(states).float()
+    with products.fast():
+        logits = model.hf.get_output_embeddings()(states).float()
     cap = getattr(model.hf.config, "final_logit_softcapping", None)
     return logits if cap is None else torch.tanh(logits / cap) * cap
 

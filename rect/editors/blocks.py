@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from rect import products
 from rect.errors import InputError
 from rect.hooks import Stop, hooked, stop
 from rect.prompts import Row
@@ -67,14 +68,15 @@ class Blocks:
     def run(self, hidden: Tensor, layer: int) -> Tensor:
         """The output of a block: (rows, positions, hidden) -> the same."""
         call = beginning(self._calls[layer], self.length, hidden.shape[1])
-        return first(self.model.block(layer)(hidden, **call))
+        with products.fast():
+            return first(self.model.block(layer)(hidden, **call))
 
 
 @torch.no_grad()
 def run(model: EditableModel, ids: Tensor) -> None:
     """Run the model on rows of tokens, (rows, positions), for its hooks' sake, until one of them says stop."""
     check(model)
-    with contextlib.suppress(Stop):
+    with contextlib.suppress(Stop), products.fast():
         model.hf.base_model(ids, use_cache=False)
 
 

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rect import products
 from rect.editors.tail import Tail
 from rect.facts import Fact
 from rect.forcing import apply_head
@@ -91,7 +92,8 @@ def optimize(
         while order and (rows + len(tasks[order[-1]].rows)) * steps <= tokens:
             rows += len(tasks[order[-1]].rows)
             together.append(order.pop())
-        found = _optimize(model, [tasks[i] for i in together], hparams, layer, last, from_mlp)
+        with products.fast():
+            found = _optimize(model, [tasks[i] for i in together], hparams, layer, last, from_mlp)
         values |= zip(together, found, strict=True)
         log.info("layer %d: vectors of %d of %d facts", layer, len(values), len(tasks))
     return [values[i] for i in range(len(tasks))]

@@ -1,0 +1,72 @@
+"""Products through oneDNN: the same numbers and gradients as torch's, and torch where they do not fit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rect import products
+
+pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch is built without oneDNN")
+
+
+def tensors(*shape: int, inner: int = 24, outer: int = 40) -> tuple[Tensor, Tensor, Tensor]:
+    torch.manual_seed(0)
+    return torch.randn(*shape, inner, requires_grad=True), torch.randn(outer, inner), torch.randn(outer)
+
+
+def went_fast(output: Tensor) -> bool:
+    return type(output.grad_fn).__name__ == "_ProductBackward"
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize("shape", [(64,), (4, 16), (2, 3, 16)])
+def test_a_linear_layer_and_its_gradient_are_those_of_torch(shape: tuple[int, ...], with_bias: bool) -> None:
+    inputs, weight, bias = tensors(*shape)
+    bias_or_none = bias if with_bias else None
+    expected = F.linear(inputs, weight, bias_or_none)
+    (wanted,) = torch.autograd.grad(expected.square().sum(), inputs)
+    with products.fast():
+        found = F.linear(inputs, weight, bias_or_none)
+        (gradient,) = torch.autograd.grad(found.square().sum(), inputs)
+    assert went_fast(found)
+    assert not went_fast(expected)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(gradient, wanted)
+
+
+def test_conv1d_of_transformers_too() -> None:
+    from transformers.pytorch_utils import Conv1D
+
+    layer = Conv1D(40, 24).requires_grad_(False)
+    inputs, _, _ = tensors(4, 16)
+    expected = layer(inputs)
+    (wanted,) = torch.autograd.grad(expected.square().sum(), inputs)
+    with products.fast():
+        found = layer(inputs)
+        (gradient,) = torch.autograd.grad(found.square().sum(), inputs)
+    assert found.grad_fn.next_functions[0][0].name() == "_ProductBackward"  # below the view of Conv1D
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(gradient, wanted)
+
+
+def test_strided_tensors() -> None:
+    inputs, _, bias = tensors(16, 4)
+    turned, strided = inputs.transpose(0, 1), torch.randn(24, 40).t()
+    with products.fast():
+        found = F.linear(turned, strided, bias)
+    torch.testing.assert_close(found, F.linear(turned, strided, bias))
+
+
+def test_what_does_not_fit_is_left_to_torch() -> None:
+    inputs, weight, bias = tensors(64)
+    with products.fast():
+        assert not went_fast(F.linear(inputs[:1], weight, bias))
+        assert not went_fast(F.linear(inputs.double(), weight.double()))
+        assert not went_fast(F.linear(inputs.bfloat16(), weight.bfloat16()))
+        trained = weight.clone().requires_grad_()
+        F.linear(inputs, trained).sum().backward()
+    assert trained.grad is not None
+    assert not went_fast(F.linear(inputs, weight, bias)), "outside of the block"
