@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from rect.attention import short
 from rect.editors.blocks import alike, axis, beginning, cache_name, each, first, named, padded_ids, run
 from rect.hooks import hooked, stop
 from rect.prompts import Row
@@ -124,7 +125,10 @@ class Tail:
         Returns:
             (rows, steps, hidden)
         """
-        cache = _Join(self._kept)
+        with short(self.model.hf):
+            return self._run(added, _Join(self._kept))
+
+    def _run(self, added: Tensor, cache: _Join) -> Tensor:
         if self.from_mlp:
             module = self.model.module(self.model.path(self.model.architecture.mlp_out, self.layer))
             with hooked(module.register_forward_hook(lambda _m, _i, output: output + added[:, None].to(output.dtype))):
