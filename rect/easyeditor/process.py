@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from rect.model import EditableModel
 
 WORKER = Path(__file__).with_name("worker.py")
+SETTINGS = {
+    "HF_HUB_OFFLINE": "1",
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # CUDA must not be touched before a process is forked
+    "TOKENIZERS_PARALLELISM": "false",  # nor may there be threads
+}
 LOG_LINES = 25
 SECONDS_TO_END = 2.0
 
@@ -56,7 +61,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=log,
             cwd=self._folder,
-            env={**inherited, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"},
+            env={**inherited, **SETTINGS},
             start_new_session=True,
         )
         self._finalizer = weakref.finalize(self, _end, self._process, self._folder)  # also at the interpreter's exit

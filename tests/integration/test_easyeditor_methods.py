@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks import against_easyeditor
 from rect import editors
 from rect.covariance import Covariance
 from rect.easyeditor import environment
@@ -216,6 +218,14 @@ def test_a_checkout_is_used_in_place_of_the_library(
     worker = Worker(environment.find(), llama.model)
     assert worker.library == str(tmp_path / "EasyEdit" / "easyeditor" / "__init__.py")
     worker.close()
+
+
+def test_the_benchmark_compares_both(llama: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--device", "cpu", "--facts", "1", "--batch", "2", "--steps", "3"]
+    ratios = against_easyeditor.main(["--model", str(llama.model.folder), *options])
+    assert set(ratios) == {"rome", "memit"}
+    printed = capsys.readouterr().out
+    assert len(re.findall(r"cosine at least 0\.9999|cosine at least 1\.0000", printed)) == 2
 
 
 def test_dense_and_several_matrices_go_through_a_sweep_to_the_report(
