@@ -6,19 +6,21 @@ the reason in `note`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sweeps.aggregate import GROUP, UNEDITED, label, one_evaluation
+from sweeps.aggregate import GROUP, UNEDITED, interval, label, one_evaluation
 from sweeps.significance import NONE, Difference, holm
 from sweeps.significance import paired as test
 
 CONTROLS = ("random", "pca", "pca-release", "magnitude")
 EDITING = ("reliability", "generalization", "locality")
 ALL_TASKS = "all tasks"
+NEEDED = ["cell", *GROUP, "regularizer", "k", "seed", "n_edits", "kind", "name", "value", "n", "evaluation"]
 PAIRED_COLUMNS = [*GROUP, "n_edits", "k", "against", "what", "rect", "other", "difference", "low", "high", "p"]
 PAIRED_COLUMNS += ["p_adjusted", "pairs", "note"]
 
@@ -46,11 +48,12 @@ def paired(
         with its 95% bootstrap interval `low` to `high`, `p` of the sign-flip test, `p_adjusted` (Holm, within group and
         k), `pairs`, `note`.
     """
-    rows = one_evaluation(rows[rows["setting"] != UNEDITED])
-    units = _units(rows, outputs)
+    rows = rows.loc[rows["setting"] != UNEDITED, NEEDED]
+    points = rows.drop_duplicates(["cell", "n_edits"])
+    units = _units(rows, points, outputs, (regularizer, *controls))
     sides = dict(iter(units.groupby([*GROUP, "n_edits", "regularizer", "k"], sort=False)))  # those without k drop out
     lines: list[dict[str, Any]] = []
-    for keys, group in rows.groupby(list(GROUP), dropna=False, sort=True):
+    for keys, group in points.groupby(list(GROUP), dropna=False, sort=True):
         mine = group[group["regularizer"] == regularizer]
         there = set(group["regularizer"])
         for k in sorted(mine["k"].dropna().unique()):
@@ -78,22 +81,49 @@ def _figures(found: Difference, note: str = "", means: tuple[float, float] = (np
     return {"rect": means[0], "other": means[1], **difference, "note": note}
 
 
-def _units(rows: pd.DataFrame, outputs: pd.DataFrame | None) -> pd.DataFrame:
-    """One line per cell, checkpoint and thing that can be paired: `what`, `unit`, `value`, the cell's columns."""
+def _units(
+    rows: pd.DataFrame, points: pd.DataFrame, outputs: pd.DataFrame | None, names: Sequence[str]
+) -> pd.DataFrame:
+    """One line per cell, checkpoint and thing that can be paired: `what`, `unit`, `value`, the cell's columns.
+
+    Args:
+        rows: of the edited cells.
+        points: one row per cell and checkpoint.
+        outputs: as for `paired`.
+        names: regularizers of which lines are wanted.
+    """
     ids = [*GROUP, "regularizer", "k", "seed", "n_edits"]
-    pattern = rf"^(?P<what>{'|'.join(EDITING)})/token_accuracy/fact-(?P<unit>\d+)$"
-    names = rows["name"].where(rows["kind"] == "edit", "")
-    facts = rows.join(names.str.extract(pattern)).dropna(subset=["what"])
-    scores = rows[(rows["kind"] == "task") & rows["name"].str.endswith("/score")]
-    scores = scores.assign(what=ALL_TASKS, unit=scores["name"].str.removesuffix("/score"))
-    parts = [facts, scores]
+    units = _named(rows["name"].unique())
+    rows = one_evaluation(rows[rows["name"].isin(units["name"]) & rows["kind"].isin(["edit", "task"])])
+    evaluations = rows["evaluation"].unique()
+    rows = rows[_both(rows, points, names)]
+    each = rows[["cell", *ids, "name", "value"]].merge(units, on="name")
+    parts = [each]
     if outputs is not None and len(outputs):
-        cells = rows[["cell", *ids]].drop_duplicates(["cell", "n_edits"])
-        evaluations = set(rows["evaluation"])
         kept = outputs[outputs["evaluation"].isin(evaluations)]
-        each = kept[["cell", "n_edits", "task", "index", "score"]].merge(cells, on=["cell", "n_edits"])
+        each = kept[["cell", "n_edits", "task", "index", "score"]].merge(points[["cell", *ids]], on=["cell", "n_edits"])
         parts.append(each.rename(columns={"task": "what", "score": "value"}).assign(unit=each["index"].astype(str)))
     return pd.concat([part[[*ids, "what", "unit", "value"]] for part in parts], ignore_index=True)
+
+
+def _named(names: Iterable[str]) -> pd.DataFrame:
+    """Measurements that can be paired: `name`, `what` and `unit` (a fact's number, or a task)."""
+    fact = re.compile(rf"({'|'.join(EDITING)})/token_accuracy/fact-(\d+)")
+    found: list[tuple[str, str, str]] = []
+    for name in names:
+        if match := fact.fullmatch(name):
+            found.append((name, match[1], match[2]))
+        elif name.endswith("/score"):
+            found.append((name, ALL_TASKS, name.removesuffix("/score")))
+    return pd.DataFrame(found, columns=["name", "what", "unit"], dtype=str)
+
+
+def _both(rows: pd.DataFrame, points: pd.DataFrame, names: Sequence[str]) -> pd.Series:
+    """Which rows are of a k that, in their group, several of the regularizers have: the others have no counterpart."""
+    level = [*GROUP, "k"]
+    wanted = points[points["regularizer"].isin(names) & points["k"].notna()]
+    several = wanted.groupby(level, dropna=False)["regularizer"].transform("nunique") > 1
+    return rows["cell"].isin(wanted.loc[several, "cell"])
 
 
 def _of_pair(
@@ -122,7 +152,7 @@ def _of_pair(
 
 
 RANKED_COLUMNS = ["model", "setting", "batch_size", "n_edits", "method", "regularizer", "k"]
-RANKED_COLUMNS += ["edit_score", "task_retention", "balance", "rank", "seeds", "note"]
+RANKED_COLUMNS += ["edit_score", "task_retention", "balance", "low", "high", "rank", "seeds", "note"]
 
 
 def ranking(table: pd.DataFrame) -> pd.DataFrame:
@@ -135,8 +165,9 @@ def ranking(table: pd.DataFrame) -> pd.DataFrame:
         table: what `aggregate.tradeoff` returns.
 
     Returns:
-        one line per competitor, the means over its seeds; `rank` is 1 for the best, equal ones share the mean of their
-        ranks, NaN with the reason in `note` where a side is missing.
+        one line per competitor, the means over its seeds and the balance of these; `low` to `high` is its 95% interval
+        over seeds (Student's t, from the balances of the single seeds), NaN for one seed; `rank` is 1 for the best,
+        equal ones share the mean of their ranks, NaN with the reason in `note` where a side is missing.
     """
     places = ["model", "setting", "batch_size", "n_edits"]
     edited = table[table["setting"] != UNEDITED]
@@ -144,9 +175,9 @@ def ranking(table: pd.DataFrame) -> pd.DataFrame:
     groups = edited.groupby([*places, *who], dropna=False, sort=False)
     mean = groups[["edit_score", "task_retention"]].mean().reset_index()
     mean["seeds"] = groups["seed"].nunique().to_numpy()
-    editing, ability = mean["edit_score"].clip(0, 1), mean["task_retention"].clip(0, 1)
-    total = editing + ability
-    mean["balance"] = (2 * editing * ability / total.where(total > 0)).where(total != 0, 0.0)
+    mean["balance"] = _balance(mean)
+    each = edited.assign(balance=_balance(edited)).groupby([*places, *who], dropna=False, sort=False)["balance"]
+    mean["low"], mean["high"] = interval(mean["balance"], each.std(), each.count())
     mean["rank"] = mean.groupby(places, dropna=False)["balance"].rank(ascending=False, method="average")
     gone = [
         ", ".join(f"{what} is missing" for what in ("edit_score", "task_retention") if pd.isna(line[what]))
@@ -155,3 +186,10 @@ def ranking(table: pd.DataFrame) -> pd.DataFrame:
     mean["note"] = gone
     order = mean.sort_values([*places, "rank", *who], na_position="last", kind="stable")
     return order.reindex(columns=RANKED_COLUMNS).reset_index(drop=True)
+
+
+def _balance(table: pd.DataFrame) -> pd.Series:
+    """2 e t / (e + t) of edit_score e and task_retention t, both within 0 and 1; 0 where both are."""
+    editing, ability = (table[side].astype(float).clip(0, 1) for side in ("edit_score", "task_retention"))
+    total = editing + ability
+    return (2 * editing * ability / total.where(total > 0)).where(total != 0, 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -26,15 +27,20 @@ def headlines(table: pd.DataFrame, sure: pd.DataFrame, share: float = KEEP) -> l
     found = []
     edited = mean[mean["setting"] != aggregate.UNEDITED]
     for keys, group in edited.groupby(list(aggregate.GROUP), dropna=False, sort=False):
-        model, method, setting, batch = keys
+        model, method, setting, _ = keys
         group = group[group["n_edits"] == group["n_edits"].max()]
-        title = ", ".join([str(model), str(method), str(setting), *([f"batches of {batch}"] if batch != 1 else [])])
-        title += f", after {_count(int(group['n_edits'].iloc[0]), 'edit')}"
+        title = place([model, method, setting], group["batch_size"].iloc[0], group["n_edits"].iloc[0])
         candidates = best[(best[list(aggregate.GROUP)] == list(keys)).all(axis=1)]
         unedited = mean[(mean["setting"] == aggregate.UNEDITED) & (mean["model"] == model)]
         known = sure[(sure[list(aggregate.GROUP)] == list(keys)).all(axis=1)]
         found.append({"title": title} | _finding(group, candidates, unedited, known, share))
     return found
+
+
+def place(names: Iterable[object], batch_size: float, n_edits: float) -> str:
+    """What a group of cells is called: "gpt2, memit, batch-sequential, batches of 10, after 50 edits"."""
+    parts = [*map(str, names), *([f"batches of {batch_size:g}"] if batch_size != 1 else [])]
+    return ", ".join([*parts, *([] if math.isnan(n_edits) else [f"after {count(int(n_edits), 'edit')}"])])
 
 
 def _finding(
@@ -81,7 +87,7 @@ def _range_of_k(sure: pd.DataFrame) -> str:
     else:
         between = f"between {low:g} and {high:g}" if low < high else f"{low:g}"
     kept = f"{line['low']:.0%} to {line['high']:.0%}"
-    drawn = f"Drawing the {_count(int(line['facts']), 'fact')} anew"
+    drawn = f"Drawing the {count(int(line['facts']), 'fact')} anew"
     return f" {drawn}, it keeps {kept} of the editing, and the smallest k is {between} (95% of draws)."
 
 
@@ -99,5 +105,6 @@ def _number(value: float) -> str:
     return "unknown" if math.isnan(value) else f"{value:.3f}"
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """ "1 edit", "2 edits"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -15,8 +15,9 @@ from typing import Any
 
 import pandas as pd
 
-from sweeps import aggregate, bootstrap
+from sweeps import aggregate, bootstrap, report_comparisons
 from sweeps.headlines import headlines
+from sweeps.plain import plain
 from sweeps.search import Found
 
 EXAMPLE_CHARACTERS = 1_500_000
@@ -87,9 +88,11 @@ def page_data(material: Material) -> dict[str, Any]:
     columns = [c for c in table.columns if c != "notes"]
     return {
         "columns": columns,
-        "cells": [[_plain(value) for value in line] for line in table[columns].itertuples(index=False, name=None)],
+        "cells": [[plain(value) for value in line] for line in table[columns].itertuples(index=False, name=None)],
         "tasks": aggregate.task_names(material.rows),
         "curves": _curves(material.rows),
+        "paired": report_comparisons.paired(material.rows, material.outputs),
+        "ranking": report_comparisons.ranking(table),
         "fact_names": {str(seed): list(names) for seed, names in material.facts.items()},
         "facts": _facts(material.rows, list(table["cell"])),
         "examples": _examples(material.outputs, table),
@@ -116,8 +119,8 @@ def _curves(rows: pd.DataFrame) -> dict[str, Any]:
         edits, mean, high, stderr, seeds = (group[column].tolist() for column in values)
         over_seeds = any(not math.isnan(value) for value in high)
         half = [value - m for value, m in zip(high, mean, strict=True)] if over_seeds else stderr
-        where = place("groups", tuple(_plain(value) for value in keys[:-1])), place("names", keys[-1])
-        numbers = [_plain(value) for value in mean], [_plain(value, 3) for value in half]
+        where = place("groups", tuple(plain(value) for value in keys[:-1])), place("names", keys[-1])
+        numbers = [plain(value) for value in mean], [plain(value, 3) for value in half]
         lines.append([*where, place("edits", tuple(edits)), *numbers, max(seeds) if over_seeds else 0])
     return {"ids": ids, **{what: [*found] for what, found in packed.items()}, "lines": lines}
 
@@ -131,7 +134,7 @@ def _facts(rows: pd.DataFrame, cells: Sequence[str]) -> dict[str, dict[str, Any]
     for cell, group in part.groupby("cell", sort=False):
         wide = group.pivot_table(index="fact", columns="n_edits", values="value")
         wide = wide.reindex(range(int(wide.index.max()) + 1))
-        values = [[_plain(v) for v in line] for line in wide.to_numpy()]
+        values = [[plain(v) for v in line] for line in wide.to_numpy()]
         found[str(cell)] = {"points": [int(p) for p in wide.columns], "values": values}
     return found
 
@@ -164,7 +167,7 @@ def _examples(outputs: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
         mine = found["outputs"].setdefault(cell, {})
         columns = group[["task", "index", "prompt", "output", "gold", "score"]]
         for task, index, prompt, output, gold, score in columns.itertuples(index=False, name=None):
-            mine.setdefault(task, {})[str(index)] = [output, _plain(score)]
+            mine.setdefault(task, {})[str(index)] = [output, plain(score)]
             prompts = found["prompts"].setdefault(task, {})
             if str(index) not in prompts:
                 prompts[str(index)] = [prompt, _gold(gold)]
@@ -199,14 +202,3 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         else:
             pairs.append((name, "" if value is None else str(value)))
     return pairs
-
-
-def _plain(value: Any, digits: int = 5) -> Any:
-    """A JSON-able value: numpy's scalars become Python's, NaN None, infinity a word, floats are rounded to `digits`."""
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float):
-        if math.isinf(value):
-            return "Infinity" if value > 0 else "-Infinity"
-        return None if math.isnan(value) else float(f"{value:.{digits}g}")
-    return value

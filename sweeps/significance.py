@@ -51,7 +51,10 @@ def paired(differences: Iterable[float], draws: int = DRAWS, seed: int = 0) -> D
         return Difference(mean, UNKNOWN, UNKNOWN, UNKNOWN, 1)
     random = np.random.default_rng(seed)
     distinct, counts = np.unique(values, return_counts=True)
-    means = random.multinomial(n, counts / n, size=draws) @ distinct / n  # (draws,)
+    if 2 * len(distinct) < n:
+        means = random.multinomial(n, counts / n, size=draws) @ distinct / n  # (draws,)
+    else:  # hardly any are equal: drawing them one by one is quicker
+        means = values[random.integers(0, n, size=(draws, n))].mean(axis=1)
     low, high = np.percentile(means, (2.5, 97.5))
     return Difference(mean, float(low), float(high), _flipped(values, draws, random), n)
 

@@ -1,25 +1,21 @@
-"use strict";
-// The heat map of the report; what it uses is in report.js, which comes after it in the same script.
+// The heat map of the report; a line per regularizer, a column per task.
 const HEAT = [["score", "score"], ["score_release", "score as in the release"], ["retention", "score relative to the unedited model"], ["answered", "share answered"]];
 const HEAT_LINES = 40;
 
 function drawHeat() {
   const metric = byId("heat-metric").value, relative = metric === "retention";
   const named = new Map(); // cells that differ in nothing but the seed are one line
-  const seen = cells.filter(visible), edited = seen.filter((c) => !isUnedited(c));
-  const differ = FILTERS.filter(([, of]) => unique(edited.map(of)).length > 1); // the others say nothing
+  const seen = kinds.filter(([c]) => visible(c)), changed = seen.map(([c]) => c).filter((c) => !isUnedited(c));
+  const differ = FILTERS.filter(([, of]) => unique(changed.map(of)).length > 1); // the others say nothing
   const narrow = byId("heat").clientWidth < 560;
-  for (const c of seen) {
-    const where = differ.filter(([name]) => name === "model" || !isUnedited(c)).map(([, of]) => of(c));
+  for (const of of seen) {
+    const [c] = of;
+    const where = differ.filter(([name]) => name === "model" || !isUnedited(c)).map(([, value]) => value(c));
     const name = [where.join(" · "), isUnedited(c) ? "unedited" : label(c)].filter(Boolean).map(escaped).join(narrow ? "<br>" : " · ");
-    if (named.has(name)) named.get(name).push(c); else named.set(name, [c]);
+    if (named.has(name)) named.get(name).push(...of); else named.set(name, [...of]);
   }
   const lines = [...named].slice(0, HEAT_LINES);
-  const mean = (of, task) => {
-    const values = of.map((c) => c[`${task}_${metric}`]).filter(Number.isFinite);
-    return values.length ? values.reduce((a, b) => a + b) / values.length : null;
-  };
-  const z = lines.map(([, of]) => data.tasks.map((task) => mean(of, task)));
+  const z = lines.map(([, of]) => data.tasks.map((task) => mean(of.map((c) => c[`${task}_${metric}`]))));
   const flat = z.flat().filter((v) => v !== null);
   const height = 90 + (narrow && differ.length ? 32 : 24) * lines.length;
   byId("heat").style.height = `${height}px`;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,6 +116,48 @@ def test_heat_map_has_a_line_per_regularizer_and_follows_the_filters(tab: browse
     assert lines()[0] == "unedited"  # the model is said where there are several
     choose(tab, "filter-model", "")
     choose(tab, "heat-metric", "score")
+
+
+def test_comparisons_and_ranking_follow_the_filters(tab: browser.Browser) -> None:
+    def titles(section: str) -> list[str]:
+        return tab.run(f"[...document.querySelectorAll('#{section}-list h3')].map(h => h.textContent)")
+
+    assert sum(title.endswith("rect 40 against random 40") for title in titles("paired")) == 2
+    assert sum(title.endswith("not compared") for title in titles("paired")) == 2  # rect 20 and 80 have no counterpart
+    lines = "document.querySelectorAll('#paired-list article:first-child tbody tr').length"
+    assert tab.run(lines) == 4 + 8  # editing three times, all tasks, each task
+    assert len(titles("ranking")) == 2
+    assert tab.run("document.querySelectorAll('#ranking-list article:first-child tbody tr').length") == 5
+    choose(tab, "filter-model", "llama")
+    assert all(title.startswith("llama") for title in [*titles("paired"), *titles("ranking")])
+    assert len(titles("ranking")) == 1
+    choose(tab, "filter-model", "")
+
+
+def test_facts_that_were_lost_are_named(tab: browser.Browser) -> None:
+    """The made-up facts are rarely whole: what the sentence says agrees with the map below it."""
+    said = tab.run("document.getElementById('fact-note').textContent")
+    assert re.match(r"After 6 edits \d of 4 facts hold\. ", said)
+    last = tab.run("[...document.querySelectorAll('#fact-map tbody tr')].map(r => r.cells[2].className)")
+    assert said.startswith(f"After 6 edits {last.count('held')} of 4")
+    assert len(tab.run("[...document.querySelectorAll('#kept tbody tr')].map(r => r.textContent)")) == CELLS - 2
+
+
+def test_a_large_sweep_is_drawn_piece_by_piece(tmp_path: Path) -> None:
+    """Over 300 cells: what is on the screen follows a filter at once, the rest when nothing else waits."""
+    rows = sweep(models=("a", "b", "c"), seeds=tuple(range(34)), ks=(40,), tasks=("ner",), facts=1)
+    made = report_page.Material("large", rows, rows.iloc[:0], aggregate.tradeoff(rows))
+    path = tmp_path / "report.html"
+    path.write_text(report_page.render(made), encoding="utf-8")
+    with browser.Browser() as tab:
+        tab.open(path, READY)
+        choose(tab, "filter-model", "b")
+        wait = f"new Promise(done => (function look() {{ if ({READY}) done(); else setTimeout(look, 20); }})())"
+        tab.run(wait)
+        assert tab.run("document.getElementById('table-count').textContent") == f"{1 + 3 * 34} cells"
+        assert len(tab.run("document.getElementById('heat').data[0].y")) == 1 + 3
+        assert tab.run("document.querySelectorAll('[id=\"curve-ner/score\"] .js-line').length") == 3
+        assert tab.errors() == []
 
 
 def test_legend_hides_a_regularizer(tab: browser.Browser) -> None:

@@ -1,0 +1,162 @@
+"""The report's comparisons: RECT against its controls, and the order of methods, as plain data with a sentence each.
+
+Numbers come from `sweeps.comparisons`. What cannot be compared is named, and where there are too few pairs for any test
+the sentence says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from sweeps import comparisons
+from sweeps.aggregate import GROUP, label
+from sweeps.headlines import count, place
+from sweeps.plain import plain
+
+ALPHA = 0.05
+SUMMARY = (*comparisons.EDITING, comparisons.ALL_TASKS)
+
+PAIRED_NOTE = (
+    "RECT minus the control at the same k. Pairs share everything else: facts for reliability, generalization and "
+    "locality, tasks for all tasks, examples for a single task, each once per seed. Brackets: 95% bootstrap interval "
+    f"of the mean over the pairs. p: sign-flip test, adjusted (Holm) for all comparisons at one k; a difference is "
+    f"shown where it is below {ALPHA:g}."
+)
+RANKING_NOTE = (
+    "Balance: the harmonic mean of the editing (reliability and generalization) and the share of the tasks that is "
+    "kept, at most 1 each; high only where the facts are learned and the tasks survive. Brackets: 95% interval over "
+    "seeds."
+)
+
+
+def paired(rows: pd.DataFrame, outputs: pd.DataFrame) -> dict[str, Any]:
+    """`note` and `blocks`: one per group, k and control, and one per group for what has no counterpart.
+
+    A block is `model, method, setting, batch_size, regularizer, k, against, title, sentence` and `lines`:
+    [what, mean of RECT, mean of the control, difference, low, high, adjusted p, pairs, note].
+    """
+    there = set(rows["regularizer"].unique())
+    for wanted in ({"rect"}, set(comparisons.CONTROLS)):
+        if not wanted & there:
+            names = " or ".join(sorted(wanted))
+            return {"note": f"Nothing to compare: this sweep has no cell with {names}.", "blocks": []}
+    table = comparisons.paired(rows, outputs)
+    columns = ["what", "rect", "other", "difference", "low", "high", "p_adjusted", "pairs", "note"]
+    blocks = []
+    for keys, group in table.groupby(list(GROUP), dropna=False, sort=False):
+        ids = dict(zip(GROUP, (plain(key) for key in keys), strict=True))
+        compared, gaps = group[group["what"] != ""], group[group["what"] == ""]
+        families = compared.groupby("k")["p"].count()
+        for _, part in compared.groupby(["k", "against"], sort=False):
+            k, against = float(part["k"].iloc[0]), str(part["against"].iloc[0])
+            title = f"{_place(keys, part['n_edits'].iloc[0])}: {label('rect', k)} against {label(against, k)}"
+            lines = [[plain(value) for value in line] for line in part[columns].itertuples(index=False, name=None)]
+            block = {"regularizer": "rect", "k": plain(k), "against": label(against, k), "title": title}
+            blocks.append(ids | block | {"sentence": _sentence(part, int(families[k])), "lines": lines})
+        if len(gaps):
+            block = {"regularizer": "rect", "k": None, "against": "", "title": f"{_place(keys)}: not compared"}
+            blocks.append(ids | block | {"sentence": _gaps(gaps), "lines": []})
+    return {"note": PAIRED_NOTE, "blocks": blocks}
+
+
+def _place(keys: tuple[Any, ...], n_edits: float = float("nan")) -> str:
+    return place(keys[:3], keys[3], n_edits)
+
+
+def _gaps(gaps: pd.DataFrame) -> str:
+    """Why k of RECT stand alone, each reason once."""
+    reasons = [
+        f"{', '.join(f'rect {k:g}' for k in part['k'])} with {control} ({_shared(part['note'])})"
+        for control, part in gaps.groupby("against", sort=False)
+    ]
+    return f"Not compared: {'; '.join(reasons)}."
+
+
+def _shared(notes: pd.Series) -> str:
+    """The notes as one: "no cell random 20", "no cell random 80" are no cells at these k."""
+    if notes.str.startswith("no cell ").all():
+        return "no cell at this k" if len(notes) == 1 else "no cell at these k"
+    return ", ".join(notes)
+
+
+def _sentence(lines: pd.DataFrame, family: int) -> str:
+    """Ahead, behind, no difference shown, too few pairs, not measured: of every thing compared one.
+
+    n pairs cannot give a p below 2 / 2**n. Where even that, adjusted for the `family` of comparisons at this k, is not
+    below ALPHA, there are too few pairs.
+    """
+    shown = lines["p_adjusted"] < ALPHA
+    least = family * 2.0 ** (1 - lines["pairs"])
+    whole = lines["what"].isin(SUMMARY) & (lines["pairs"] > 0) & ~shown
+    parts = []
+    for verdict, sign in (("ahead", 1), ("behind", -1)):
+        found = lines[shown & (sign * lines["difference"] > 0)]
+        if len(found):
+            parts.append(f"RECT is {verdict} in {_differences(found)}.")
+    level, few = lines[whole & (least < ALPHA)], lines[whole & (least >= ALPHA)]
+    if len(level):
+        parts.append(f"No difference is shown in {_differences(level)}.")
+    if len(few):
+        parts.append(f"Too few pairs to tell, with {count(family, 'comparison')} at this k: {_differences(few)}.")
+    gone = lines.loc[lines["what"].isin(SUMMARY) & (lines["pairs"] == 0), "note"]
+    return " ".join([*parts, *(f"Missing: {note}." for note in gone)])
+
+
+def _differences(lines: pd.DataFrame) -> str:
+    """ "reliability (+0.600, +0.520 to +0.680, 30 pairs) and locality (...)"."""
+    found = []
+    for _, line in lines.iterrows():
+        interval = "" if pd.isna(line["low"]) else f" {line['low']:+.3f} to {line['high']:+.3f},"
+        pairs = count(int(line["pairs"]), "pair")
+        found.append(f"{line['what'].replace('_', ' ')} ({line['difference']:+.3f},{interval} {pairs})")
+    return _joined(found)
+
+
+def _joined(parts: Iterable[str]) -> str:
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def ranking(table: pd.DataFrame) -> dict[str, Any]:
+    """`note` and `blocks`: one per model, setting, batch size and number of edits.
+
+    A block is `model, setting, batch_size, title, sentence` and `lines`: [method and regularizer, rank, balance, low,
+    high, edit_score, task_retention, seeds, note], the best first.
+    """
+    ranked = comparisons.ranking(table)
+    columns = ["name", "rank", "balance", "low", "high", "edit_score", "task_retention", "seeds", "note"]
+    pairs = zip(ranked["regularizer"], ranked["k"], strict=True)
+    named = [label(regularizer, k) for regularizer, k in pairs]
+    ranked = ranked.assign(name=[f"{method} {name}" for method, name in zip(ranked["method"], named, strict=True)])
+    blocks = []
+    places = ["model", "setting", "batch_size", "n_edits"]
+    for _, part in ranked.groupby(places, dropna=False, sort=False):
+        model, setting, batch_size, n_edits = (part[column].iloc[0] for column in places)
+        lines = [[plain(value) for value in line] for line in part[columns].itertuples(index=False, name=None)]
+        ids = {"model": model, "setting": setting, "batch_size": plain(batch_size)}
+        title = place([model, setting], batch_size, n_edits)
+        blocks.append(ids | {"title": title, "sentence": _order(part), "lines": lines})
+    return {"note": RANKING_NOTE if blocks else "Nothing to rank: there is no edited cell.", "blocks": blocks}
+
+
+def _order(part: pd.DataFrame) -> str:
+    """Who is first, how sure that is, and who could not be ranked."""
+    known, gone = part[part["rank"].notna()], part[part["rank"].isna()]
+    missing = "".join(f" Not ranked: {line['name']} ({line['note']})." for _, line in gone.iterrows())
+    if len(known) < 2:
+        return f"Nothing to rank here: {'no' if known.empty else 'only one'} line has both sides.{missing}"
+    best = known[known["rank"] == known["rank"].min()]
+    rest = known.drop(best.index)
+    text = f"First{', equal' if len(best) > 1 else ''}: {_joined(best['name'])} (balance {best['balance'].iloc[0]:.3f})"
+    text += f", before {rest['name'].iloc[0]} ({rest['balance'].iloc[0]:.3f})." if len(rest) else "."
+    if known["low"].isna().all():
+        return f"{text} One seed each, so there is no interval: how much of this order is chance is not known.{missing}"
+    overlap = rest[rest["high"] >= best["low"].min()]
+    if len(overlap):
+        text += f" The interval of the first overlaps with that of {_joined(overlap['name'])}."
+    elif len(rest) and rest["high"].notna().all():
+        text += " Its interval overlaps with no other."
+    return text + missing
