@@ -51,6 +51,11 @@ class EasyEditorHparams(Hparams):
         return cls.ours
 
     @classmethod
+    def by_depth(cls, n_layers: int) -> dict[str, Any]:
+        """Nothing depends on the number of layers, unless a method says so."""
+        return {}
+
+    @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> Self:
         """As for our own methods, but unknown keys pass: EasyEdit knows them, or says that it does not."""
         known = cls.model_fields.keys()
@@ -147,10 +152,6 @@ class Kn(EasyEditorHparams):
     adaptive_threshold: float = 0.2
     p: float = 0.4
 
-    @classmethod
-    def by_depth(cls, n_layers: int) -> dict[str, Any]:
-        return {}
-
 
 class Ft(EasyEditorHparams):
     """Those of fine-tuning, with the defaults of EasyEdit's file for LLaMA."""
@@ -191,10 +192,6 @@ class Lora(EasyEditorHparams):
     lora_dropout: float = 0.1
     batch_size: int = 1
 
-    @classmethod
-    def by_depth(cls, n_layers: int) -> dict[str, Any]:
-        return {}
-
     def check(self, model: EditableModel) -> None:
         super().check(model)
         there = sorted({name.split(".")[-2] for name in model.names()})
@@ -211,10 +208,6 @@ class Mend(EasyEditorHparams):
 
     archive: str | None = None
     inner_params: tuple[str, ...] = ()
-
-    @classmethod
-    def by_depth(cls, n_layers: int) -> dict[str, Any]:
-        return {}
 
     def check(self, model: EditableModel) -> None:
         for name in self.inner_params:
