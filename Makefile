@@ -2,7 +2,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow easyeditor test-easyeditor lint format pins clean distclean
 BIN := .venv/bin
-PYTEST := $(BIN)/python -m pytest
+# Files of tests run side by side in this many processes.
+TEST_JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +25,7 @@ easyeditor: setup ## build .venv-easyeditor, in which the methods easyeditor:ROM
 	@requirements/install-easyeditor
 
 test-easyeditor: easyeditor ## tests of those methods
-	$(PYTEST) -m "easyeditor and not gpu"
+	$(BIN)/python -m pytest -m "easyeditor and not gpu"
 
 lint: setup ## ruff, format check, mypy
 	$(BIN)/ruff check .

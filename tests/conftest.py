@@ -12,8 +12,13 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C interrupt, here and in processes that tests start: a job in the background begins by ignoring it."""
+    """Let Ctrl-C interrupt, here and in processes that tests start (a job in the background begins by ignoring it),
+    and share the machine's cores with the tests that run besides.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if "PYTEST_XDIST_WORKER" in os.environ:  # one of several on this machine
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's processes would wait for the other tests
 
 
 def _shared(folder: str) -> Path:
