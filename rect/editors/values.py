@@ -157,10 +157,10 @@ class _Reading:
             start: the log-probabilities before anything was added; None if these are they.
         """
         logits = read_logits(model, hidden[self.rows, self.columns])
-        n = len(self.targets)
-        each = F.cross_entropy(logits[:n], self.targets, reduction="none") * self.weights
+        likely, kept = logits.split([len(self.targets), self.facts])  # the gradient of slices would be padded with zeros
+        each = F.cross_entropy(likely, self.targets, reduction="none") * self.weights
         nll = each.new_zeros(self.facts).index_add(0, self.owners, each)
-        now = logits[n:].log_softmax(-1)
+        now = kept.log_softmax(-1)
         start = now.detach() if start is None else start
         kl = (now.exp() * (now - start)).sum(-1)  # KL(P_delta || P_0)
         return nll, kl, now
