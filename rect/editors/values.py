@@ -157,7 +157,9 @@ class _Reading:
             start: the log-probabilities before anything was added; None if these are they.
         """
         logits = read_logits(model, hidden[self.rows, self.columns])
-        likely, kept = logits.split([len(self.targets), self.facts])  # the gradient of slices would be padded with zeros
+        likely, kept = logits.split(
+            [len(self.targets), self.facts]
+        )  # the gradient of slices would be padded with zeros
         each = F.cross_entropy(likely, self.targets, reduction="none") * self.weights
         nll = each.new_zeros(self.facts).index_add(0, self.owners, each)
         now = kept.log_softmax(-1)

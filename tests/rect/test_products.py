@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -70,3 +74,28 @@ def test_what_does_not_fit_is_left_to_torch() -> None:
         F.linear(inputs, trained).sum().backward()
     assert trained.grad is not None
     assert not went_fast(F.linear(inputs, weight, bias)), "outside of the block"
+
+
+MANY_SHAPES = """
+import ctypes, os, torch
+from rect import products
+def resident():
+    ctypes.CDLL(None).malloc_trim(0)
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+torch.set_num_threads(1)
+weight = torch.randn(576, 576)
+with products.fast(), torch.no_grad():
+    for rows in range(40, 500):
+        torch.nn.functional.linear(torch.randn(rows, 576), weight)
+        if rows == 140:
+            before = resident()
+print(resident() - before, "LRU_CACHE_CAPACITY" in os.environ)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read as Linux gives it")
+def test_memory_does_not_grow_with_the_number_of_shapes() -> None:
+    run = subprocess.run([sys.executable, "-c", MANY_SHAPES], capture_output=True, text=True, check=True)
+    grown, set_for_others = run.stdout.split()
+    assert int(grown) < 40e6  # without a bound 0.2 GB
+    assert set_for_others == "False"
