@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from sweeps import journal
 from sweeps.config import Config, validate
@@ -53,6 +54,16 @@ def sweep(config: Config, out: Path) -> Store:
     store = Store(out)
     run_here(make_plan(config), store)
     return store
+
+
+def quiet(config: Config, out: Path) -> Store:
+    """As `sweep`, with as many threads as a Ray worker with one CPU has: the bits of a result depend on them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return sweep(config, out)
+    finally:
+        torch.set_num_threads(before)
 
 
 def values(store: Store) -> pd.Series:

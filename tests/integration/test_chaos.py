@@ -1,0 +1,20 @@
+"""Trials, a node and the driver are killed on a real cluster of three nodes, and the rows are those of a quiet run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sweeps.files import TEMPORARY
+from sweeps.store import Store
+from tests.integration.chaos import config_for, disturb
+from tests.tiny import save_tiny
+
+pytestmark = pytest.mark.slow
+
+
+def test_trials_a_node_and_the_driver_are_killed(tmp_path: Path) -> None:
+    config = config_for("transformers", save_tiny("llama", tmp_path / "model"))
+    disturb(config, Store(tmp_path / "out"), tmp_path, kills=2)
+    assert not list((tmp_path / "out").rglob(f"{TEMPORARY}*"))
