@@ -1,4 +1,4 @@
-"""Optuna looks for k in a sequence; it is interrupted, and goes on with what it knows."""
+"""Optuna looks for k in a sequence; it is killed, and goes on with what it knows."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from sweeps.job import Job
 from sweeps.journal import Journal
 from sweeps.store import Store
 from sweeps.workplace import Workplace
-from tests.sweeps.small import run_here, small_config
+from tests.integration.test_resume import Driver
+from tests.sweeps.small import computed, quiet, run_here, small_config
 from tests.tiny import save_tiny
 
-TRIALS = 4
+TRIALS = 3
 
 
 @pytest.fixture(scope="module")
@@ -106,15 +107,15 @@ def test_an_interrupted_search_goes_on_with_what_it_knows(folder: Path, tmp_path
     store.folder.write("config.yaml", config.as_yaml().encode())
     run_here(plan, store)
     with pytest.raises(KeyboardInterrupt):
-        search_trial.optimize(plan, store, Here(plan, store, give_up_in=3))
+        search_trial.optimize(plan, store, Here(plan, store, give_up_in=2))
     before = values_of(plan, store)
-    assert len(before) == 2
+    assert len(before) == 1
 
     rest = Here(plan, store)
     search_trial.optimize(search.decided(plan, store), store, rest)
-    assert rest.trials == TRIALS - 2
+    assert rest.trials == TRIALS - 1
     after = values_of(plan, store)
-    assert after[:2] == before
+    assert after[:1] == before
     assert len(after) == TRIALS
     assert len({k for _, k, _ in after}) > 1
     search_trial.optimize(plan, store, Here(plan, store, give_up_in=1))  # nothing is left to do
@@ -136,3 +137,31 @@ def check_report(plan: Plan, store: Store) -> None:
     assert best <= set(points.index[points["pareto"]])
     assert "on the front of editing against ability" in found.finding
     assert found.finding in (Path(store.url) / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_killed_search_goes_on(folder: Path, tmp_path: Path) -> None:
+    config = searching(folder)
+    path = tmp_path / "search.yaml"
+    path.write_text(config.as_yaml())
+    out = tmp_path / "out"
+    plan, store = make_plan(config), quiet(config, out)  # the search alone is left to do
+    first = Driver(path, out)
+    picked: set[str] = set()
+
+    def second_began(event: dict[str, Any]) -> bool:
+        if event["event"] == "cell-started" and event["cell"] not in {cell.id for cell in plan.cells}:
+            picked.add(event["cell"])
+        return len(picked) >= 2
+
+    first.wait_for(second_began)
+    first.kill()
+    before = values_of(plan, store)
+    assert 1 <= len(before) < TRIALS
+
+    Driver(path, out).finish()
+    after = values_of(plan, store)
+    assert after[: len(before)] == before
+    assert len(after) == TRIALS
+    assert len(computed(store)) == len(set(computed(store)))
+    check_report(plan, store)
