@@ -3,11 +3,14 @@
     make easyeditor
     python benchmarks/against_easyeditor.py                 # ROME on 3 facts, MEMIT on one batch of 16
     python benchmarks/against_easyeditor.py --only rome --facts 8
+    python benchmarks/against_easyeditor.py --source zsre_mend_eval.json --format zsre
 
 EasyEdit runs in its environment (rect.easyeditor) with the same number of threads. Its time is that of its own function
-alone: neither its start, nor the way of weights and facts to it and back. Printed per method: seconds per edit, ratio,
-memory that an edit adds at its peak, cosine of the updates (apart for targets of one token: EasyEdit 0.0.1.dev0 puts
-longer ones together in another way than its later versions), and the share of target tokens that the edited model says.
+alone: neither its start, nor the way of weights and facts to it and back. Both sides have the context prefixes that
+EasyEdit would draw: 21 for ROME, 6 for MEMIT. Printed for each operation: its seconds; per method: seconds per edit,
+ratio, memory that an edit adds at its peak, cosine of the updates (apart for targets of one token: EasyEdit 0.0.1.dev0
+puts longer ones together in another way than its later versions), and the share of target tokens that the edited model
+says.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ except ImportError:  # run as a file: this folder is on the path, not the one ab
     from edit_speed import Measured, measured, rough_covariance  # type: ignore[no-redef]
 
 from rect import editors, evaluation, fact_files
+from rect import facts as fact_tools
 from rect.editors.base import Editor
 from rect.facts import Fact
 from rect.model import EditableModel
@@ -46,6 +50,7 @@ def compare(name: str, model: EditableModel, work: list[list[Fact]], ours: Edito
             took = found[side].provenance.get("took", {"seconds": alone.seconds, "peak": alone.memory})
             total.seconds += took["seconds"]
             total.memory = max(total.memory, int(took["peak"]))
+            print(f"  {name} {i + 1} of {len(work)}, {side}: {took['seconds']:.1f} s", flush=True)
             said[side].append(success(model, found[side], facts))
         short = all(len(continue_with(model.tokenizer, fact.filled, fact.target)[1]) == 1 for fact in facts)
         for matrix in found["ours"]:
@@ -81,20 +86,25 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     parser.add_argument("--only", choices=["rome", "memit"])
     parser.add_argument("--facts", type=int, default=3, help="facts edited with ROME, one after the other")
     parser.add_argument("--batch", type=int, default=16, help="facts edited with MEMIT, together")
+    parser.add_argument("--source", help="file of facts, of which a seeded sample is edited; default bundled ones")
+    parser.add_argument("--format", default="facts", choices=["facts", "zsre", "counterfact"])
     parser.add_argument("--steps", type=int, help="iterations of both sides; default: the hyperparameters'")
     parser.add_argument("--threads", type=int, help="threads of torch, on both sides")
     given = parser.parse_args(arguments)
     if given.threads:
         torch.set_num_threads(given.threads)
     model = EditableModel.load(given.model, device=given.device)
-    prefixes = Prefixes.sample(model)
     facts = fact_files.bundled()
+    if given.source:
+        loaded = fact_files.load(given.source, format=given.format)
+        facts = fact_tools.draw(loaded, 0, max(given.facts, given.batch))
     hparams = None if given.steps is None else {"v_num_grad_steps": given.steps}
-    print(f"{given.model}, {model.device}, {model.dtype}, {torch.get_num_threads()} threads, {len(prefixes)} prefixes")
+    print(f"{given.model}, {model.device}, {model.dtype}, {torch.get_num_threads()} threads", flush=True)
     work = {"rome": [[fact] for fact in facts[: given.facts]], "memit": [facts[: given.batch]]}
     ratios = {}
     for method in work if given.only is None else [given.only]:
-        parts: dict[str, Any] = {"hparams": hparams, "prefixes": prefixes}
+        drawn = editors.get(f"easyeditor:{method.upper()}").hparams_class.model_fields["context_template_length_params"]
+        parts: dict[str, Any] = {"hparams": hparams, "prefixes": Prefixes.sample(model, 0, drawn.default)}
         if method == "memit":
             found: Any = editors.hyperparameters.resolve(editors.get("memit").hparams_class, hparams, model)
             parts["covariance"] = rough_covariance(model, found.layers)

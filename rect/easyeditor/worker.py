@@ -96,7 +96,8 @@ def apart(bench: Bench, request: dict[str, Any]) -> dict[str, Any]:
     if received:
         return dict(json.loads(received))
     how = f"was killed by signal {-code}" if (code := os.waitstatus_to_exitcode(status)) < 0 else f"ended with {code}"
-    return {"error": f"its process {how} (out of memory?)", "trace": ""}
+    hint = " (out of memory?)" if code == -signal.SIGKILL else ""
+    return {"error": f"its process {how}{hint}", "trace": ""}
 
 
 class Bench:

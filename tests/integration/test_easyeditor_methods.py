@@ -27,9 +27,6 @@ from rect.errors import InputError
 from rect.facts import Fact
 from rect.model import EditableModel
 from rect.update import Dense, LowRank, Update
-from sweeps import report
-from sweeps.aggregate import tradeoff
-from tests.sweeps.small import computed, small_config, sweep
 from tests.tasks.test_engines_process import gone
 from tests.tiny import save_tiny
 
@@ -48,14 +45,6 @@ SHORT: dict[str, dict[str, Any]] = {
     "FT": {"layers": [0, 1], "num_steps": 3, "rewrite_module_tmp": "model.layers.{}.mlp"},
     "LoRA": {"num_steps": 3, "rank": 2, "lora_dropout": 0.1},
 }
-
-
-@pytest.fixture(scope="module")
-def where() -> environment.Environment:
-    try:
-        return environment.find()
-    except InputError as error:
-        pytest.skip(str(error))
 
 
 class Place:
@@ -83,15 +72,15 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def llama(where: environment.Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    place = Place(where, save_tiny("llama", tmp_path_factory.mktemp("llama") / "tiny-llama"))
+def llama(easyeditor: environment.Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    place = Place(easyeditor, save_tiny("llama", tmp_path_factory.mktemp("llama") / "tiny-llama"))
     yield place
     place.worker.close()
 
 
 @pytest.fixture(scope="module")
-def gpt2(where: environment.Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    place = Place(where, save_tiny("gpt2", tmp_path_factory.mktemp("gpt2") / "tiny-gpt2"))
+def gpt2(easyeditor: environment.Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    place = Place(easyeditor, save_tiny("gpt2", tmp_path_factory.mktemp("gpt2") / "tiny-gpt2"))
     yield place
     place.worker.close()
 
@@ -204,16 +193,18 @@ def test_the_worker_ends_with_its_parent(llama: Place, tmp_path: Path) -> None:
     assert not Path(folder).exists()
 
 
-def test_a_model_that_its_environment_does_not_know_is_refused(where: environment.Environment, tmp_path: Path) -> None:
+def test_a_model_that_its_environment_does_not_know_is_refused(
+    easyeditor: environment.Environment, tmp_path: Path
+) -> None:
     model = EditableModel.load(str(save_tiny("qwen3", tmp_path / "tiny")), device="cpu")
     with pytest.raises(InputError, match=r"model type 'qwen3' is unknown to transformers 4\.49\.0"):
         editors.create("easyeditor:FT", model, {"layers": [1]}).compute(model, FACTS[:1])
 
 
 def test_a_checkout_is_used_in_place_of_the_library(
-    where: environment.Environment, llama: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    easyeditor: environment.Environment, llama: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(where.package, tmp_path / "EasyEdit" / "easyeditor")
+    shutil.copytree(easyeditor.package, tmp_path / "EasyEdit" / "easyeditor")
     monkeypatch.setenv("EASYEDITOR_PATH", str(tmp_path / "EasyEdit"))
     worker = Worker(environment.find(), llama.model)
     assert worker.library == str(tmp_path / "EasyEdit" / "easyeditor" / "__init__.py")
@@ -226,28 +217,3 @@ def test_the_benchmark_compares_both(llama: Place, capsys: pytest.CaptureFixture
     assert set(ratios) == {"rome", "memit"}
     printed = capsys.readouterr().out
     assert len(re.findall(r"cosine at least 0\.9999|cosine at least 1\.0000", printed)) == 2
-
-
-def test_dense_and_several_matrices_go_through_a_sweep_to_the_report(
-    where: environment.Environment, llama: Place, tmp_path: Path
-) -> None:
-    methods = [{"name": f"easyeditor:{one}", "hparams": SHORT[one]} for one in ("FT", "LoRA")]
-    config = small_config(
-        Path(str(llama.model.folder)),
-        methods=methods,
-        settings=[{"kind": "batch-single", "batch_sizes": [2]}],
-        regularizers=["none", {"name": "rect", "k": 40}],
-        tasks={"names": ["nli"], "examples": 2},
-    )
-    store = sweep(config, tmp_path / "out")
-    table = tradeoff(store.rows())
-    edited = table[table["setting"] != "unedited"]
-    assert edited.groupby("method", observed=True).size().to_dict() == {"easyeditor:FT": 2, "easyeditor:LoRA": 2}
-    assert edited["locality_token_accuracy"].notna().all()
-    assert len(computed(store)) == 2  # both regularizers share the operation
-    rows = store.rows()
-    weights = rows[(rows["regularizer"] == "rect") & rows["name"].str.endswith("/share_kept")]
-    assert weights["value"].between(0.39, 0.41).all()
-    (tmp_path / "out" / "config.yaml").write_text(config.as_yaml())
-    report.report(str(tmp_path / "out"))
-    assert "easyeditor:LoRA" in (tmp_path / "out" / "report.html").read_text()
