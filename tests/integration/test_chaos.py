@@ -15,6 +15,6 @@ pytestmark = pytest.mark.slow
 
 
 def test_trials_a_node_and_the_driver_are_killed(tmp_path: Path) -> None:
-    config = config_for("transformers", save_tiny("llama", tmp_path / "model"))
+    config = config_for(save_tiny("llama", tmp_path / "model"))
     disturb(config, Store(tmp_path / "out"), tmp_path, kills=2)
     assert not list((tmp_path / "out").rglob(f"{TEMPORARY}*"))
