@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -248,6 +248,7 @@ def _edit_set(edits: EditsSpec) -> tuple[Fact, ...]:
     return tuple(found[: edits.count])
 
 
+@cache
 def evaluation_of(kind: str, dtype: str) -> str:
     """Id of an evaluation that is not a task."""
     return identify("evaluation", kind, VERSIONS[kind], {WEIGHTS: THRESHOLDS}.get(kind, dtype))

@@ -84,7 +84,6 @@ class Tracker:
 
     plan: Plan
     store: Store
-    _done: set[tuple[str, int, str]] = field(default_factory=set)
     _failed: dict[str, str] = field(default_factory=dict)
     _processes: dict[str, _Process] = field(default_factory=dict)
     _began: float | None = None  # of the last run
@@ -94,27 +93,27 @@ class Tracker:
         self._done = self.store.done()
         self._failed = self.store.failures()
         self._cells = {cell.id: cell for cell in self.plan.cells}
+        self._missing = {cell.id: self.plan.missing(cell, self._done) for cell in self.plan.cells}
+        self._checkpoints = sum(len(cell.checkpoints) for cell in self.plan.cells)
         self._reader = journal.Reader(self.store.folder)
 
     def snapshot(self) -> Snapshot:
         """The state as of now."""
         for event in sorted(self._reader.new(), key=lambda event: event["time"]):
             self._take(event)
-        unfinished = {cell.id: self.plan.missing(cell, self._done) for cell in self.plan.cells}
-        total = sum(len(cell.checkpoints) for cell in self.plan.cells)
-        done = total - sum(len(missing) for missing in unfinished.values())
-        running = tuple(self._running(unfinished))
-        failed = [(self._cells[one], why) for one, why in self._failed.items() if unfinished.get(one)]
-        hopeless = sum(len(unfinished[cell.id]) for cell, _ in failed)
+        done = self._count()
+        running = tuple(self._running())
+        failed = [(self._cells[one], why) for one, why in self._failed.items() if self._missing.get(one)]
+        hopeless = sum(len(self._missing[cell.id]) for cell, _ in failed)
         return Snapshot(
             name=self.plan.config.name,
             cells=len(self.plan.cells),
-            done=sum(not missing for missing in unfinished.values()),
+            done=sum(not missing for missing in self._missing.values()),
             running=running,
             failed=tuple(failed),
-            checkpoints=total,
+            checkpoints=self._checkpoints,
             checkpoints_done=done,
-            seconds_left=self._seconds_left(done, total - hopeless) if running else None,
+            seconds_left=self._seconds_left(done, self._checkpoints - hopeless) if running else None,
         )
 
     def _take(self, event: dict[str, Any]) -> None:
@@ -133,18 +132,21 @@ class Tracker:
             process.stage, process.n_edits = event["stage"], event["n_edits"]
         elif kind == "rows-written":
             self._done.update((cell, event["n_edits"], one) for one in event["evaluations"])
+            if cell in self._cells:  # else another configuration's
+                self._missing[cell] = self.plan.missing(self._cells[cell], self._done)
         elif kind in ("cell-done", "cell-failed"):
             process.cell = None
             if kind == "cell-failed":
                 self._failed[cell] = event["reason"]
 
     def _count(self) -> int:
-        return sum(len(cell.checkpoints) - len(self.plan.missing(cell, self._done)) for cell in self.plan.cells)
+        """Checkpoints that are done."""
+        return self._checkpoints - sum(len(missing) for missing in self._missing.values())
 
-    def _running(self, unfinished: dict[str, Any]) -> Iterable[Running]:
+    def _running(self) -> Iterable[Running]:
         now = time.time()
         for process in self._processes.values():
-            if process.cell and unfinished.get(process.cell) and _alive(process, now):
+            if process.cell and self._missing.get(process.cell) and _alive(process, now):
                 yield Running(self._cells[process.cell], process.stage, process.n_edits, now - process.since)
 
     def _seconds_left(self, done: int, total: int) -> float | None:
