@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from rect.errors import InputError
-from sweeps.figures import panels, render, weights
+from sweeps.figures import panels, paper, render, weights
 from sweeps.figures.panels import Panel
 from sweeps.figures.specs import FIGURES, Figure, find
 from sweeps.store import Store
@@ -72,8 +72,18 @@ def _panels(store: Store, figure: Figure, rows: pd.DataFrame, score: str) -> Dra
     missing = tuple(f"{one.title}: {one.note}".replace("\n", ", ") for one in made if one.note)
     if not any(not series.published for one in made for series in one.series):
         return Drawn(figure, (), missing)
-    files = {**render.render(made, figure.title), "csv": panels.as_table(made).to_csv(index=False).encode()}
+    files = {**render.render(made, _title(rows, figure)), "csv": panels.as_table(made).to_csv(index=False).encode()}
     return Drawn(figure, _write(store, figure, files), missing)
+
+
+def _title(rows: pd.DataFrame, figure: Figure) -> str:
+    """The figure's, with the model that is shown where the title names one that is not."""
+    (theirs, *others), mine = (
+        figure.models,
+        rows[rows["method"].str.split(" (", regex=False).str[0].isin(figure.methods)],
+    )
+    there = list(dict.fromkeys(paper.shown(model) for model in mine["model"]))
+    return figure.title if others or theirs in there else figure.title.replace(theirs, ", ".join(there))
 
 
 def _weights(store: Store, figure: Figure, rows: pd.DataFrame) -> Drawn:

@@ -129,7 +129,12 @@ def tasks_by_batch(rows: pd.DataFrame, figure: Figure, score: str) -> list[Panel
         anchors = [paper.unedited(model, task) for task in figure.tasks]
         known = [_published("0", [(i, value) for i, value in enumerate(anchors) if value is not None])]
         title = f"{method_title(method)} on {model}"
-        panels.append(_panel(title, "", score, series, known, [TASK_TITLES[task] for task in figure.tasks]))
+        measured = set(part["name"])
+        groups = [
+            TASK_TITLES[task] + ("" if name in measured or part.empty else " (not run)")  # else it would look like zero
+            for task, name in zip(figure.tasks, names, strict=True)
+        ]
+        panels.append(_panel(title, "", score, series, known, groups))
     return panels
 
 

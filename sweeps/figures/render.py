@@ -31,7 +31,8 @@ def render(panels: Sequence[Panel], title: str, formats: Sequence[str] = ("png",
     across = _across(len(panels))
     rows = math.ceil(len(panels) / across)
     with matplotlib.rc_context(style.SETTINGS):
-        canvas = Canvas(figsize=(max(WIDTH * across, 7.0), HEIGHT * rows + 0.9))
+        slanted = max((len(name) for panel in panels for name in panel.categories), default=0) > 18
+        canvas = Canvas(figsize=(max(WIDTH * across, 7.0), (HEIGHT + 0.5 * slanted) * rows + 0.9))
         grid = canvas.subplots(rows, across, squeeze=False)
         for axes, panel in zip(grid.flat, panels, strict=False):
             _draw(axes, panel)

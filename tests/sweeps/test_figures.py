@@ -89,6 +89,17 @@ def test_tasks_by_batch(rows: pd.DataFrame) -> None:
     assert series(memit, "0", published=True).y[:2] == (0.33, 0.52)
 
 
+def test_a_task_that_was_not_run_is_not_taken_for_zero(rows: pd.DataFrame) -> None:
+    memit = made(rows[~rows["name"].str.startswith("ner/")], "figure-04")[2]
+    assert [name for name in memit.categories if "not run" in name] == ["NER (not run)"]
+
+
+def test_title_names_the_model_that_is_shown(rows: pd.DataFrame) -> None:
+    figure = specs.find("figure-12")
+    assert draw._title(rows, figure) == "MEMIT on GPT-2 XL, batches one after the other"
+    assert draw._title(rows.assign(model="tiny"), figure) == "MEMIT on tiny, batches one after the other"
+
+
 def test_batches_over_edits(rows: pd.DataFrame) -> None:
     found = made(rows, "figure-12")
     assert len(found) == 8
