@@ -49,7 +49,7 @@ function shown(value, name) {
   if (typeof value !== "number") return value === true ? "yes" : value === false ? "" : String(value);
   if (WHOLE.has(name)) return String(value);
   const size = Math.abs(value);
-  return size >= 10 ? value.toFixed(1) : size > 0 && size < 0.001 ? value.toExponential(1) : value.toFixed(3);
+  return size >= 1e6 ? value.toExponential(1) : size >= 10 ? value.toFixed(1) : size > 0 && size < 0.001 ? value.toExponential(1) : value.toFixed(3);
 }
 const escaped = (text) => String(text).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 
@@ -97,6 +97,17 @@ function theme(extra) {
     hoverlabel: { bgcolor: night ? "#2a3038" : "#ffffff", bordercolor: line, font: { color: night ? "#e6e9ed" : "#1b1f24" }, align: "left" },
   };
   return { ...base, ...extra, xaxis: { ...axis, ...extra.xaxis }, yaxis: { ...axis, ...extra.yaxis } };
+}
+// A broken model's perplexity has dozens of digits: beside it, no other could be told apart on a linear axis.
+const LOGARITHMIC = new Set(["perplexity"]);
+const placed = (name, value) => (LOGARITHMIC.has(name) ? Math.log10(value) : value); // where plotly puts it
+
+// A logarithmic axis around the values, of at least a factor of 1.7, so that noise does not fill it.
+function logAxis(values) {
+  const known = values.filter((v) => Number.isFinite(v) && v > 0).map(Math.log10);
+  if (!known.length) return { type: "log" };
+  const [low, high] = [Math.min(...known), Math.max(...known)], room = Math.max(Math.log10(1.3), 0.06 * (high - low));
+  return { type: "log", range: [low - room, high + room], exponentformat: "power", nticks: 6 };
 }
 const config = { responsive: true, displaylogo: false, displayModeBar: false, doubleClick: "reset" };
 

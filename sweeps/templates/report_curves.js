@@ -10,7 +10,7 @@ function drawCurves() {
   const metric = byId("curve-metric").value;
   const panels = [
     ["reliability/token_accuracy", "reliability"], ["generalization/token_accuracy", "generalization"], ["locality/token_accuracy", "locality"],
-    ...data.tasks.map((task) => [`${task}/${metric}`, task]), ["perplexity", "perplexity"], ["drift", "drift"],
+    ...data.tasks.map((task) => [`${task}/${metric}`, task]), ["perplexity", "perplexity (logarithmic)"], ["drift", "drift"],
   ];
   const wanted = owners.map(visible);
   const named = new Map(panels.map(([name]) => [name, (curves.get(name) ?? []).filter((line) => wanted[line.owner])]));
@@ -47,9 +47,10 @@ function drawPanel(id, title, lines, drawn) {
     };
   });
   const ticks = unique(lines.flatMap((line) => line.x)).sort((a, b) => a - b);
+  const upright = LOGARITHMIC.has(id.replace("curve-", "")) ? logAxis(lines.flatMap((line) => line.y)) : { rangemode: "tozero", nticks: 5, tickformat: ".4~g" };
   Plotly.newPlot(id, traces, theme({
     title: { text: escaped(title.replaceAll("_", " ")), font: { size: 13 }, x: 0.02, xanchor: "left", y: 0.97 }, margin: { l: 40, r: 10, t: 30, b: 36 },
     xaxis: { title: { text: "edits", standoff: 4 }, ...(ticks.length <= 7 ? { tickvals: ticks } : {}) },
-    yaxis: { rangemode: "tozero", nticks: 5, tickformat: ".4~g" },
+    yaxis: upright,
   }), config);
 }

@@ -7,7 +7,7 @@ const X_AXES = [
 ];
 const Y_AXES = [
   ["task_retention", "tasks kept"], ["task_score", "mean task score"], ["task_score_release", "mean task score (release)"],
-  ...data.tasks.map((task) => [`${task}_score`, task]), ["perplexity", "perplexity (lower is better)"], ["drift", "drift (lower is better)"],
+  ...data.tasks.map((task) => [`${task}_score`, task]), ["perplexity", "perplexity (lower is better, logarithmic)"], ["drift", "drift (lower is better)"],
 ];
 
 function front(points, x, y, lower) {
@@ -22,10 +22,11 @@ function front(points, x, y, lower) {
 
 // Points that fall on one another: each cell's pile, in the order in which they are drawn.
 function piles(points, x, y) {
-  const span = (key) => Math.max(...points.map((c) => c[key])) - Math.min(...points.map((c) => c[key])) || 1;
+  const at = (c, key) => placed(key, c[key]);
+  const span = (key) => Math.max(...points.map((c) => at(c, key))) - Math.min(...points.map((c) => at(c, key))) || 1;
   const [wide, high] = [span(x), span(y)], found = [];
   for (const c of [...points].sort((a, b) => labels.indexOf(label(a)) - labels.indexOf(label(b)))) {
-    const pile = found.find(([first]) => Math.abs(first[x] - c[x]) < 0.012 * wide && Math.abs(first[y] - c[y]) < 0.02 * high);
+    const pile = found.find(([first]) => Math.abs(at(first, x) - at(c, x)) < 0.012 * wide && Math.abs(at(first, y) - at(c, y)) < 0.02 * high);
     if (pile) pile.push(c); else found.push([c]);
   }
   return new Map(found.flatMap((pile) => pile.map((c) => [c, pile])));
@@ -33,9 +34,9 @@ function piles(points, x, y) {
 
 // Which piles are named: from above down, where there is room above the mark, and no twin near. across, up: axes' pixels.
 function named(piled, x, y, across, up) {
-  const all = unique([...piled.values()]).sort(([a], [b]) => b[y] - a[y]), found = new Map();
-  const size = (key, pixels) => (pixels * 0.9) / (Math.max(...all.map(([c]) => c[key])) - Math.min(...all.map(([c]) => c[key])) || 1);
-  const marks = all.map((pile) => ({ pile, x: pile[0][x] * size(x, across), y: pile[0][y] * size(y, up) })), taken = [];
+  const all = unique([...piled.values()]).sort(([a], [b]) => b[y] - a[y]), found = new Map(), where = (key) => all.map(([c]) => placed(key, c[key]));
+  const size = (key, pixels) => (pixels * 0.9) / (Math.max(...where(key)) - Math.min(...where(key)) || 1);
+  const marks = all.map((pile) => ({ pile, x: placed(x, pile[0][x]) * size(x, across), y: placed(y, pile[0][y]) * size(y, up) })), taken = [];
   for (const { pile, ...at } of marks) {
     const text = unique(pile.map(label)).join(", "), half = 3.6 * text.length;
     const aside = (other) => Math.abs(other.x - at.x), twin = (other) => other.text === text && aside(other) < 120 && Math.abs(other.y - at.y) < 60;
@@ -92,11 +93,12 @@ function drawScatter() {
   const oneBase = unique(bases.map((c) => shown(c[y]))).length === 1;
   const narrow = byId("scatter").clientWidth < 560;
   const shapes = bases.length > 3 && !oneBase ? [] : bases.map((c) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: c[y], y1: c[y], line: { dash: "dash", width: 1, color: "#8a939e" } }));
-  const annotations = bases.length > 3 && !oneBase ? [] : (oneBase ? bases.slice(0, 1) : bases).map((c) => ({ xref: "paper", x: 0, y: c[y], text: !oneBase ? `unedited ${escaped(c.model)}` : "unedited", showarrow: false, xanchor: "left", yanchor: "bottom", font: { size: 11 } }));
+  const annotations = bases.length > 3 && !oneBase ? [] : (oneBase ? bases.slice(0, 1) : bases).map((c) => ({ xref: "paper", x: 0, y: placed(y, c[y]), text: !oneBase ? `unedited ${escaped(c.model)}` : "unedited", showarrow: false, xanchor: "left", yanchor: "bottom", font: { size: 11 } }));
   const name = (axes, key) => axes.find(([value]) => value === key)[1];
+  const upright = LOGARITHMIC.has(y) ? logAxis([...known, ...bases].map((c) => c[y])) : { tickformat: share(y) };
   Plotly.react("scatter", traces, theme({
     margin: { l: 50, r: narrow ? 20 : 40, t: 20, b: 50 }, shapes, annotations,
-    xaxis: { title: { text: name(X_AXES, x) }, tickformat: share(x) }, yaxis: { title: { text: name(Y_AXES, y) }, tickformat: share(y) },
+    xaxis: { title: { text: name(X_AXES, x) }, tickformat: share(x) }, yaxis: { title: { text: name(Y_AXES, y) }, ...upright },
   }), config);
   const unknown = seen.flat().length - each.length;
   byId("scatter-note").textContent = (known.length < each.length ? `Means over seeds of ${each.length} cells; choose fewer to see each. ` : "") + (known.length ? "Dotted: the front, cells that no other one of their group beats on both axes. " : "No cell has both values. ")

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import browser
+import pandas as pd
 import pytest
-from synthetic_rows import outputs, sweep
+from synthetic_rows import outputs, row, sweep, unedited
 
 from sweeps import aggregate, report_page
 
 READY = "document.documentElement.dataset.ready === 'yes'"
+BROKEN = "gpt2-random-40-0"  # its perplexity
 CELLS = 2 * (1 + 5 * 2)  # models x (unedited + regularizers x seeds)
 
 pytestmark = [
@@ -24,6 +26,9 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = sweep(models=("gpt2", "llama"), seeds=(0, 1), ks=(20, 40, 80))
+    text = [row(f"{m}-unedited", 0, "ability", "perplexity", 31.8, **unedited(model=m)) for m in ("gpt2", "llama")]
+    rows = pd.concat([rows, pd.DataFrame(text)], ignore_index=True)
+    rows.loc[(rows["cell"] == BROKEN) & (rows["name"] == "perplexity"), "value"] = 3e32
     made = report_page.Material(
         "demo", rows, outputs(rows, 10), aggregate.tradeoff(rows), failed=[("a cell", "out of memory")]
     )
@@ -96,6 +101,27 @@ def test_metric_changes_the_curves(tab: browser.Browser) -> None:
     assert tab.run("document.querySelectorAll('[id=\"curve-nli/answered\"] .js-line').length") > 0
     assert tab.run("document.getElementById('curve-nli/score')") is None
     choose(tab, "curve-metric", "score")
+
+
+def test_a_broken_model_leaves_the_perplexities_of_others_apart(tab: browser.Browser) -> None:
+    """On a linear axis all but the broken one would stand at the same height."""
+
+    def heights(marks: str) -> set[int]:
+        centres = "(r => Math.round(r.y + r.height / 2))(m.getBoundingClientRect())"
+        return set(tab.run(f"[...document.querySelectorAll('{marks}')].map(m => {centres})"))
+
+    choose(tab, "filter-model", "gpt2")
+    assert len(heights("#curve-perplexity .point")) > 3
+    kept = tab.run("document.getElementById('scatter-y').value")
+    choose(tab, "scatter-y", "perplexity")
+    points, (line,) = heights("#scatter .scatterlayer .point"), heights("#scatter .shapelayer path")
+    assert len(points) > 3
+    assert max(points) <= line <= max(points) + 40  # the unedited model is the best, and not far below
+    (word,) = heights("#scatter .annotation")
+    assert line - 30 < word < line
+    assert "3.0e+32" in column(tab, "perplexity")
+    choose(tab, "scatter-y", kept)
+    choose(tab, "filter-model", "")
 
 
 def test_heat_map_has_a_line_per_regularizer_and_follows_the_filters(tab: browser.Browser) -> None:
