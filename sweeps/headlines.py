@@ -51,7 +51,10 @@ def _finding(
     if ranked.empty:
         finding, chosen = "No regularizer was run.", none
     elif math.isnan(ranked.iloc[0]["k"]):
-        finding, chosen = f"{ranked.iloc[0]['regularizer']}: {ranked.iloc[0]['reason']} of the editing.", none
+        kind, reason = ranked.iloc[0]["regularizer"], ranked.iloc[0]["reason"]
+        known = group.loc[group["regularizer"] == kind, "edit_retention"].notna().any()
+        told = f"{reason} (share of the editing kept)" if known else "what it keeps of the editing is not known"
+        finding, chosen = f"{kind}: {told}.", none
     else:
         first = ranked.iloc[0]
         chosen = group[(group["regularizer"] == first["regularizer"]) & (group["k"] == first["k"])]

@@ -44,6 +44,12 @@ def test_headline_where_no_k_is_enough() -> None:
     assert headline["finding"].startswith("rect: no k reaches 95%; the best is")
 
 
+def test_headline_where_nothing_was_edited_names_no_column() -> None:
+    table = aggregate.tradeoff(sweep(ks=(20,))).assign(edit_retention=float("nan"))
+    (headline,) = headlines(table, NOTHING)
+    assert headline["finding"] == "rect: what it keeps of the editing is not known."
+
+
 def test_headline_without_regularizers() -> None:
     rows = sweep(ks=())
     (headline,) = headlines(aggregate.tradeoff(rows[rows["regularizer"] == "none"]), NOTHING)
