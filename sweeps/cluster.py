@@ -74,12 +74,23 @@ def _agents_end_with_us() -> Iterator[None]:
 
 
 def placement(config: Config) -> PlacementGroupFactory:
-    """What one trial takes of the cluster that this process is connected to."""
+    """What one trial takes of the cluster that this process is connected to.
+
+    A cluster that grows from nothing is asked for a first node, which is waited for: it tells whether there are GPUs.
+    """
     import ray
     from ray.tune import PlacementGroupFactory
 
+    there = any(node["Alive"] and node["Resources"].get("CPU") for node in ray.nodes())
+    if config.resources.gpus == "auto" and not there:
+        log.warning("no node of the cluster takes trials yet: waiting for the first one")
+        ray.get(ray.remote(num_cpus=config.resources.cpus)(_nothing).remote())
     largest = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
     return PlacementGroupFactory([bundle(config, largest, ray.cluster_resources().get("GPU", 0))])
+
+
+def _nothing() -> None:
+    """A task for which a cluster has to grow."""
 
 
 def bundle(config: Config, cpus: float, gpus: float) -> dict[str, float]:

@@ -1,0 +1,46 @@
+"""What a driver finds out of a cluster: what the first node to come has, and which nodes do not see the folder."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from rect.errors import InputError
+from sweeps import cluster
+from sweeps.files import Folder
+from tests.sweeps.small import small_config
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def nodes() -> Iterator[Cluster]:
+    """A head that takes no trial, and nothing else."""
+    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    ray.init(address=found.address, log_to_driver=False)
+    yield found
+    ray.shutdown()
+    found.shutdown()
+
+
+def test_nodes_that_come_and_nodes_that_do_not_see_the_folder(nodes: Cluster, tmp_path: Path) -> None:
+    config = small_config(Path("model"), resources={"cpus": 1})
+    with ThreadPoolExecutor(1) as aside:
+        found = aside.submit(cluster.placement, config)
+        time.sleep(1)
+        assert not found.done()
+        nodes.add_node(num_cpus=1, num_gpus=1)
+        assert found.result().bundles == [{"CPU": 1, "GPU": 1}]
+
+    for url in (str(tmp_path), "memory://sweep"):  # a process' memory is its own
+        Folder(url).write("token", b"")
+    cluster.check_shared(str(tmp_path), "token")
+    with pytest.raises(InputError, match=rf"--out memory://sweep: .*{socket.gethostname()}.* does not see"):
+        cluster.check_shared("memory://sweep", "token")
