@@ -17,9 +17,10 @@ import pandas as pd
 import psutil
 import pytest
 
+from sweeps.config import Config
 from sweeps.files import TEMPORARY
 from sweeps.store import Store
-from tests.sweeps.small import computed, small_config, values
+from tests.sweeps.small import computed, quiet, small_config, values
 from tests.tiny import save_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,16 +35,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny("llama", tmp_path_factory.mktemp("model"))
 
 
-def write_config(path: Path, folder: Path, engine: str) -> Path:
+def config_for(folder: Path, engine: str) -> Config:
     """Edits and generations long enough to be hit: many optimization steps, long answers."""
-    config = small_config(
+    return small_config(
         folder,
         methods=[{"name": "rome", "hparams": {"v_num_grad_steps": 60, "context_template_length_params": [[3, 2]]}}],
         regularizers=["none", {"name": "rect", "k": [20]}],
         tasks={"names": ["nli", "summarization"], "examples": 12},
         engine={"name": engine, "max_model_len": 256, "kv_cache_gib": 0.25},
     )
-    path.write_text(config.as_yaml())
+
+
+def write_config(path: Path, folder: Path, engine: str) -> Path:
+    path.write_text(config_for(folder, engine).as_yaml())
     return path
 
 
@@ -114,8 +118,7 @@ def editing(n_edits: int) -> Callable[[dict[str, Any]], bool]:
 
 def test_killed_while_editing_generating_and_writing(folder: Path, tmp_path: Path) -> None:
     config = write_config(tmp_path / "small.yaml", folder, "transformers")
-    whole = Store(tmp_path / "whole")
-    Driver(config, Path(whole.url)).finish()
+    whole = quiet(config_for(folder, "transformers"), tmp_path / "whole")
 
     out = tmp_path / "killed"
     for moment in (editing(2), stage("generating", 3), stage("writing", 3)):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,32 +27,7 @@ from sweeps.workplace import Workplace
 from tests.sweeps.small import computed, run_here, small_config, sweep, values
 from tests.tiny import save_tiny
 
-WHY = "the S3 server of the package moto, and s3fs, are optional: pip install 'moto[s3]' flask flask-cors s3fs"
-pytest.importorskip("s3fs", reason=WHY)
-server = pytest.importorskip("moto.server", reason=WHY)
-
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """URL of an empty bucket on a server on loopback."""
-    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.items():
-            patch.setenv(name, value)
-        files: Any = fsspec.filesystem("s3")
-        files.mkdir("bucket")
-        yield "s3://bucket"
-        running.stop()
 
 
 def test_a_sweep_on_s3_is_the_sweep_on_a_disk(bucket: str, tmp_path: Path) -> None:
@@ -109,6 +83,7 @@ def test_events_are_read_back(bucket: str) -> None:
 
 
 def test_a_store_that_is_away_for_a_while_is_waited_for(bucket: str) -> None:
+    server = pytest.importorskip("moto.server")
     store = Store(f"{bucket}/away")
     store.folder.write("a", b"1")
     address = urlsplit(os.environ["AWS_ENDPOINT_URL"])

@@ -12,7 +12,7 @@ from sweeps.files import TEMPORARY
 from sweeps.rows import ROW_KEY
 from sweeps.store import Store
 from tests.integration.test_resume import Driver
-from tests.sweeps.small import small_config, values
+from tests.sweeps.small import quiet, small_config, values
 from tests.tiny import save_tiny
 
 pytestmark = pytest.mark.slow
@@ -26,8 +26,7 @@ def test_two_drivers_at_once(tmp_path: Path) -> None:
     )
     path = tmp_path / "small.yaml"
     path.write_text(config.as_yaml())
-    whole = Store(tmp_path / "whole")
-    Driver(path, Path(whole.url)).finish()  # in workers with as many threads
+    whole = quiet(config, tmp_path / "whole")
 
     out = tmp_path / "out"
     drivers = [Driver(path, out) for _ in range(2)]
