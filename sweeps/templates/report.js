@@ -99,13 +99,6 @@ function start() {
   byId("more").addEventListener("click", () => { rowsShown += 10 * PAGE; drawTable(); });
   document.documentElement.dataset.ready = "yes"; // unless something waits
   drawAll(); drawExamples(); drawFacts();
-  byId("scatter").on("plotly_click", (event) => {
-    const cell = event.points[0]?.customdata;
-    if (!data.examples.outputs[cell]) return;
-    byId("example-b").value = cell;
-    drawExamples();
-    byId("examples").scrollIntoView();
-  });
   dark.addEventListener("change", drawAll);
   addEventListener("beforeprint", beforePrint);
   addEventListener("afterprint", afterPrint);

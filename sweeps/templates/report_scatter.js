@@ -96,10 +96,12 @@ function drawScatter() {
   const annotations = bases.length > 3 && !oneBase ? [] : (oneBase ? bases.slice(0, 1) : bases).map((c) => ({ xref: "paper", x: 0, y: placed(y, c[y]), text: !oneBase ? `unedited ${escaped(c.model)}` : "unedited", showarrow: false, xanchor: "left", yanchor: "bottom", font: { size: 11 } }));
   const name = (axes, key) => axes.find(([value]) => value === key)[1];
   const upright = LOGARITHMIC.has(y) ? logAxis([...known, ...bases].map((c) => c[y])) : { tickformat: share(y) };
-  Plotly.react("scatter", traces, theme({
+  const plot = byId("scatter"), fresh = !plot.on;
+  Plotly.react(plot, traces, theme({
     margin: { l: 50, r: narrow ? 20 : 40, t: 20, b: 50 }, shapes, annotations,
     xaxis: { title: { text: name(X_AXES, x) }, tickformat: share(x) }, yaxis: { title: { text: name(Y_AXES, y) }, ...upright },
   }), config);
+  if (fresh) plot.on("plotly_click", showOutputs);
   const unknown = seen.flat().length - each.length;
   byId("scatter-note").textContent = (known.length < each.length ? `Means over seeds of ${each.length} cells; choose fewer to see each. ` : "") + (known.length ? "Dotted: the front, cells that no other one of their group beats on both axes. " : "No cell has both values. ")
     + (unknown ? `${unknown} cells lack one of the two values; the table says why. ` : "") + "Click a point for its outputs.";

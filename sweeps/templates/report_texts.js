@@ -51,6 +51,15 @@ function buildExamples() {
   fill(byId("example-b"), options, second?.cell);
 }
 
+// A click on a point of the trade-off.
+function showOutputs(event) {
+  const cell = event.points[0]?.customdata;
+  if (!data.examples.outputs[cell]) return;
+  byId("example-b").value = cell;
+  drawExamples();
+  byId("examples").scrollIntoView();
+}
+
 // ---------------------------------------------------------------- facts
 const factCells = cells.filter((c) => data.facts[c.cell]);
 const KEPT_LINES = 100;

@@ -172,11 +172,16 @@ def test_facts_that_were_lost_are_named(tab: browser.Browser) -> None:
 def test_a_large_sweep_is_drawn_piece_by_piece(tmp_path: Path) -> None:
     """Over 300 cells: what is on the screen follows a filter at once, the rest when nothing else waits."""
     rows = sweep(models=("a", "b", "c"), seeds=tuple(range(34)), ks=(40,), tasks=("ner",), facts=1)
-    made = report_page.Material("large", rows, rows.iloc[:0], aggregate.tradeoff(rows))
+    seen = outputs(rows[(rows["model"] == "a") & (rows["seed"] < 2)], 2)
+    made = report_page.Material("large", rows, seen, aggregate.tradeoff(rows))
     path = tmp_path / "report.html"
     path.write_text(report_page.render(made), encoding="utf-8")
-    with browser.Browser() as tab:
+    with browser.Browser(height=120) as tab:  # nothing but the title is on the screen: the scatter too is drawn later
         tab.open(path, READY)
+        other = tab.run("[...document.getElementById('example-b').options].map(o => o.value)")[-1]
+        assert tab.run("document.getElementById('example-b').value") != other
+        tab.run(f"document.getElementById('scatter').emit('plotly_click', {{points: [{{customdata: {other!r}}}]}})")
+        assert tab.run("document.getElementById('example-b').value") == other
         choose(tab, "filter-model", "b")
         wait = f"new Promise(done => (function look() {{ if ({READY}) done(); else setTimeout(look, 20); }})())"
         tab.run(wait)
