@@ -17,7 +17,7 @@ WHY = "moto's S3 server and s3fs are optional: pip install -e '.[s3-test]'"
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """URL of an empty bucket on an S3 protocol server on loopback; processes that are started find it too."""
-    pytest.importorskip("s3fs", reason=WHY)
+    s3fs = pytest.importorskip("s3fs", reason=WHY)
     server = pytest.importorskip("moto.server", reason=WHY)
     running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     running.start()
@@ -31,6 +31,7 @@ def bucket() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():
             patch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()  # another module's server had another port
         files: Any = fsspec.filesystem("s3")
         files.mkdir("bucket")
         yield "s3://bucket"
