@@ -80,8 +80,8 @@ def _finding(
 
 
 def _range_of_k(sure: pd.DataFrame) -> str:
-    """How far the choice of k depends on which facts were edited; nothing where they have no rows of their own."""
-    if sure.empty:
+    """How far the choice of k depends on which facts were edited; nothing of fewer than two."""
+    if sure.empty or sure["facts"].iloc[0] < 2:  # of one fact every draw is the same
         return ""
     line = sure.iloc[0]
     low, high = line["k_low"], line["k_high"]
@@ -90,7 +90,7 @@ def _range_of_k(sure: pd.DataFrame) -> str:
     else:
         between = f"between {low:g} and {high:g}" if low < high else f"{low:g}"
     kept = f"{line['low']:.0%} to {line['high']:.0%}"
-    drawn = f"Drawing the {count(int(line['facts']), 'fact')} anew"
+    drawn = f"Drawing the {int(line['facts'])} facts anew"
     return f" {drawn}, it keeps {kept} of the editing, and the smallest k is {between} (95% of draws)."
 
 

@@ -76,3 +76,9 @@ def test_how_sure_the_choice_is(k_low: float, k_high: float, told: str) -> None:
     sure = bootstrap.edit_retention(rows).assign(low=0.9, high=1.0, k_low=k_low, k_high=k_high)
     (headline,) = headlines(aggregate.tradeoff(rows), sure)
     assert headline["finding"].endswith(f"Drawing the 4 facts anew, it keeps 90% to 100% of the editing, and {told}.")
+
+
+def test_one_fact_says_nothing_of_others() -> None:
+    rows = sweep(ks=(20, 80), facts=1, n=10_000)
+    (headline,) = headlines(aggregate.tradeoff(rows), bootstrap.edit_retention(rows))
+    assert "smallest k" in headline["finding"] and "anew" not in headline["finding"]
