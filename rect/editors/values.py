@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 ENOUGH = 0.05
 TOKENS = 512
+PASS = 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,19 +85,42 @@ def optimize(
         tokens: about how many positions one step may hold: facts are optimized together up to that many.
     """
     tasks = [_Task.of(model, fact, templates) for fact in facts]
-    order = sorted(range(len(tasks)), key=lambda i: tasks[i].steps)
     values: dict[int, Value] = {}
-    while order:
-        together = [order.pop()]  # the longest first, so that neighbours are of similar length
-        rows, steps = len(tasks[together[0]].rows), tasks[together[0]].steps
-        while order and (rows + len(tasks[order[-1]].rows)) * steps <= tokens:
-            rows += len(tasks[order[-1]].rows)
-            together.append(order.pop())
+    for together in groups([(len(task.rows), task.steps) for task in tasks], tokens):
         with products.fast():
             found = _optimize(model, [tasks[i] for i in together], hparams, layer, last, from_mlp)
         values |= zip(together, found, strict=True)
         log.info("layer %d: vectors of %d of %d facts", layer, len(values), len(tasks))
     return [values[i] for i in range(len(tasks))]
+
+
+def groups(shapes: Sequence[tuple[int, int]], tokens: int) -> list[list[int]]:
+    """Which facts to optimize together: the cheapest way to cut them, sorted by positions, into runs.
+
+    A run's rows are padded to its longest, and its pass costs as much as `PASS` positions besides.
+
+    Args:
+        shapes: of each fact, its rows and the positions of each row.
+        tokens: how many positions a run may hold, padding included; one fact alone may hold more.
+    """
+    order = sorted(range(len(shapes)), key=lambda i: -shapes[i][1])
+    best: list[tuple[int, int]] = [(0, 0)]  # of the first n facts: the least cost, and where its last run begins
+    for end in range(1, len(order) + 1):
+        found, rows = [], 0
+        for start in range(end - 1, -1, -1):
+            rows += shapes[order[start]][0]
+            cost = rows * shapes[order[start]][1]
+            if cost > tokens and start < end - 1:
+                break
+            found.append((best[start][0] + cost + PASS, start))
+        best.append(min(found))
+    runs: list[list[int]] = []
+    end = len(order)
+    while end:
+        start = best[end][1]
+        runs.append(order[start:end])
+        end = start
+    return runs[::-1]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import random
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import torch
 from benchmarks import plain_editing
 from rect import editors
 from rect.covariance import Covariance
+from rect.editors import values
 from rect.editors.memit import MemitHparams, spread
 from rect.errors import InputError
 from rect.facts import Fact
@@ -139,3 +142,25 @@ def test_layers_that_do_not_follow_each_other() -> None:
         assert cosine(update.dense(name), expected.dense(name)) > 1 - 1e-5
     with pytest.raises(InputError, match="layers must ascend"):
         editors.create("memit", model, {"layers": [3, 0]}, TEMPLATES, covariance)
+
+
+def test_facts_are_put_together_in_the_cheapest_way() -> None:
+    """Against every way to cut the facts, sorted by length."""
+    draw = random.Random(0)
+    for _ in range(50):
+        shapes = [(draw.randint(2, 7), draw.randint(1, 9)) for _ in range(draw.randint(1, 7))]
+        chosen = values.groups(shapes, 100)
+        assert sorted(i for run in chosen for i in run) == list(range(len(shapes)))
+        order = sorted(range(len(shapes)), key=lambda i: -shapes[i][1])
+        ways = []
+        for cuts in itertools.product([False, True], repeat=len(shapes) - 1):
+            runs = [[order[0]]]
+            for i, cut in zip(order[1:], cuts, strict=True):
+                runs = [*runs, [i]] if cut else [*runs[:-1], [*runs[-1], i]]
+            if all(len(run) == 1 or padded(shapes, run) <= 100 for run in runs):
+                ways.append(sum(padded(shapes, run) + values.PASS for run in runs))
+        assert sum(padded(shapes, run) + values.PASS for run in chosen) == min(ways)
+
+
+def padded(shapes: list[tuple[int, int]], run: list[int]) -> int:
+    return sum(shapes[i][0] for i in run) * max(shapes[i][1] for i in run)

@@ -81,4 +81,5 @@ def test_how_sure_the_choice_is(k_low: float, k_high: float, told: str) -> None:
 def test_one_fact_says_nothing_of_others() -> None:
     rows = sweep(ks=(20, 80), facts=1, n=10_000)
     (headline,) = headlines(aggregate.tradeoff(rows), bootstrap.edit_retention(rows))
-    assert "smallest k" in headline["finding"] and "anew" not in headline["finding"]
+    assert "smallest k" in headline["finding"]
+    assert "anew" not in headline["finding"]
