@@ -151,7 +151,7 @@ def batches_over_edits(rows: pd.DataFrame, figure: Figure, score: str) -> list[P
             for i, n in enumerate(edits):
                 at = mine[mine["n_edits"] == n].set_index("batch_size")
                 found = [(j, at.loc[size]) for j, size in enumerate(sizes) if size in at.index]
-                series.append(_series(str(i), f"{n:g} edits", [(j, line) for j, line in found]))
+                series.append(_series(str(i), f"{n:g} edit{'' if n == 1 else 's'}", [(j, line) for j, line in found]))
             anchor = paper.unedited(model, task)
             known = [_published("0", [(j, anchor) for j in range(len(sizes))])] if anchor is not None else []
             title = TASK_TITLES[task]
