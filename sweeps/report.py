@@ -13,10 +13,9 @@ import pandas as pd
 import yaml
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from rect.errors import InputError
-from sweeps import aggregate, bootstrap, report_page, search
+from sweeps import aggregate, bootstrap, report_page, search, terminal_table
 from sweeps.headlines import headlines
 from sweeps.report_page import Material
 from sweeps.store import Store
@@ -29,17 +28,6 @@ log = logging.getLogger(__name__)
 TABLE = "tradeoff.csv"
 PAGE = "report.html"
 NAMED_FACTS = 500  # facts whose texts go into the page
-
-COLUMNS = {  # a line break keeps the table within 80 columns
-    "n_edits": "edits",
-    "reliability_token_accuracy": "relia-\nbility",
-    "generalization_token_accuracy": "general-\nization",
-    "locality_token_accuracy": "local-\nity",
-    "edit_retention": "editing\nkept",
-    "task_score": "task\nscore",
-    "task_score_release": "release",
-    "task_retention": "tasks\nkept",
-}
 
 
 def report(out: str | os.PathLike[str], console: Console | None = None, everything: bool = False) -> Material:
@@ -168,7 +156,7 @@ def show(material: Material, console: Console) -> None:
     if material.table.empty:
         console.print("There are no results yet.")
     else:
-        console.print(terminal_table(material.table))
+        console.print(terminal_table.of(material.table))
         for headline in headlines(material.table, bootstrap.edit_retention(material.rows)):
             console.print(f"[bold]{escape(headline['title'])}[/bold]: {escape(headline['finding'])}", highlight=False)
             console.print(escape(headline["scores"]), highlight=False)
@@ -188,38 +176,3 @@ def left_out(number: int) -> str:
     """What is said of cells that the configuration does not ask for."""
     cells = "1 cell" if number == 1 else f"{number} cells"
     return f"{cells} of another configuration or an earlier version left out; sweeps report --all shows all there is"
-
-
-def terminal_table(table: pd.DataFrame) -> Table:
-    """One line per cell. Columns that are the same for all edited cells are told in the title instead."""
-    edited = table[table["setting"] != aggregate.UNEDITED]
-    titled, columns = [], []
-    for name in ("model", "method", "setting", "batch_size", "seed"):
-        values = list(edited[name].unique())
-        if len(values) > 1:
-            columns.append(name)
-        elif len(values) == 1:
-            titled.append(f"{name.replace('_', ' ')} {values[0]}" if name in ("batch_size", "seed") else str(values[0]))
-    title = escape(", ".join(titled)) or None
-    shown = Table(title=title, title_justify="left", caption="* on the front", caption_justify="left")
-    shown.box, shown.pad_edge = None, False
-    shown.add_column("", no_wrap=True)
-    for name in columns:
-        shown.add_column(name.replace("_", " "), overflow="fold")
-    for title in COLUMNS.values():
-        shown.add_column(title, justify="right", no_wrap=True)
-    for _, line in table.iterrows():
-        unedited = line["setting"] == aggregate.UNEDITED
-        name = "unedited" if unedited else aggregate.label(line["regularizer"], line["k"]) + " *" * line["pareto"]
-        ids = ["" if unedited and column != "model" else str(line[column]) for column in columns]
-        values = [_text(column, line[column]) for column in COLUMNS]
-        shown.add_row(*map(escape, [name, *ids, *values]))
-    return shown
-
-
-def _text(column: str, value: Any) -> str:
-    if pd.isna(value):
-        return "-"
-    if column == "n_edits":
-        return str(value)
-    return f"{value:.0%}" if column.endswith("retention") else f"{value:.3f}"

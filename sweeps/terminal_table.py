@@ -1,0 +1,75 @@
+"""The trade-off as a table for the terminal, 80 columns wide."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from sweeps import aggregate
+
+TEXTS = ("model", "method", "setting")
+NUMBERS = ("batch_size", "seed")
+COLUMNS = {  # a line break keeps the table within 80 columns
+    "n_edits": "edits",
+    "reliability_token_accuracy": "relia-\nbility",
+    "generalization_token_accuracy": "general-\nization",
+    "locality_token_accuracy": "local-\nity",
+    "edit_retention": "editing\nkept",
+    "task_score": "task\nscore",
+    "task_score_release": "release",
+    "task_retention": "tasks\nkept",
+}
+
+
+def of(table: pd.DataFrame) -> Group:
+    """One line per cell of a trade-off table (`aggregate.tradeoff`).
+
+    What is the same for all edited cells is told once; the rest of model, method and setting stands above the cells of
+    which it is true, as there is no room for it beside them.
+    """
+    edited = table[table["setting"] != aggregate.UNEDITED]
+    same = [name for name in (*TEXTS, *NUMBERS) if edited[name].nunique() == 1]
+    above = [name for name in TEXTS if edited[name].nunique() > 1]
+    columns = [name for name in NUMBERS if edited[name].nunique() > 1]
+    told = [f"{name.replace('_', ' ')} " * (name in NUMBERS) + str(edited[name].iloc[0]) for name in same]
+    lines = {i: line for i, (_, line) in enumerate(table.iterrows())}
+    titles = {i: ", ".join(str(line[name]) for name in above if known(line, name)) for i, line in lines.items()}
+    width = max((len(label(line)) for line in lines.values()), default=0)
+    gap = (0, 1, 0, 0) if columns else (0, 1)
+    parts: list[Table | Text] = [Text(", ".join(told), style="italic")] if told else []
+    for number, title in enumerate(dict.fromkeys(titles.values())):
+        part = Table(title=escape(title) or None, title_justify="left", box=None, pad_edge=False, padding=gap)
+        part.show_header = number == 0
+        part.add_column("", no_wrap=True, min_width=width)
+        for heading in [*(name.replace("_", "\n") for name in columns), *COLUMNS.values()]:
+            part.add_column(heading, justify="right", no_wrap=True, min_width=max(map(len, heading.split("\n"))))
+        for i, line in lines.items():
+            if titles[i] == title:
+                numbers = [str(line[name]) if known(line, name) else "" for name in columns]
+                part.add_row(*map(escape, [label(line), *numbers, *(shown(name, line[name]) for name in COLUMNS)]))
+        parts.append(part)
+    return Group(*parts, Text("* on the front", style="dim"))
+
+
+def known(line: pd.Series, name: str) -> bool:
+    """Whether an axis says anything of this cell: of an unedited one only the model does."""
+    return name == "model" or line["setting"] != aggregate.UNEDITED
+
+
+def label(line: pd.Series) -> str:
+    if line["setting"] == aggregate.UNEDITED:
+        return "unedited"
+    return aggregate.label(line["regularizer"], line["k"]) + " *" * line["pareto"]
+
+
+def shown(column: str, value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    if column == "n_edits":
+        return str(value)
+    return f"{value:.0%}" if column.endswith("retention") else f"{value:.3f}"

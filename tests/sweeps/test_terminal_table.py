@@ -1,0 +1,40 @@
+"""The trade-off in the terminal: every cell, in 80 columns, below what is true of it."""
+
+from __future__ import annotations
+
+import io
+
+import pandas as pd
+from rich.console import Console
+from synthetic_rows import sweep
+
+from sweeps import aggregate, terminal_table
+
+
+def printed(rows: pd.DataFrame) -> list[str]:
+    console = Console(file=io.StringIO(), width=80)
+    console.print(terminal_table.of(aggregate.tradeoff(rows)))
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+
+
+def test_long_names_stand_above_their_cells() -> None:
+    rows = sweep(models=("gpt2",), ks=(20,))
+    other = rows.assign(cell="other-" + rows["cell"], method="easyeditor:ROME")
+    lines = printed(pd.concat([rows, other[other["setting"] != aggregate.UNEDITED]]))
+    (title,) = rows.loc[rows["setting"] != aggregate.UNEDITED, "method"].unique()
+    assert lines[0].startswith("gpt2, ")
+    titles = [line for line in lines if line in (title, "easyeditor:ROME")]
+    assert sorted(titles) == sorted([title, "easyeditor:ROME"])
+    cells = [line.split("  ")[0] for line in lines]
+    assert cells.count("rect 20") + cells.count("rect 20 *") == 2
+
+
+def test_numbers_stand_beside_them_and_nothing_is_cut() -> None:
+    rows = sweep(models=("gpt2", "llama"), ks=(20,), seeds=(0, 1))
+    wide = rows.assign(cell="wide-" + rows["cell"], batch_size=1000)
+    lines = printed(pd.concat([rows, wide[wide["setting"] != aggregate.UNEDITED]]))
+    (header,) = [line for line in lines if "edits" in line and "release" in line]
+    assert header.endswith("kept")
+    assert max(map(len, lines)) <= 80
+    beside = [line.split()[-10:-8] for line in lines if line.startswith("none")]
+    assert sorted(beside) == sorted([[size, seed] for size in ("1", "1000") for seed in ("0", "1")] * 2)
