@@ -33,8 +33,8 @@ def bucket() -> Iterator[str]:
             patch.setenv(name, value)
         s3fs.S3FileSystem.clear_instance_cache()  # another module's server had another port
         files: Any = fsspec.filesystem("s3")
-        files.mkdir("bucket")
-        yield "s3://bucket"
+        files.mkdir(f"bucket-{port}")  # moto keeps what an earlier server of the process held
+        yield f"s3://bucket-{port}"
         running.stop()
 
 
