@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pandas as pd
 from rich.console import Group
 from rich.markup import escape
@@ -37,21 +35,23 @@ def of(table: pd.DataFrame) -> Group:
     above = [name for name in TEXTS if edited[name].nunique() > 1]
     columns = [name for name in NUMBERS if edited[name].nunique() > 1]
     told = [f"{name.replace('_', ' ')} " * (name in NUMBERS) + str(edited[name].iloc[0]) for name in same]
-    lines = {i: line for i, (_, line) in enumerate(table.iterrows())}
-    titles = {i: ", ".join(str(line[name]) for name in above if known(line, name)) for i, line in lines.items()}
-    width = max((len(label(line)) for line in lines.values()), default=0)
+    groups: dict[str, list[list[str]]] = {}
+    for _, line in table.iterrows():
+        title = ", ".join(str(line[name]) for name in above if known(line, name))
+        numbers = [str(line[name]) if known(line, name) else "" for name in columns]
+        values = [shown(name, line[name]) for name in COLUMNS]
+        groups.setdefault(title, []).append([label(line), *numbers, *values])
+    width = max((len(cells[0]) for group in groups.values() for cells in group), default=0)
     gap = (0, 1, 0, 0) if columns else (0, 1)
     parts: list[Table | Text] = [Text(", ".join(told), style="italic")] if told else []
-    for number, title in enumerate(dict.fromkeys(titles.values())):
+    for number, (title, group) in enumerate(groups.items()):
         part = Table(title=escape(title) or None, title_justify="left", box=None, pad_edge=False, padding=gap)
         part.show_header = number == 0
         part.add_column("", no_wrap=True, min_width=width)
         for heading in [*(name.replace("_", "\n") for name in columns), *COLUMNS.values()]:
             part.add_column(heading, justify="right", no_wrap=True, min_width=max(map(len, heading.split("\n"))))
-        for i, line in lines.items():
-            if titles[i] == title:
-                numbers = [str(line[name]) if known(line, name) else "" for name in columns]
-                part.add_row(*map(escape, [label(line), *numbers, *(shown(name, line[name]) for name in COLUMNS)]))
+        for cells in group:
+            part.add_row(*map(escape, cells))
         parts.append(part)
     return Group(*parts, Text("* on the front", style="dim"))
 
@@ -68,7 +68,7 @@ def label(line: pd.Series) -> str:
 
 
 def shown(column: str, value: float) -> str:
-    if math.isnan(value):
+    if pd.isna(value):
         return "-"
     if column == "n_edits":
         return str(value)

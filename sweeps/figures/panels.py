@@ -14,6 +14,7 @@ import pandas as pd
 from sweeps import aggregate
 from sweeps.figures import paper
 from sweeps.figures.specs import Figure
+from sweeps.headlines import count
 
 EDITING = ("reliability", "generalization", "locality")
 TASK_TITLES = {
@@ -151,7 +152,7 @@ def batches_over_edits(rows: pd.DataFrame, figure: Figure, score: str) -> list[P
             for i, n in enumerate(edits):
                 at = mine[mine["n_edits"] == n].set_index("batch_size")
                 found = [(j, at.loc[size]) for j, size in enumerate(sizes) if size in at.index]
-                series.append(_series(str(i), f"{n:g} edit{'' if n == 1 else 's'}", [(j, line) for j, line in found]))
+                series.append(_series(str(i), count(int(n), "edit"), [(j, line) for j, line in found]))
             anchor = paper.unedited(model, task)
             known = [_published("0", [(j, anchor) for j in range(len(sizes))])] if anchor is not None else []
             title = TASK_TITLES[task]
