@@ -3,12 +3,15 @@
 torch's attention on CPUs is made for long sequences, and transformers copies each key head for all its query heads.
 Here the query heads of a key head stand side by side as further queries, so that nothing is copied, and two plain
 products do the rest. The numbers are those of attention "sdpa" up to rounding, gradients included.
+
+Rows of unlike length may come packed, one behind the other: then everything around attention works on real positions
+alone, and only attention, a small part of the time, sees the padding.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,14 +21,43 @@ from transformers import AttentionInterface, PreTrainedModel
 NAME = "rect_short"
 
 
+class Packing:
+    """Where the positions of some rows lie when there is no padding between them.
+
+    Args:
+        lengths: positions of each row.
+        steps: positions of each row when it is padded.
+        device: of the tensors to be packed.
+    """
+
+    def __init__(self, lengths: Sequence[int], steps: int, device: torch.device) -> None:
+        self.rows, self.steps = len(lengths), steps
+        places = [row * steps + step for row, length in enumerate(lengths) for step in range(length)]
+        self._places = torch.tensor(places, device=device)
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """(rows, steps, ...) -> (1, positions, ...)"""
+        return padded.flatten(0, 1).index_select(0, self._places)[None]
+
+    def spread(self, packed: Tensor) -> Tensor:
+        """(1, positions, ...) -> (rows, steps, ...), zeros behind a row's end."""
+        padded = packed.new_zeros(self.rows * self.steps, *packed.shape[2:])
+        return padded.index_copy(0, self._places, packed[0]).unflatten(0, (self.rows, self.steps))
+
+
+def applies(model: PreTrainedModel) -> bool:
+    """Whether `short` has the model attend this way."""
+    return model.config._attn_implementation == "sdpa" and model.device.type == "cpu"
+
+
 @contextlib.contextmanager
 def short(model: PreTrainedModel) -> Iterator[None]:
     """While the block runs, the model attends this way, if it is on a CPU and attended by "sdpa"."""
-    config = model.config
-    before = config._attn_implementation
-    if before != "sdpa" or model.device.type != "cpu":
+    if not applies(model):
         yield
         return
+    config = model.config
+    before = config._attn_implementation
     config._attn_implementation = NAME
     try:
         yield
@@ -40,27 +72,32 @@ def short_attention(
     value: Tensor,
     attention_mask: Tensor,
     scaling: float | None = None,
+    packing: Packing | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attention as transformers calls it; without dropout.
 
     Args:
         module: the attention layer; not looked at.
-        query: (rows, heads, queries, size).
+        query: (rows, heads, queries, size); packed (1, heads, positions, size).
         key, value: (rows, key heads, keys, size); heads is a multiple of key heads.
         attention_mask: what is added to the scores, (rows, 1, queries, keys).
         scaling: of the scores; None for 1 / sqrt(size).
+        packing: of the queries; keys and values are never packed.
 
     Returns:
-        ((rows, queries, heads, size), None)
+        ((rows, queries, heads, size), None); packed ((1, positions, heads, size), None)
     """
+    if packing is not None:
+        query = packing.spread(query.transpose(1, 2)).transpose(1, 2)
     rows, heads, queries, size = query.shape
     groups, keys = key.shape[1], key.shape[2]
     scaled = query * (size**-0.5 if scaling is None else scaling)
     scores = scaled.reshape(rows, groups, -1, size) @ key.transpose(2, 3)  # (rows, groups, ..., keys)
     scores = scores.view(rows, heads, queries, keys) + attention_mask
     found = scores.softmax(-1).view(rows, groups, -1, keys) @ value
-    return found.view(rows, heads, queries, size).transpose(1, 2), None
+    found = found.view(rows, heads, queries, size).transpose(1, 2)
+    return (found if packing is None else packing.pack(found)), None
 
 
 AttentionInterface.register(NAME, short_attention)

@@ -14,13 +14,14 @@ masks) is taken down while the model calls it, and cut to the positions that are
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from rect.attention import short
+from rect.attention import Packing, applies, short
 from rect.editors.blocks import alike, axis, beginning, cache_name, each, first, named, padded_ids, run
 from rect.hooks import hooked, stop
 from rect.prompts import Row
@@ -44,11 +45,16 @@ class _Keep:
 class _Join:
     """Stands in for the model's cache: puts the kept keys and values before the new ones, and keeps nothing new."""
 
-    def __init__(self, kept: _Keep) -> None:
-        self.kept = kept
+    def __init__(self, kept: _Keep, packing: Packing | None = None) -> None:
+        self.kept, self.packing = kept, packing
 
     def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        return torch.cat([self.kept.keys[layer], key], 2), torch.cat([self.kept.values[layer], value], 2)
+        return self._join(self.kept.keys[layer], key), self._join(self.kept.values[layer], value)
+
+    def _join(self, kept: Tensor, new: Tensor) -> Tensor:
+        if self.packing is not None:
+            new = self.packing.spread(new.transpose(1, 2)).transpose(1, 2)
+        return torch.cat([kept, new], 2)
 
 
 class Tail:
@@ -100,6 +106,21 @@ class Tail:
         self._calls = {layer: cut(call) for layer, call in longest.calls.items() if layer > self.layer}
         one = _Cut(self._lookups, 1, before, longest.length, self.model.dtype)
         self._block_call = one(longest.calls[self.layer])
+        self._pack()
+
+    def _pack(self) -> None:
+        """Where attention allows it, no padding goes through the blocks after L."""
+        self._packing, self._packed = None, self._calls
+        if applies(self.model.hf):
+            lengths = [row.length - row.lookup for row in self.rows]
+            self._packing = Packing(lengths, self.steps, self.model.device)
+            pack = functools.partial(_once, {}, function=self._packing.pack)
+            self._packed = {}
+            for layer, call in self._calls.items():
+                packed = {
+                    name: value if name == "attention_mask" else each(value, pack) for name, value in call.items()
+                }
+                self._packed[layer] = {**packed, "packing": self._packing}
 
     def take(self, indices: Sequence[int]) -> None:
         """Keep only these rows."""
@@ -111,8 +132,10 @@ class Tail:
             for layer in tensors:
                 tensors[layer] = tensors[layer][chosen]
         memo: dict[int, Tensor] = {}
-        self._calls = {layer: each(call, lambda t: _once(memo, t, chosen)) for layer, call in self._calls.items()}
-        self._block_call = each(self._block_call, lambda t: _once(memo, t, chosen))
+        keep = functools.partial(_once, memo, function=lambda tensor: tensor[chosen])
+        self._calls = {layer: each(call, keep) for layer, call in self._calls.items()}
+        self._block_call = each(self._block_call, keep)
+        self._pack()
 
     # The pass of each step
 
@@ -123,22 +146,26 @@ class Tail:
             added: the vector added at the lookup position of each row, (rows, hidden).
 
         Returns:
-            (rows, steps, hidden)
+            (rows, steps, hidden); what lies behind a row's end means nothing
         """
         with short(self.model.hf):
-            return self._run(added, _Join(self._kept))
+            return self._later(torch.cat([self._first(added), self._block_out[:, 1:]], dim=1))
 
-    def _run(self, added: Tensor, cache: _Join) -> Tensor:
-        if self.from_mlp:
-            module = self.model.module(self.model.path(self.model.architecture.mlp_out, self.layer))
-            with hooked(module.register_forward_hook(lambda _m, _i, output: output + added[:, None].to(output.dtype))):
-                at = _call(self.model.block(self.layer), self._block_in, self._block_call, cache)
-        else:
-            at = self._block_out[:, :1] + added[:, None].to(self._block_out.dtype)
-        hidden = torch.cat([at, self._block_out[:, 1:]], dim=1)
+    def _first(self, added: Tensor) -> Tensor:
+        """Output of block L at the lookup position, (rows, 1, hidden)."""
+        if not self.from_mlp:
+            return self._block_out[:, :1] + added[:, None].to(self._block_out.dtype)
+        module = self.model.module(self.model.path(self.model.architecture.mlp_out, self.layer))
+        with hooked(module.register_forward_hook(lambda _m, _i, output: output + added[:, None].to(output.dtype))):
+            return _call(self.model.block(self.layer), self._block_in, self._block_call, _Join(self._kept))
+
+    def _later(self, hidden: Tensor) -> Tensor:
+        """The blocks after L: (rows, steps, hidden) -> the same."""
+        packing, cache = self._packing, _Join(self._kept, self._packing)
+        hidden = hidden if packing is None else packing.pack(hidden)
         for layer in range(self.layer + 1, self.last + 1):
-            hidden = _call(self.model.block(layer), hidden, self._calls[layer], cache)
-        return hidden
+            hidden = _call(self.model.block(layer), hidden, self._packed[layer], cache)
+        return hidden if packing is None else packing.spread(hidden)
 
 
 class _Part:
@@ -246,9 +273,9 @@ def _call(block: nn.Module, hidden: Tensor, call: Mapping[str, Any], cache: Any)
     return first(block(hidden, **{**call, cache_name(block): cache}))
 
 
-def _once(memo: dict[int, Tensor], tensor: Tensor, chosen: Tensor) -> Tensor:
+def _once(memo: dict[int, Tensor], tensor: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
     if id(tensor) not in memo:
-        memo[id(tensor)] = tensor[chosen]
+        memo[id(tensor)] = function(tensor)
     return memo[id(tensor)]
 
 

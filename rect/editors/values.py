@@ -20,14 +20,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from rect import products
+from rect import attention, products
+from rect.editors.reading import Asked, Reading
 from rect.editors.tail import Tail
 from rect.facts import Fact
-from rect.forcing import apply_head
-from rect.prompts import Row, edit_rows, kl_row
+from rect.prompts import edit_rows, kl_row
 from rect.update import UpdateError
 
 if TYPE_CHECKING:
@@ -39,6 +38,7 @@ log = logging.getLogger(__name__)
 ENOUGH = 0.05
 TOKENS = 512
 PASS = 24
+ATTENTION = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,9 +84,10 @@ def optimize(
         from_mlp: at the MLP's output (ROME), not at the block's output (MEMIT).
         tokens: about how many positions one step may hold: facts are optimized together up to that many.
     """
-    tasks = [_Task.of(model, fact, templates) for fact in facts]
+    tasks = [_asked(model, fact, templates) for fact in facts]
     values: dict[int, Value] = {}
-    for together in groups([(len(task.rows), task.steps) for task in tasks], tokens):
+    share = ATTENTION if attention.applies(model.hf) else 1.0
+    for together in groups([[row.length - row.lookup for row in task.rows] for task in tasks], tokens, share):
         with products.fast():
             found = _optimize(model, [tasks[i] for i in together], hparams, layer, last, from_mlp)
         values |= zip(together, found, strict=True)
@@ -94,22 +95,25 @@ def optimize(
     return [values[i] for i in range(len(tasks))]
 
 
-def groups(shapes: Sequence[tuple[int, int]], tokens: int) -> list[list[int]]:
+def groups(shapes: Sequence[Sequence[int]], tokens: int, share: float = 1.0) -> list[list[int]]:
     """Which facts to optimize together: the cheapest way to cut them, sorted by positions, into runs.
 
     A run's rows are padded to its longest, and its pass costs as much as `PASS` positions besides.
 
     Args:
-        shapes: of each fact, its rows and the positions of each row.
+        shapes: of each fact, the positions of each of its rows.
         tokens: how many positions a run may hold, padding included; one fact alone may hold more.
+        share: what a position of padding costs, of a real one.
     """
-    order = sorted(range(len(shapes)), key=lambda i: -shapes[i][1])
-    best: list[tuple[int, int]] = [(0, 0)]  # of the first n facts: the least cost, and where its last run begins
+    steps, real = [max(shape) for shape in shapes], [sum(shape) for shape in shapes]
+    order = sorted(range(len(shapes)), key=lambda i: -steps[i])
+    best: list[tuple[float, int]] = [(0, 0)]  # of the first n facts: the least cost, and where its last run begins
     for end in range(1, len(order) + 1):
-        found, rows = [], 0
+        found, rows, filled = [], 0, 0
         for start in range(end - 1, -1, -1):
-            rows += shapes[order[start]][0]
-            cost = rows * shapes[order[start]][1]
+            rows += len(shapes[order[start]])
+            filled += real[order[start]]
+            cost = filled + share * (rows * steps[order[start]] - filled)
             if cost > tokens and start < end - 1:
                 break
             found.append((best[start][0] + cost + PASS, start))
@@ -123,82 +127,16 @@ def groups(shapes: Sequence[tuple[int, int]], tokens: int) -> list[list[int]]:
     return runs[::-1]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Task:
+def _asked(model: EditableModel, fact: Fact, templates: Sequence[str]) -> Asked:
     """The rows of one fact: one per context, and the one for KL unless the first does its work."""
-
-    rows: tuple[Row, ...]
-    contexts: int
-    kl: int
-
-    @classmethod
-    def of(cls, model: EditableModel, fact: Fact, templates: Sequence[str]) -> _Task:
-        rows, kl = edit_rows(model.tokenizer, fact, templates), kl_row(model.tokenizer, fact.subject)
-        if rows[0].ids[: rows[0].lookup + 1] == kl.ids:  # the prompt begins with the subject: the same computation
-            return cls(tuple(rows), len(rows), 0)
-        return cls((*rows, kl), len(rows), len(rows))
-
-    @property
-    def steps(self) -> int:
-        return max(row.length - row.lookup for row in self.rows)
-
-
-class _Reading:
-    """Where the loss of some tasks reads the output of the tail, whose rows are theirs in order."""
-
-    def __init__(self, tasks: Sequence[_Task], device: torch.device) -> None:
-        rows: list[int] = []
-        columns: list[int] = []
-        targets: list[int] = []
-        weights: list[float] = []
-        owners: list[int] = []
-        kl_rows: list[int] = []
-        start = 0
-        for owner, task in enumerate(tasks):
-            for i, row in enumerate(task.rows[: task.contexts]):
-                n = len(row.targets)
-                first = row.length - n - row.lookup
-                rows += [start + i] * n
-                columns += range(first, first + n)
-                targets += row.targets
-                weights += [1 / (n * task.contexts)] * n
-                owners += [owner] * n
-            kl_rows.append(start + task.kl)
-            start += len(task.rows)
-        self.rows = torch.tensor([*rows, *kl_rows], device=device)
-        self.columns = torch.tensor([*columns, *[0] * len(tasks)], device=device)
-        self.targets = torch.tensor(targets, device=device)
-        self.weights = torch.tensor(weights, device=device)
-        self.owners = torch.tensor(owners, device=device)
-        self.facts = len(tasks)
-
-    def losses(self, hidden: Tensor, model: EditableModel, start: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Negative log-likelihood and KL, (tasks,) each, and log-probabilities at the KL rows, (tasks, vocabulary).
-
-        Args:
-            hidden: output of the tail, (rows, steps, hidden).
-            model: whose norm and head are applied.
-            start: the log-probabilities before anything was added; None if these are they.
-        """
-        logits = read_logits(model, hidden[self.rows, self.columns])
-        likely, kept = logits.split(
-            [len(self.targets), self.facts]
-        )  # the gradient of slices would be padded with zeros
-        each = F.cross_entropy(likely, self.targets, reduction="none") * self.weights
-        nll = each.new_zeros(self.facts).index_add(0, self.owners, each)
-        now = kept.log_softmax(-1)
-        start = now.detach() if start is None else start
-        kl = (now.exp() * (now - start)).sum(-1)  # KL(P_delta || P_0)
-        return nll, kl, now
-
-
-def read_logits(model: EditableModel, hidden: Tensor) -> Tensor:
-    """Final norm and head on some positions, (positions, hidden) -> (positions, vocabulary), float32."""
-    return apply_head(model, model.module(model.architecture.final_norm)(hidden))
+    rows, kl = edit_rows(model.tokenizer, fact, templates), kl_row(model.tokenizer, fact.subject)
+    if rows[0].ids[: rows[0].lookup + 1] == kl.ids:  # the prompt begins with the subject: the same computation
+        return Asked(tuple(rows), len(rows), 0)
+    return Asked((*rows, kl), len(rows), len(rows))
 
 
 def _optimize(
-    model: EditableModel, tasks: list[_Task], hparams: ValueHparams, layer: int, last: int, from_mlp: bool
+    model: EditableModel, tasks: list[Asked], hparams: ValueHparams, layer: int, last: int, from_mlp: bool
 ) -> list[Value]:
     rows = [row for task in tasks for row in task.rows]
     tail = Tail(model, rows, layer, last, from_mlp)
@@ -211,13 +149,14 @@ def _optimize(
     history: list[list[float]] = [[] for _ in tasks]
     active = list(range(len(tasks)))
     start: Tensor | None = None
-    reading, owners = _Reading(tasks, model.device), _owners(tasks, model.device)
+    reading, owners = Reading(model, tasks), _owners(tasks, model.device)
     for step in range(hparams.v_num_grad_steps):
         final = step == hparams.v_num_grad_steps - 1
         with torch.set_grad_enabled(not final):
             now = torch.stack([deltas[i] for i in active])
-            nll, kl, log_p = reading.losses(tail.run(now[owners]), model, start)
-            start = log_p.detach() if start is None else start
+            hidden = tail.run(now[owners])
+            nll, kl = reading.losses(hidden, start)
+            start = reading.at_subject(hidden) if start is None else start
             decay = hparams.v_weight_decay * now.norm(dim=-1) / norms[active] ** 2
             loss = nll + hparams.kl_factor * kl + decay
         current = loss.tolist()
@@ -242,13 +181,13 @@ def _optimize(
             tail.take([r for r, owner in enumerate(owners.tolist()) if owner in going])
             active, start = [active[j] for j in going], start[going]
             left = [tasks[i] for i in active]
-            reading, owners = _Reading(left, model.device), _owners(left, model.device)
+            reading, owners = Reading(model, left), _owners(left, model.device)
     return [
         Value(value, delta.detach(), key, tuple(losses))
         for value, delta, key, losses in zip(before, deltas, keys, history, strict=True)
     ]
 
 
-def _owners(tasks: Sequence[_Task], device: torch.device) -> Tensor:
+def _owners(tasks: Sequence[Asked], device: torch.device) -> Tensor:
     """Index of the task that each row belongs to, (rows,)"""
     return torch.tensor([i for i, task in enumerate(tasks) for _ in task.rows], device=device)

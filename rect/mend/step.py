@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rect.editors.values import read_logits
+from rect.editors.reading import read_logits
 from rect.mend.data import NOTHING, Example, Rows
 from rect.mend.network import Hypernetwork, Pair
 from rect.mend.upper import State, Upper

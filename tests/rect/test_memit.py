@@ -144,23 +144,25 @@ def test_layers_that_do_not_follow_each_other() -> None:
         editors.create("memit", model, {"layers": [3, 0]}, TEMPLATES, covariance)
 
 
-def test_facts_are_put_together_in_the_cheapest_way() -> None:
+@pytest.mark.parametrize("share", [1.0, 0.1])
+def test_facts_are_put_together_in_the_cheapest_way(share: float) -> None:
     """Against every way to cut the facts, sorted by length."""
     draw = random.Random(0)
     for _ in range(50):
-        shapes = [(draw.randint(2, 7), draw.randint(1, 9)) for _ in range(draw.randint(1, 7))]
-        chosen = values.groups(shapes, 100)
+        shapes = [[draw.randint(1, 9) for _ in range(draw.randint(2, 7))] for _ in range(draw.randint(1, 7))]
+        chosen = values.groups(shapes, 100, share)
         assert sorted(i for run in chosen for i in run) == list(range(len(shapes)))
-        order = sorted(range(len(shapes)), key=lambda i: -shapes[i][1])
+        order = sorted(range(len(shapes)), key=lambda i: -max(shapes[i]))
         ways = []
         for cuts in itertools.product([False, True], repeat=len(shapes) - 1):
             runs = [[order[0]]]
             for i, cut in zip(order[1:], cuts, strict=True):
                 runs = [*runs, [i]] if cut else [*runs[:-1], [*runs[-1], i]]
-            if all(len(run) == 1 or padded(shapes, run) <= 100 for run in runs):
-                ways.append(sum(padded(shapes, run) + values.PASS for run in runs))
-        assert sum(padded(shapes, run) + values.PASS for run in chosen) == min(ways)
+            if all(len(run) == 1 or cost(shapes, run, share) <= 100 for run in runs):
+                ways.append(sum(cost(shapes, run, share) + values.PASS for run in runs))
+        assert sum(cost(shapes, run, share) + values.PASS for run in chosen) == pytest.approx(min(ways))
 
 
-def padded(shapes: list[tuple[int, int]], run: list[int]) -> int:
-    return sum(shapes[i][0] for i in run) * max(shapes[i][1] for i in run)
+def cost(shapes: list[list[int]], run: list[int], share: float) -> float:
+    lengths = [length for i in run for length in shapes[i]]
+    return sum(length + share * (max(lengths) - length) for length in lengths)

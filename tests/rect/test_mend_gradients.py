@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rect.editors.values import read_logits
+from rect.editors.reading import read_logits
 from rect.mend import checkpoint
 from rect.mend.data import answered
 from rect.mend.network import Hypernetwork, Pair
