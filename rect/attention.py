@@ -11,6 +11,7 @@ alone, and only attention, a small part of the time, sees the padding.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -31,7 +32,7 @@ class Packing:
     """
 
     def __init__(self, lengths: Sequence[int], steps: int, device: torch.device) -> None:
-        self.rows, self.steps = len(lengths), steps
+        self._shape = len(lengths), steps
         places = [row * steps + step for row, length in enumerate(lengths) for step in range(length)]
         self._places = torch.tensor(places, device=device)
 
@@ -41,8 +42,8 @@ class Packing:
 
     def spread(self, packed: Tensor) -> Tensor:
         """(1, positions, ...) -> (rows, steps, ...), zeros behind a row's end."""
-        padded = packed.new_zeros(self.rows * self.steps, *packed.shape[2:])
-        return padded.index_copy(0, self._places, packed[0]).unflatten(0, (self.rows, self.steps))
+        padded = packed.new_zeros(math.prod(self._shape), *packed.shape[2:])
+        return padded.index_copy(0, self._places, packed[0]).unflatten(0, self._shape)
 
 
 def applies(model: PreTrainedModel) -> bool:

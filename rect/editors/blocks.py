@@ -1,7 +1,7 @@
 """Calling a model's blocks one by one, as the model itself calls them.
 
 What a block is called with beside the hidden states (rotary embeddings, masks) is taken down in a pass of the model's
-own. Rows are right-padded and begin at position 0, so that those arguments are the same for every row.
+own over one row. All rows begin at position 0, so that those arguments are the same for every row.
 """
 
 from __future__ import annotations
@@ -15,17 +15,31 @@ import torch
 from torch import Tensor, nn
 
 from rect import products
+from rect.attention import short
 from rect.errors import InputError
 from rect.hooks import Stop, hooked, stop
-from rect.prompts import Row
 
 if TYPE_CHECKING:
+    from rect.editors.layouts import Layout
     from rect.model import EditableModel
 
 CACHE_NAMES = ("past_key_values", "layer_past", "past_key_value")
 WASTE = 0.1
 
 Call = dict[str, Any]
+
+
+class Spread:
+    """Stands in for the model's cache: brings keys and values to whole rows for attention, and keeps nothing."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+
+    def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        return self._spread(key), self._spread(value)
+
+    def _spread(self, tensor: Tensor) -> Tensor:
+        return self.layout.spread(tensor.transpose(1, 2)).transpose(1, 2)
 
 
 class Blocks:
@@ -39,7 +53,7 @@ class Blocks:
 
     def __init__(self, model: EditableModel, longest: Sequence[int], last: int) -> None:
         self.model, self.length, self.last = model, len(longest), last
-        self._calls: dict[int, Call] = {}
+        self.calls: dict[int, Call] = {}
         with contextlib.ExitStack() as hooks:
             for layer in range(last + 1):
                 handle = model.block(layer).register_forward_pre_hook(self._look(layer), with_kwargs=True)
@@ -48,28 +62,37 @@ class Blocks:
             run(model, torch.tensor([list(longest)], device=model.device))
 
     def _look(self, layer: int) -> Any:
-        def hook(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            _, self._calls[layer] = named(block, args, kwargs)
+        def hook(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            hidden, self.calls[layer] = named(block, args, kwargs)
+            return (hidden[:, :1],), beginning(self.calls[layer], self.length, 1)  # nobody looks at what comes out
 
         return hook
 
-    def enter(self, ids: Tensor, layer: int) -> Tensor:
-        """The input of a block for rows of tokens: (rows, positions) -> (rows, positions, hidden)."""
+    def enter(self, ids: Tensor) -> Tensor:
+        """The input of the first block for rows of tokens: (rows, positions) -> (rows, positions, hidden)."""
         seen: list[Tensor] = []
 
         def hook(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             seen.append(named(block, args, kwargs)[0])
             raise Stop
 
-        with hooked(self.model.block(layer).register_forward_pre_hook(hook, with_kwargs=True)):
+        with hooked(self.model.block(0).register_forward_pre_hook(hook, with_kwargs=True)):
             run(self.model, ids)
         return seen[0]
 
-    def run(self, hidden: Tensor, layer: int) -> Tensor:
-        """The output of a block: (rows, positions, hidden) -> the same."""
-        call = beginning(self._calls[layer], self.length, hidden.shape[1])
-        with products.fast():
-            return first(self.model.block(layer)(hidden, **call))
+    def run(self, hidden: Tensor, layer: int, layout: Layout, cache: Any = None) -> Tensor:
+        """The output of a block, which lies as `hidden` does.
+
+        Args:
+            hidden: its input.
+            layer: which block.
+            layout: how it lies.
+            cache: stands in for the model's cache; None for one that keeps nothing.
+        """
+        block = self.model.block(layer)
+        call = layout.arguments(self.calls[layer], self.length)
+        with products.fast(), short(self.model.hf):
+            return first(block(hidden, **{**call, cache_name(block): Spread(layout) if cache is None else cache}))
 
 
 @torch.no_grad()
@@ -87,31 +110,24 @@ def check(model: EditableModel) -> None:
         raise InputError(f"{model.name}: attention {kind!r} cannot be edited through; load it with sdpa or eager")
 
 
-def padded_ids(rows: Sequence[Row], device: torch.device) -> Tensor:
-    """The tokens, padded on the right with each row's own last one, (rows, positions)."""
-    length = max(row.length for row in rows)
-    return torch.tensor([[*row.ids, *[row.ids[-1]] * (length - row.length)] for row in rows], device=device)
-
-
-def alike(rows: Sequence[Row], tokens: int | None = None) -> list[list[int]]:
-    """Indices of the rows in runs of similar length, of which padding makes up at most WASTE; the longest run last.
+def alike(lengths: Sequence[int], tokens: int) -> list[list[int]]:
+    """Indices of rows in runs of similar length, of which padding makes up at most WASTE; the longest run last.
 
     Args:
-        rows: the rows.
-        tokens: how many positions a run may hold, padding included; None for any number.
+        lengths: of the rows.
+        tokens: how many positions a run may hold, padding included.
     """
     runs: list[list[int]] = []
     real = 0
-    for index in sorted(range(len(rows)), key=lambda i: -rows[i].length):
-        length = rows[index].length
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         if runs:
-            full = rows[runs[-1][0]].length * (len(runs[-1]) + 1)
-            if real + length >= (1 - WASTE) * full and (tokens is None or full <= tokens):
+            full = lengths[runs[-1][0]] * (len(runs[-1]) + 1)
+            if real + lengths[index] >= (1 - WASTE) * full and full <= tokens:
                 runs[-1].append(index)
-                real += length
+                real += lengths[index]
                 continue
         runs.append([index])
-        real = length
+        real = lengths[index]
     return runs[::-1]
 
 

@@ -15,6 +15,7 @@ factors while the prompts, kept at the input of the layer that was reached, go u
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -22,12 +23,13 @@ import pydantic
 import torch
 from torch import Tensor
 
-from rect.editors.blocks import Blocks, alike, padded_ids
+from rect.editors.blocks import Blocks
 from rect.editors.key_value import KeyValueEditor, ValueHparams
+from rect.editors.layouts import layout, padded_ids, runs
 from rect.editors.values import Value, optimize
 from rect.facts import Fact
 from rect.hooks import hooked
-from rect.prompts import Row, edit_rows
+from rect.prompts import edit_rows
 from rect.update import LowRank, Update
 
 if TYPE_CHECKING:
@@ -152,17 +154,11 @@ class _Rise:
         self, model: EditableModel, facts: Sequence[Fact], templates: Sequence[str], layers: Sequence[int]
     ) -> None:
         self.model, self.layers, self.facts, self.contexts = model, layers, len(facts), len(templates)
-        rows = [
-            Row(row.ids[: row.lookup + 1], row.lookup)
-            for fact in facts
-            for row in edit_rows(model.tokenizer, fact, templates)
-        ]
-        self.blocks = Blocks(model, max(rows, key=lambda row: row.length).ids, layers[-1])
+        rows = [row.ids[: row.lookup + 1] for fact in facts for row in edit_rows(model.tokenizer, fact, templates)]
+        self.blocks = Blocks(model, max(rows, key=len), layers[-1])
         self.bare = [i for i in range(len(rows)) if i % self.contexts == 0]
-        self.runs = [_Run(rows, indices, model) for indices in alike(rows, TOKENS)]
-        self.at = layers[0]  # the block whose input is held
-        for each in self.runs:
-            each.hidden = self.blocks.enter(each.ids, self.at)
+        self.runs = [_Run(model, self.blocks, rows, indices) for indices in runs(model, rows, TOKENS)]
+        self.at = 0  # the block whose input is held
         self.edits = contextlib.ExitStack()
 
     def __enter__(self) -> _Rise:
@@ -176,7 +172,7 @@ class _Rise:
         """The facts' keys at a layer, (facts, dimension), and values at the last edited block, (facts, hidden)."""
         while self.at < layer:
             for run in self.runs:
-                run.hidden = self.blocks.run(run.hidden, self.at)
+                run.hidden = self.blocks.run(run.hidden, self.at, run.layout)
             self.at += 1
         keys: dict[int, Tensor] = {}
         values: dict[int, Tensor] = {}
@@ -184,15 +180,14 @@ class _Rise:
             seen: list[Tensor] = []
             projection = self.model.module(self.model.path(self.model.architecture.mlp_out, layer))
             with hooked(projection.register_forward_pre_hook(lambda _m, inputs, seen=seen: seen.append(inputs[0]))):
-                hidden = self.blocks.run(run.hidden, layer)
-            keys |= zip(run.indices, run.at_lookup(seen[0]), strict=True)
+                hidden = self.blocks.run(run.hidden, layer, run.layout)
+            keys |= zip(run.indices, run.last(seen[0]), strict=True)
             which = [j for j, i in enumerate(run.indices) if i % self.contexts == 0]  # the bare prompts
             if which:
-                hidden = hidden[which]
+                part = run.part(hidden, which)
                 for later in range(layer + 1, self.layers[-1] + 1):
-                    hidden = self.blocks.run(hidden, later)
-                chosen = [run.indices[j] for j in which]
-                values |= zip(chosen, run.at_lookup(hidden, which), strict=True)
+                    part.hidden = self.blocks.run(part.hidden, later, part.layout)
+                values |= zip(part.indices, part.last(part.hidden), strict=True)
         grouped = torch.stack([keys[i] for i in range(len(keys))]).view(self.facts, self.contexts, -1)
         bare = grouped[:, 0]
         mean = bare if self.contexts == 1 else (bare + grouped[:, 1:].mean(1)) / 2
@@ -209,15 +204,23 @@ class _Rise:
 
 
 class _Run:
-    """Rows of similar length and their hidden states."""
+    """Rows that go up together, and their hidden states, which lie as `layout` says."""
 
-    def __init__(self, rows: Sequence[Row], indices: Sequence[int], model: EditableModel) -> None:
+    def __init__(
+        self, model: EditableModel, blocks: Blocks, rows: Sequence[Sequence[int]], indices: Sequence[int]
+    ) -> None:
         self.indices = list(indices)
-        self.ids = padded_ids([rows[i] for i in indices], model.device)
-        self.lookups = torch.tensor([rows[i].lookup for i in indices], device=model.device)
-        self.hidden = torch.empty(0, device=model.device)  # (rows, positions, hidden)
+        self.layout = layout(model, [rows[i] for i in indices])
+        self.hidden = self.layout.pack(blocks.enter(padded_ids(self.layout.rows, model.device)))
 
-    def at_lookup(self, states: Tensor, which: Sequence[int] | None = None) -> Tensor:
-        """(rows, positions, n) -> (rows, n) float32; `which` names the rows if they are not all."""
-        lookups = self.lookups if which is None else self.lookups[list(which)]
-        return states[torch.arange(len(states), device=states.device), lookups].float()
+    def part(self, hidden: Tensor, which: Sequence[int]) -> _Run:
+        """Some of the rows, with other hidden states."""
+        new = copy.copy(self)
+        new.indices = [self.indices[j] for j in which]
+        new.layout, new.hidden = self.layout.part(hidden, which, [len(self.layout.rows[j]) for j in which])
+        return new
+
+    def last(self, states: Tensor) -> Tensor:
+        """States at the last token of each row, the subject's, (rows, n) float32."""
+        ends = torch.tensor([[len(row) - 1] for row in self.layout.rows], device=states.device)
+        return self.layout.at(states, ends)[:, 0].float()

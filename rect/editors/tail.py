@@ -1,19 +1,14 @@
 """The later layers over the later positions: all that depends on the vector being optimized.
 
 A vector added at layer L and position p of a row (the subject's last token) changes nothing before layer L, and nothing
-at a position before p: attention looks back only. So one forward pass, without gradients, keeps
-
-- keys and values of the positions before p in every layer after L,
-- the output of block L from p on (and its input at p),
-
-and each optimization step runs the model's own blocks after L over the positions from p on. The numbers are those of
-the full computation up to rounding. Nothing here knows a family of models: how a block is called (rotary embeddings,
-masks) is taken down while the model calls it, and cut to the positions that are left.
+at a position before p: attention looks back only. What does not change is computed once (`rect.editors.frozen`), and
+each optimization step runs the model's own blocks after L over the positions from p on. The numbers are those of the
+full computation up to rounding. Nothing here knows a family of models: how a block is called (rotary embeddings, masks)
+is taken down while the model calls it, and cut to the positions that are left.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,30 +17,19 @@ import torch
 from torch import Tensor, nn
 
 from rect.attention import Packing, applies, short
-from rect.editors.blocks import alike, axis, beginning, cache_name, each, first, named, padded_ids, run
-from rect.hooks import hooked, stop
+from rect.editors.blocks import axis, cache_name, each, first
+from rect.editors.frozen import Kept, freeze
+from rect.hooks import hooked
 from rect.prompts import Row
 
 if TYPE_CHECKING:
     from rect.model import EditableModel
 
 
-class _Keep:
-    """Stands in for the model's cache: keeps keys and values, (rows, heads, positions, head size) by layer."""
-
-    def __init__(self) -> None:
-        self.keys: dict[int, Tensor] = {}
-        self.values: dict[int, Tensor] = {}
-
-    def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        self.keys[layer], self.values[layer] = key, value
-        return key, value
-
-
 class _Join:
     """Stands in for the model's cache: puts the kept keys and values before the new ones, and keeps nothing new."""
 
-    def __init__(self, kept: _Keep, packing: Packing | None = None) -> None:
+    def __init__(self, kept: Kept, packing: Packing | None = None) -> None:
         self.kept, self.packing = kept, packing
 
     def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
@@ -79,33 +63,19 @@ class Tail:
         self.rows = list(rows)
         self.steps = max(row.length - row.lookup for row in rows)
         self._lookups = torch.tensor([row.lookup for row in rows], device=model.device)
-        self._kept = _Keep()
         self._freeze()
 
     # The pass that is made once
 
     def _freeze(self) -> None:
-        runs = alike(self.rows)
-        parts = [_Part(self, [self.rows[i] for i in indices]) for indices in runs]
-        for part in parts:
-            part.run()
-        order = torch.tensor([i for indices in runs for i in indices], device=self.model.device)
-        back = order.argsort()
-        before = max(part.before for part in parts)
-        for layer in parts[0].kept.keys:
-            for mine, name in ((self._kept.keys, "keys"), (self._kept.values, "values")):
-                pieces = [_padded(getattr(part.kept, name)[layer][:, :, : part.before], 2, before) for part in parts]
-                mine[layer] = torch.cat(pieces)[back]
-        self.keys = torch.cat([part.key for part in parts])[back]
-        self.mlp = torch.cat([part.mlp for part in parts])[back]
-        self._block_in = torch.cat([part.block_in for part in parts])[back]
-        self._block_out = torch.cat([part.block_out for part in parts])[back]
-        self.block = self._block_out[:, 0].float()
-        longest = parts[-1]  # its calls hold the tables of all positions
-        cut = _Cut(self._lookups, self.steps, before, longest.length, self.model.dtype)
-        self._calls = {layer: cut(call) for layer, call in longest.calls.items() if layer > self.layer}
-        one = _Cut(self._lookups, 1, before, longest.length, self.model.dtype)
-        self._block_call = one(longest.calls[self.layer])
+        found = freeze(self.model, self.rows, self.layer, self.last, self.from_mlp)
+        self._kept, self._block_in, self._block_out = found.kept, found.block_in, found.block_out
+        self.keys, self.mlp, self.block = found.keys, found.mlp, found.block_out[:, 0].float()
+        before = found.kept.positions
+        cut = _Cut(self._lookups, self.steps, before, found.length, self.model.dtype)
+        self._calls = {layer: cut(call) for layer, call in found.calls.items() if layer > self.layer}
+        one = _Cut(self._lookups, 1, before, found.length, self.model.dtype)
+        self._block_call = one(found.calls[self.layer])
         self._pack()
 
     def _pack(self) -> None:
@@ -166,54 +136,6 @@ class Tail:
         for layer in range(self.layer + 1, self.last + 1):
             hidden = _call(self.model.block(layer), hidden, self._packed[layer], cache)
         return hidden if packing is None else packing.spread(hidden)
-
-
-class _Part:
-    """One forward pass over rows of similar length, right-padded: what follows a token never reaches it."""
-
-    def __init__(self, tail: Tail, rows: Sequence[Row]) -> None:
-        self.tail = tail
-        self.lookups = torch.tensor([row.lookup for row in rows], device=tail.model.device)
-        self.length = max(row.length for row in rows)
-        self.before = max(1, max(row.lookup for row in rows))  # positions kept; never none, to spare a special case
-        self.ids = padded_ids(rows, tail.model.device)
-        self.calls: dict[int, dict[str, Any]] = {}
-        self.kept = _Keep()
-
-    def run(self) -> None:
-        tail, model = self.tail, self.tail.model
-        keep_from = tail.layer if tail.from_mlp else tail.layer + 1
-        with contextlib.ExitStack() as hooks:
-            projection = model.module(model.path(model.architecture.mlp_out, tail.layer))
-            hooks.enter_context(hooked(projection.register_forward_hook(self._see_projection)))
-            hooks.enter_context(hooked(model.block(tail.layer).register_forward_hook(self._see_block)))
-            for layer in range(tail.layer, tail.last + 1):
-                handle = model.block(layer).register_forward_pre_hook(self._before(layer, keep_from), with_kwargs=True)
-                hooks.enter_context(hooked(handle))
-            hooks.enter_context(hooked(model.block(tail.last).register_forward_hook(stop)))
-            run(model, self.ids)
-
-    def _before(self, layer: int, keep_from: int) -> Any:
-        def hook(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            hidden, call = named(block, args, kwargs)
-            self.calls[layer] = call
-            if layer == self.tail.layer:
-                self.block_in = _at(hidden, self.lookups)[:, None]
-            else:  # later positions are run again in each step
-                hidden, call = hidden[:, : self.before], beginning(call, self.length, self.before)
-            return (hidden,), ({**call, cache_name(block): self.kept} if layer >= keep_from else call)
-
-        return hook
-
-    def _see_projection(self, _module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        self.key = _at(inputs[0], self.lookups).float()
-        self.mlp = _at(output, self.lookups).float()
-
-    def _see_block(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
-        hidden = first(output)
-        positions = self.lookups[:, None] + torch.arange(self.tail.steps, device=hidden.device)
-        positions = positions.clamp(max=self.length - 1)[:, :, None].expand(-1, -1, hidden.shape[-1])
-        self.block_out = hidden.gather(1, positions)  # (rows, steps, hidden)
 
 
 class _Cut:
@@ -277,17 +199,3 @@ def _once(memo: dict[int, Tensor], tensor: Tensor, function: Callable[[Tensor], 
     if id(tensor) not in memo:
         memo[id(tensor)] = function(tensor)
     return memo[id(tensor)]
-
-
-def _at(hidden: Tensor, positions: Tensor) -> Tensor:
-    """(rows, positions, n) at one position of each row: (rows, n)"""
-    return hidden[torch.arange(len(positions), device=hidden.device), positions]
-
-
-def _padded(tensor: Tensor, axis: int, size: int) -> Tensor:
-    missing = size - tensor.shape[axis]
-    if missing == 0:
-        return tensor
-    shape = list(tensor.shape)
-    shape[axis] = missing
-    return torch.cat([tensor, tensor.new_zeros(shape)], dim=axis)
