@@ -47,8 +47,9 @@ class Packing:
 
 
 def applies(model: PreTrainedModel) -> bool:
-    """Whether `short` has the model attend this way."""
-    return model.config._attn_implementation == "sdpa" and model.device.type == "cpu"
+    """Whether `short` has the model attend this way: not where a family has attention written into its own layers."""
+    replaceable = getattr(model, "_supports_attention_backend", False)
+    return replaceable and model.config._attn_implementation == "sdpa" and model.device.type == "cpu"
 
 
 @contextlib.contextmanager

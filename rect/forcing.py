@@ -56,13 +56,14 @@ def target_logits(
         with products.fast():
             hidden = model.hf.base_model(ids, use_cache=False).last_hidden_state  # (rows, length, hidden), normed
         for index, states, query in zip(indices, hidden, rows, strict=True):
-            yield index, apply_head(model, states[len(query.prompt) - 1 : query.length])
+            with products.fast():
+                logits = apply_head(model, states[len(query.prompt) - 1 : query.length])
+            yield index, logits
 
 
 def apply_head(model: EditableModel, states: Tensor) -> Tensor:
     """Logits of normed hidden states, (..., hidden) -> (..., vocabulary), float32."""
-    with products.fast():
-        logits = model.hf.get_output_embeddings()(states).float()
+    logits = model.hf.get_output_embeddings()(states).float()
     cap = getattr(model.hf.config, "final_logit_softcapping", None)
     return logits if cap is None else torch.tanh(logits / cap) * cap
 

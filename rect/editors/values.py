@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 ENOUGH = 0.05
 TOKENS = 512
 PASS = 24
+KEEP = 2**30  # bytes
 ATTENTION = 0.1
 
 
@@ -88,7 +89,8 @@ def optimize(
     values: dict[int, Value] = {}
     share = ATTENTION if attention.applies(model.hf) else 1.0
     for together in groups([[row.length - row.lookup for row in task.rows] for task in tasks], tokens, share):
-        with products.fast():
+        few = len(together) == 1  # with many rows it is the products themselves that take the time
+        with products.fast(keep=KEEP if few else 0):
             found = _optimize(model, [tasks[i] for i in together], hparams, layer, last, from_mlp)
         values |= zip(together, found, strict=True)
         log.info("layer %d: vectors of %d of %d facts", layer, len(values), len(tasks))

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rect import products
 from rect.editors.reading import read_logits
 from rect.mend.data import NOTHING, Example, Rows
 from rect.mend.network import Hypernetwork, Pair
@@ -117,7 +118,8 @@ class Editing:
 
     def _logits(self, hidden: Tensor, rows: Rows) -> Tensor:
         """Logits where something is asked, or at all real tokens where nothing is, (positions, vocabulary), float32."""
-        return read_logits(self.model, hidden[:, : rows.ids.shape[1]][_read_at(rows)]).float()
+        with products.fast():
+            return read_logits(self.model, hidden[:, : rows.ids.shape[1]][_read_at(rows)]).float()
 
 
 def _together(parts: Sequence[Rows]) -> Tensor:

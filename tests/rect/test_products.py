@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,23 @@ def test_strided_tensors() -> None:
     with products.fast():
         found = F.linear(turned, strided, bias)
     torch.testing.assert_close(found, F.linear(turned, strided, bias))
+
+
+@pytest.mark.parametrize("keep", [0, 24 * 40 * 4, 2**20], ids=["none", "the first", "all"])
+def test_weights_in_their_own_order_give_the_same(keep: int) -> None:
+    inputs, weight, bias = tensors(64)
+    second = torch.randn(40, 24).t()
+    results = []
+    for mode in (contextlib.nullcontext(), products.fast(keep=keep)):
+        with mode:
+            for rows in (64, 20):  # an order that was chosen for other rows
+                output = F.linear(F.linear(inputs[:rows], weight, bias), second)
+                results.append([output, *torch.autograd.grad(output.square().sum(), inputs)])
+    for expected, found in zip(results[:2], results[2:], strict=True):
+        assert went_fast(found[0])
+        torch.testing.assert_close(found, expected)
+    assert isinstance(mode, products._Fast)
+    assert mode.ordered.room == (2**20 - 4 * weight.nbytes if keep == 2**20 else 0)  # two weights, each both ways
 
 
 def test_what_does_not_fit_is_left_to_torch() -> None:
