@@ -89,8 +89,8 @@ def optimize(
     values: dict[int, Value] = {}
     share = ATTENTION if attention.applies(model.hf) else 1.0
     for together in groups([[row.length - row.lookup for row in task.rows] for task in tasks], tokens, share):
-        few = len(together) == 1  # with many rows it is the products themselves that take the time
-        with products.fast(keep=KEEP if few else 0):
+        alone = len(together) == 1  # with many rows it is the products themselves that take the time
+        with products.fast(keep=KEEP if alone else 0):
             found = _optimize(model, [tasks[i] for i in together], hparams, layer, last, from_mlp)
         values |= zip(together, found, strict=True)
         log.info("layer %d: vectors of %d of %d facts", layer, len(values), len(tasks))
@@ -104,7 +104,7 @@ def groups(shapes: Sequence[Sequence[int]], tokens: int, share: float = 1.0) -> 
 
     Args:
         shapes: of each fact, the positions of each of its rows.
-        tokens: how many positions a run may hold, padding included; one fact alone may hold more.
+        tokens: how many positions a run may hold, padding included at its share; one fact alone may hold more.
         share: what a position of padding costs, of a real one.
     """
     steps, real = [max(shape) for shape in shapes], [sum(shape) for shape in shapes]
