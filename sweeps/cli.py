@@ -291,20 +291,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.exit(BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except ValueError as error:
-        if not _is_input_error(error):
-            raise
+    except InputError as error:
         _error(str(error))
         sys.exit(BAD_INPUT)
     if code == INTERRUPTED:
         _error("interrupted; what was finished is kept")
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _is_input_error(error: ValueError) -> bool:
-    from tasks.errors import InputError as TaskInputError
-
-    return isinstance(error, InputError | TaskInputError)
 
 
 def _error(text: str) -> None:

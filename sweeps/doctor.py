@@ -95,7 +95,7 @@ def _packages() -> Iterator[Finding]:
 def _own_modules() -> Iterator[Finding]:
     """`tasks` and `sweeps` are common names: another folder of that name may come first on the path."""
     home = Path(__file__).resolve().parent.parent
-    for name in ("rect", "tasks", "sweeps"):
+    for name in ("modelfolder", "rect", "tasks", "sweeps"):
         spec = importlib.util.find_spec(name)
         found = Path(spec.origin).resolve().parent if spec and spec.origin else None
         if found == home / name:

@@ -274,13 +274,13 @@ def _interruptible() -> Iterator[None]:
 
 
 def check_modules() -> None:
-    """The three packages must be this distribution's own: `tasks` and `sweeps` are common names.
+    """The packages must be this distribution's own: `tasks` and `sweeps` are common names.
 
     Raises:
         InputError: a stranger's package shadows one of them.
     """
     home = Path(__file__).resolve().parent.parent
-    for name in ("rect", "tasks", "sweeps"):
+    for name in ("modelfolder", "rect", "tasks", "sweeps"):
         found = Path(str(importlib.import_module(name).__file__)).resolve().parent
         if found != home / name:
             raise InputError(f"'import {name}' finds {found}, a stranger's package, instead of {home / name}: "

@@ -17,11 +17,10 @@ from sweeps.journal import Journal
 from sweeps.sequence import CellRun
 from sweeps.store import Store, StoreError
 from sweeps.workplace import Workplace
-from tasks.errors import InputError as TaskInputError
 
 log = logging.getLogger(__name__)
 
-HOPELESS = (InputError, TaskInputError, UpdateError, StoreError, torch.OutOfMemoryError)
+HOPELESS = (InputError, UpdateError, StoreError, torch.OutOfMemoryError)
 """Errors that a second attempt would meet again: the cell is recorded as failed and the actor goes on to the next."""
 
 
