@@ -6,9 +6,9 @@ Both are continuous and move long before the accuracy of a task does.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -32,12 +32,13 @@ def neutral_paragraphs() -> list[str]:
 def perplexity(model: EditableModel, texts: Sequence[str], window: int = WINDOW) -> tuple[float, int]:
     """exp of the mean negative log-likelihood of all tokens of all texts, each counted once.
 
-    A text is cut into windows; the first token of a window is read and not asked for.
+    A text is cut into windows, each of which begins with what the tokenizer puts before a text. Where that is nothing,
+    a window begins with the last token of the one before it, and the text's very first token is read and not asked for.
 
     Args:
         model: as it stands.
         texts: plain texts.
-        window: tokens in a window at most.
+        window: tokens in a window at most, its beginning among them.
 
     Returns:
         (perplexity, number of tokens asked for)
@@ -45,12 +46,7 @@ def perplexity(model: EditableModel, texts: Sequence[str], window: int = WINDOW)
     Raises:
         InputError: the texts hold no token to ask for.
     """
-    queries = [
-        Query(tuple(ids[start : start + 1]), tuple(ids[start + 1 : start + window]))
-        for ids in (encode(model.tokenizer, text) for text in texts)
-        for start in range(0, len(ids) - 1, window)
-        if start + 1 < len(ids)
-    ]
+    queries = [query for text in texts for query in _windows(model.tokenizer, text, window)]
     tokens = sum(len(query.target) for query in queries)
     if not tokens:
         raise InputError("perplexity: the texts are too short: two tokens or more are needed")
@@ -59,6 +55,18 @@ def perplexity(model: EditableModel, texts: Sequence[str], window: int = WINDOW)
         target = torch.tensor(queries[index].target, device=logits.device)
         total -= float(torch.log_softmax(logits, -1).gather(1, target[:, None]).double().sum())
     return math.exp(min(total / tokens, 700.0)), tokens
+
+
+def _windows(tokenizer: Any, text: str, window: int) -> Iterator[Query]:
+    begin = encode(tokenizer, "")
+    ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    context, asked = (begin, ids) if begin else (ids[:1], ids[1:])
+    step = window - max(len(context), 1)
+    if step < 1:
+        raise InputError(f"perplexity: a window of {window} token{'s' * (window != 1)} leaves none to ask for")
+    for start in range(0, len(asked), step):
+        yield Query(tuple(context), tuple(asked[start : start + step]))
+        context = begin or asked[start + step - 1 : start + step]
 
 
 def next_token_log_probabilities(model: EditableModel, prompts: Sequence[str]) -> Tensor:

@@ -1,7 +1,7 @@
 """Context prefixes: short pieces of text before the edit prompt, so that an edit does not depend on its beginning.
 
-PROTOCOL: 20 sampled from the unedited model (10 of 5 tokens, 10 of 10) and the empty one. They are an explicit object
-that is drawn with a seed, saved and passed on.
+PROTOCOL: sampled from the unedited model (ROME: 10 of 5 tokens and 10 of 10; MEMIT: 5 of 10) beside the empty one. They
+are an explicit object that is drawn with a seed, saved and passed on.
 """
 
 from __future__ import annotations

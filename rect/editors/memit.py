@@ -47,12 +47,14 @@ class MemitHparams(ValueHparams):
         layer_selection: all of them.
         mom2_update_weight: lambda.
         mom2_adjustment: use the covariance C; without it C is the identity times the mean square of the batch's keys.
+        context_template_length_params: five prefixes of ten tokens, as the released code draws; its files have no key.
     """
 
     method: ClassVar[str] = "memit"
 
     layer_selection: Literal["all"] = "all"
     mom2_adjustment: bool = True
+    context_template_length_params: tuple[tuple[int, int], ...] = ((10, 5),)
     mom2_update_weight: float = pydantic.Field(15_000.0, gt=0)
 
     @pydantic.field_validator("layers")
@@ -73,7 +75,7 @@ class Memit(KeyValueEditor):
     """The MEMIT editor: any number of facts, several layers."""
 
     name = "memit"
-    version = "1"
+    version = "2"
     batch = True
     hparams_class = MemitHparams
 

@@ -105,21 +105,31 @@ def test_a_baseline_of_other_facts_is_refused(model: EditableModel) -> None:
         evaluation.evaluate(model, FACTS, evaluation.locality_baseline(model, FACTS[:1]))
 
 
-def test_perplexity_counts_each_token_once(model: EditableModel) -> None:
-    text = " ".join(perplexity.neutral_paragraphs()[:2])
-    window = 16
-    ids = model.tokenizer(text)["input_ids"]
+@pytest.mark.parametrize("tokenizer", ["byte-level", "metaspace"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma"])
+def test_perplexity_asks_every_token_once(family: str, tokenizer: str) -> None:
+    """One token after another, each with all that its window holds before it."""
+    model = EditableModel(*tiny_model(family, tokenizer=tokenizer))
+    texts = [perplexity.neutral_paragraphs()[0][:80], "Short.", ""]
+    window = 8
     losses = []
-    for start in range(0, len(ids), window):
-        piece = ids[start : start + window]
-        if len(piece) > 1:
-            logits = model.hf(torch.tensor([piece])).logits[0, :-1].float()
-            losses += (-logits.log_softmax(-1)[range(len(piece) - 1), piece[1:]]).tolist()
-    value, tokens = perplexity.perplexity(model, [text], window)
-    assert tokens == len(losses)
+    for text in texts:
+        ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
+        begin = [model.tokenizer.bos_token_id] if tokenizer == "metaspace" else []
+        for place in range(0 if begin else 1, len(ids)):
+            inside = place % (window - 1) if begin else (place - 1) % (window - 1) + 1  # tokens of the window before it
+            logits = model.hf(torch.tensor([begin + ids[place - inside : place]])).logits[0, -1].float()
+            losses.append(-float(logits.log_softmax(-1)[ids[place]]))
+    value, tokens = perplexity.perplexity(model, texts, window)
+    assert tokens == len(losses) > 5 * window
     assert value == pytest.approx(math.exp(sum(losses) / len(losses)), rel=1e-5)
+
+
+def test_perplexity_of_nothing_is_refused(model: EditableModel) -> None:
     with pytest.raises(InputError, match="too short"):
         perplexity.perplexity(model, [])
+    with pytest.raises(InputError, match="a window of 1 token"):
+        perplexity.perplexity(model, ["Some text."], window=1)
 
 
 def test_drift_is_the_mean_divergence_from_the_unedited_model(model: EditableModel) -> None:

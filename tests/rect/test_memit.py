@@ -18,6 +18,7 @@ from rect.editors.memit import MemitHparams, spread
 from rect.errors import InputError
 from rect.facts import Fact
 from rect.model import EditableModel
+from rect.prefixes import Prefixes
 from tests.tiny import FAMILIES, tiny_model
 
 TEMPLATES = ["{}", "The answer is. {}", "She has 12 apples and. {}", "True. {}"]
@@ -113,6 +114,13 @@ def test_the_solve_equals_the_normal_equations(facts: int) -> None:
     assert torch.allclose(spread(keys, 3, 0, covariance), expected, rtol=1e-9, atol=1e-12)
     plain = torch.linalg.inv(3 * keys.square().mean() * torch.eye(20, dtype=torch.float64) + keys @ keys.T) @ keys
     assert torch.allclose(spread(keys, 3, 0, None), plain, rtol=1e-9, atol=1e-12)
+
+
+def test_five_prefixes_of_ten_tokens_are_drawn_beside_the_empty_one() -> None:
+    model = EditableModel(*tiny_model("llama"))
+    drawn = editors.create("memit", model, {**HPARAMS, "mom2_adjustment": False}).prefixes  # type: ignore[attr-defined]
+    assert drawn == Prefixes.sample(model, seed=0, lengths=[(10, 5)])
+    assert len(drawn) == 6
 
 
 def test_without_covariance() -> None:
