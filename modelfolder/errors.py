@@ -20,3 +20,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}known: {', '.join(names)}"
+
+
+def reason(error: BaseException) -> str:
+    """Another library's error in one line: its first one, or what to do about it."""
+    text = str(error)
+    if "trust_remote_code" in text:
+        return "it comes with Python code of its own, which is run only with trust_remote_code"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

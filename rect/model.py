@@ -15,6 +15,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from modelfolder import tokenizer as tokenizers
 from rect import architecture, models
 from rect.architecture import Architecture
 from rect.errors import InputError
@@ -85,7 +86,6 @@ class EditableModel:
                 trust_remote_code=trust_remote_code,
                 output_loading_info=True,
             )
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
         except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
             raise InputError(f"{folder}: cannot load the model ({_reason(error)})") from error
         hf, info = loaded
@@ -94,6 +94,7 @@ class EditableModel:
                 f"{folder}: its safetensors files lack {len(info['missing_keys'])} weights, "
                 f"such as {min(info['missing_keys'])}"
             )
+        tokenizer = tokenizers.load(folder, trust_remote_code=trust_remote_code)
         nn.Module.to(hf, where)
         return cls(hf, tokenizer, name=name, folder=folder)
 

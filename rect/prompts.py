@@ -56,7 +56,21 @@ def continue_with(tokenizer: Any, prompt: str, target: str) -> tuple[list[int], 
     ids, whole = encode(tokenizer, prompt), encode(tokenizer, prompt + spaced(target))
     if len(whole) > len(ids) and whole[: len(ids)] == ids:
         return ids, whole[len(ids) :]
-    return ids, list(tokenizer(spaced(target), add_special_tokens=False)["input_ids"])
+    return ids, _apart(tokenizer, ids, spaced(target))
+
+
+def _apart(tokenizer: Any, ids: list[int], target: str) -> list[int]:
+    """Tokens of a target by itself that read as the target behind the prompt's tokens.
+
+    Some tokenizers put a space before whatever they are given: the target's own space would be doubled.
+    """
+    before = _text(tokenizer, ids)
+    pieces = [list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in (target, target[1:])]
+    return next((piece for piece in pieces if _text(tokenizer, ids + piece) == before + target), pieces[0])
+
+
+def _text(tokenizer: Any, ids: list[int]) -> str:
+    return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 def token_at(tokenizer: Any, text: str, ids: Sequence[int], end: int) -> int:

@@ -128,6 +128,8 @@ class Engine(ABC):
         self, prompts: Sequence[str], max_new_tokens: int | Sequence[int]
     ) -> tuple[list[list[int]], list[int]]:
         """Token ids of the prompts, cut where they do not fit, and the budget of each."""
+        if isinstance(prompts, str):
+            raise InputError("prompts must be a list of texts, not one text: each of its letters would be a prompt")
         budgets = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
         if len(budgets) != len(prompts):
             raise InputError(f"{len(prompts)} prompts but {len(budgets)} token budgets: give one for all or one each")

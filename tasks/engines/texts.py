@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from tasks.errors import InputError
 
@@ -19,7 +19,8 @@ CHAT_DATE = "26 Jul 2024"  # what Llama 3's template has where it cannot ask for
 class Texts:
     """Tokenizer, end tokens and context length of a model folder.
 
-    Tokenization is the tokenizer's default: special tokens that it adds by itself (such as <s>) are added, no others.
+    Tokenization is the tokenizer's default (`modelfolder.tokenizer`): special tokens that it puts before a text by
+    itself (such as <s>) are put there, no others.
     Only the end tokens are taken from the generation config: decoding is greedy, whatever the folder recommends.
 
     Args:
@@ -32,18 +33,24 @@ class Texts:
     def __init__(
         self, folder: Path, config: PretrainedConfig, max_model_len: int, *, trust_remote_code: bool = False
     ) -> None:
-        import transformers
+        from modelfolder import tokenizer
 
         if max_model_len < 2:
             raise InputError(f"max_model_len must be at least 2, not {max_model_len}")
         self.folder = folder
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        self.tokenizer = tokenizer.load(folder, trust_remote_code=trust_remote_code)
         limit = getattr(config, "max_position_embeddings", None)
         self.context = min(max_model_len, limit) if limit else max_model_len
         self.end = _end_tokens(folder, config.eos_token_id, self.tokenizer.eos_token_id)
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text; an empty text becomes the beginning (or else the end) token alone."""
+    @overload
+    def encode(self, texts: str) -> list[int]: ...  # type: ignore[overload-overlap]
+    @overload
+    def encode(self, texts: Sequence[str]) -> list[list[int]]: ...
+    def encode(self, texts: str | Sequence[str]) -> list[int] | list[list[int]]:
+        """Token ids of a text, or of each of several; an empty text becomes the beginning (or else the end) token."""
+        if isinstance(texts, str):
+            return self.encode([texts])[0]
         if not texts:
             return []
         encoded: list[list[int]] = self.tokenizer(list(texts), return_attention_mask=False)["input_ids"]
