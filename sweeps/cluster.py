@@ -8,10 +8,11 @@ import math
 import os
 import subprocess
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rect import models
 from rect.errors import InputError
+from sweeps import surroundings
 from sweeps.config import Config
 
 if TYPE_CHECKING:
@@ -23,34 +24,74 @@ GIB = 2**30
 
 
 @contextlib.contextmanager
-def connected(address: str | None) -> Iterator[None]:
+def connected(address: str | None, log_to_driver: bool = False) -> Iterator[None]:
     """Ray at an address, or without one a Ray of this process' own that ends with it, even by SIGKILL.
 
     A stranger's cluster on this machine is never joined by accident: `address="local"` says so. An already initialized
     Ray (a notebook, a test) is used and left running.
+
+    Args:
+        address: what `surroundings.cluster_address` takes.
+        log_to_driver: show what workers print and log.
+
+    Raises:
+        InputError: Ray cannot start or join; in one line, and nothing that it began is left running.
     """
     import ray
 
     if ray.is_initialized():
         yield
         return
+    address = surroundings.cluster_address(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
+    with contextlib.ExitStack() as while_it_runs:
         if address:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-            yield
+            surroundings.check_answers(address)
+            arguments: dict[str, Any] = {"address": address}
+            # one attempt of some 45 seconds in place of 20; what the core says meanwhile is said better afterwards
+            patience = {"RAY_gcs_server_port_wait_time_s": "1", "RAY_BACKEND_LOG_LEVEL": "fatal"}
         else:
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _node_ip_address="127.0.0.1",  # its ports are nobody else's business
-            )
-            with _agents_end_with_us():
-                yield
-    finally:
+            arguments = {
+                "address": "local",
+                "include_dashboard": False,
+                "_node_ip_address": "127.0.0.1",  # its ports are nobody else's business
+                "_temp_dir": _folder(),
+            }
+            patience = {}
+            while_it_runs.enter_context(surroundings.set_where_unset(**surroundings.token_in_memory()))
+        while_it_runs.callback(ray.shutdown)
+        with surroundings.set_where_unset(**patience), _nothing_left_behind(address):
+            ray.init(**arguments, log_to_driver=log_to_driver, logging_level=logging.ERROR)
+        if not address:
+            while_it_runs.enter_context(_agents_end_with_us())
+        yield
+
+
+def _folder() -> str | None:
+    """Where a Ray of one's own keeps its files; None for its own choice."""
+    folder, reason = surroundings.ray_folder()
+    if folder is not None:
+        log.warning("Ray keeps its files in %s: %s", folder, reason)
+    return folder
+
+
+@contextlib.contextmanager
+def _nothing_left_behind(address: str | None) -> Iterator[None]:
+    """Within it Ray starts; where it cannot, the processes that it has started are ended, and one line says why."""
+    import psutil
+    import ray
+
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    try:
+        yield
+    except Exception as error:
+        log.info("Ray cannot be used", exc_info=error)
         ray.shutdown()
+        for process in psutil.Process().children(recursive=True):
+            if process.pid not in before:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        raise surroundings.refusal(error, address) from error
 
 
 @contextlib.contextmanager

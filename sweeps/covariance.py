@@ -19,6 +19,7 @@ from rect import covariance, models
 from rect.covariance import Covariance, Recipe, Sums
 from rect.errors import InputError
 from rect.model import EditableModel
+from sweeps import surroundings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,9 +69,11 @@ def compute(request: Request, console: Console) -> Path:
         The folder that they lie in.
 
     Raises:
-        InputError: the model, a layer or the text is not there.
+        InputError: the model, a layer, the text or Ray is not to be had.
     """
     recipe = request.recipe
+    if request.workers > 1:
+        surroundings.cluster_address(request.address)
     models.resolve(recipe.model, recipe.revision)
     model = None
     layers = request.layers

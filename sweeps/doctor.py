@@ -179,8 +179,18 @@ def _shared_memory() -> Iterator[Finding]:
 
 
 def _ray() -> Iterator[Finding]:
+    from rect.errors import InputError
+    from sweeps import surroundings
+
     address = os.environ.get("RAY_ADDRESS")
-    yield Finding("Ray", f"RAY_ADDRESS is {address}" if address else "a local Ray is started for each run")
+    found = f"RAY_ADDRESS is {address}" if address else "a local Ray is started for each run"
+    try:
+        address = surroundings.cluster_address(address)
+        folder, reason = (None, "") if address else surroundings.ray_folder()
+        advice = f"Ray's files will be in {folder}: {reason}" if folder else ""
+        yield Finding("Ray", found, "note" if folder else "fine", advice)
+    except InputError as error:
+        yield Finding("Ray", found, "wrong", str(error))
     mode = os.environ.get("RAY_AUTH_MODE")
     file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
     token = "in RAY_AUTH_TOKEN" if os.environ.get("RAY_AUTH_TOKEN") else f"in {file}" if file.is_file() else None

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from rect import models
 from rect.errors import InputError
-from sweeps import cluster, costs, editor_check, experiment, search, tracking
+from sweeps import cluster, costs, editor_check, experiment, search, surroundings, tracking
 from sweeps.config import Config
 from sweeps.grid import Cell
 from sweeps.identity import Plan, Questions, make_plan
@@ -66,15 +66,17 @@ def run(
     Args:
         config: the sweep.
         out: output folder, any fsspec path; what it holds already is not done again.
-        address: of a Ray cluster; None starts one on this machine for the duration.
+        address: of a Ray cluster, HOST:PORT or "auto"; None starts one on this machine for the duration.
         limit_cells: run at most so many cells now.
         retry_failed: run the cells that failed earlier, and only those. Otherwise they are left alone.
         console: where live progress is shown; None shows nothing.
 
     Raises:
-        InputError: the configuration asks for something that is not there.
+        InputError: the configuration asks for something that is not there, or Ray cannot be had.
         KeyboardInterrupt: Ctrl-C or SIGTERM; what is finished is kept.
     """
+    address = surroundings.cluster_address(address)
+    surroundings.check_shared_path("--out", os.fspath(out), address)
     check_modules()
     tracking.check(config.track)
     store = Store(out)

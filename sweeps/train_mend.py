@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from rect.errors import InputError
 from rect.mend.settings import MendSettings
-from sweeps import yaml_files
+from sweeps import surroundings, yaml_files
 from sweeps.config import Count, EditsSpec, ModelSpec, Strict
 
 if TYPE_CHECKING:
@@ -98,7 +97,12 @@ def train(
 
     Returns:
         Metrics of the best hypernetwork on the held-out facts, per batch size; also written to `report.json`.
+
+    Raises:
+        InputError: Ray cannot be had, or the folder would be a job's own.
     """
+    joined = surroundings.cluster_address(address) if config.workers > 1 else None
+    surroundings.check_shared_path("out:", str(config.folder), joined)
     if config.workers > 1:
         _train_on_ray(config, console, address)
     return _train_here(config, console, device)
@@ -189,21 +193,17 @@ def _train_on_ray(config: TrainConfig, console: Console, address: str | None) ->
 
     Each worker takes a GPU where the cluster has enough of them (written for CUDA, not run on it).
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    started = not ray.is_initialized()
-    if started and address:
-        ray.init(address=address)
-    elif started:
-        ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1")
-    gpus = ray.cluster_resources().get("GPU", 0) >= config.workers
-    console.print(f"{config.workers} workers of Ray Train, {'a GPU each' if gpus else 'on CPUs'}", highlight=False)
+    from sweeps import cluster
+
     storage = config.folder.absolute()
     values = {**config.model_dump(mode="json"), "out": str(storage)}
-    try:
+    with cluster.connected(address, log_to_driver=True):
+        gpus = ray.cluster_resources().get("GPU", 0) >= config.workers
+        console.print(f"{config.workers} workers of Ray Train, {'a GPU each' if gpus else 'on CPUs'}", highlight=False)
         TorchTrainer(
             _worker,
             train_loop_config=values,
@@ -212,9 +212,6 @@ def _train_on_ray(config: TrainConfig, console: Console, address: str | None) ->
                 name="ray", storage_path=str(storage), failure_config=FailureConfig(max_failures=RESTARTS)
             ),
         ).fit()
-    finally:
-        if started:
-            ray.shutdown()
 
 
 def _worker(values: dict[str, Any]) -> None:
