@@ -81,8 +81,8 @@ def _of_the_harness(engine: Engine, questions: Sequence[Questions]) -> Iterator[
     for one in questions:
         assert isinstance(one.task, HarnessTask)
         scores, said = one.task.run(engine, one.examples)
-        rows = _score_rows(one, scores)
-        yield rows, _outputs(one, [(s.prompt, False) for s in said], [s.output for s in said], [s.score for s in said])
+        asked = [(s.prompt, s.cut) for s in said]
+        yield _rows(one, scores, asked), _outputs(one, asked, [s.output for s in said], [s.score for s in said])
 
 
 def _fitted(one: Questions, engine: Engine) -> Fitted:
@@ -94,7 +94,7 @@ def _fitted(one: Questions, engine: Engine) -> Fitted:
 
     def fit(example: Example) -> tuple[str, bool]:
         if task.mode == "likelihood":
-            tails, room = task.choices(example), engine.max_model_len - 1  # vLLM generates a token besides
+            tails, room = task.choices(example), engine.max_model_len + 1  # a choice's last token is not read
         else:
             tails, room = [""], engine.max_model_len - task.max_new_tokens
         prompt, cut = task.fit(

@@ -15,6 +15,9 @@ from tasks.fields import Record
 from tasks.prompts import Template
 from tasks.scores import Score, mean
 
+LIKELIHOOD = "likelihood-2"
+"""Of a version in likelihood mode; its number goes up when log-probabilities change (how texts are cut into tokens)."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -190,7 +193,7 @@ class Task(ABC):
         if self.mode == "likelihood":
             return self
         task = copy.copy(self)
-        task.name, task.version, task.mode = f"{self.name}:likelihood", f"{self.version}-likelihood", "likelihood"
+        task.name, task.version, task.mode = f"{self.name}:likelihood", f"{self.version}-{LIKELIHOOD}", "likelihood"
         return task
 
     # As a message to an instruction-tuned model ---------------------------------------------------------------------

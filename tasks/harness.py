@@ -31,16 +31,21 @@ if TYPE_CHECKING:
 
 PREFIX = "lm_eval:"
 FEWSHOT_SEED = 1234  # the harness's default
+ANSWERS = "2"  # goes up when our answers to the harness change
 BOOTSTRAP = 1000  # draws for metrics without a closed standard error
 
 
 @dataclass(frozen=True)
 class Said:
-    """What the model said to one example: prompt, output (of choices: JSON of [text, log-probability]), score."""
+    """What the model said to one example: prompt, output (of choices: JSON of [text, log-probability]), score.
+
+    cut: something of it did not fit into the context and was cut from the left.
+    """
 
     prompt: str
     output: str
     score: float
+    cut: bool = False
 
 
 class HarnessTask(Task):
@@ -65,7 +70,7 @@ class HarnessTask(Task):
             )
         from importlib.metadata import version
 
-        self.version = f"lm-eval-{version('lm_eval')}"
+        self.version = f"lm-eval-{version('lm_eval')}-{ANSWERS}"
         self._spec: str | dict[str, Any] = spec  # a name, a path, or the keys to override
         self._key = spec
         self._loaded: Any = None
@@ -124,7 +129,7 @@ class HarnessTask(Task):
             was said to each of the examples.
 
         Raises:
-            InputError: the task wants something else than greedy decoding.
+            InputError: the task wants something else than greedy decoding, or a continuation that cannot be weighed.
         """
         import lm_eval.evaluator
 
@@ -136,8 +141,9 @@ class HarnessTask(Task):
             wanted[name].append(int(index))
         for task in self._tasks().values():
             task.set_fewshot_seed(FEWSHOT_SEED)  # again before each run: the same few-shot examples at each checkpoint
+        model = EngineLM(engine)
         found: Any = lm_eval.evaluator.evaluate(
-            EngineLM(engine),
+            model,
             self._loaded,
             samples={name: sorted(indices) for name, indices in wanted.items()},
             bootstrap_iters=BOOTSTRAP,
@@ -146,7 +152,7 @@ class HarnessTask(Task):
         main = self._main(found)
         scores = _scores(found["results"][self._key], main, len(examples))
         said = {
-            f"{name}/{sample['doc_id']}": _said(sample, main)
+            f"{name}/{sample['doc_id']}": _said(sample, main, (name, sample["doc_id"]) in model.cut)
             for name, samples in found["samples"].items()
             for sample in samples
             if main is None or sample["filter"] == main.rpartition(",")[2]
@@ -243,7 +249,7 @@ def _scores(results: Mapping[str, Any], main: str | None, n: int) -> dict[str, S
     return scores
 
 
-def _said(sample: Mapping[str, Any], main: str | None) -> Said:
+def _said(sample: Mapping[str, Any], main: str | None, cut: bool) -> Said:
     requests = list(zip(sample["arguments"], sample["resps"], strict=True))
     prompt = str(requests[0][0][0])
     answers = [answer for _, answers in requests for answer in answers]
@@ -254,4 +260,4 @@ def _said(sample: Mapping[str, Any], main: str | None) -> Said:
     else:
         output = json.dumps(answers)
     value = sample.get(main.rpartition(",")[0]) if main else None
-    return Said(prompt, output, float(value) if isinstance(value, int | float) else math.nan)
+    return Said(prompt, output, float(value) if isinstance(value, int | float) else math.nan, cut)

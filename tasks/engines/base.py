@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,26 +103,21 @@ class Engine(ABC):
         prepared, budgets = self._prepared(prompts, max_new_tokens)
         return [self.texts.decode(*pair) for pair in zip(prepared, self._sorted(prepared, budgets), strict=True)]
 
-    def generate_until(
-        self, prompts: Sequence[str], max_new_tokens: int | Sequence[int], stops: Sequence[Sequence[str]]
-    ) -> list[str]:
-        """As `generate`, but each text ends before the first of its stop strings.
+    def generate_ids(
+        self,
+        prompts: Sequence[list[int]],
+        budgets: Sequence[int],
+        ended: Callable[[int, list[int]], bool] = lambda index, ids: False,
+    ) -> list[list[int]]:
+        """As `generate`, for token ids: those of each prompt's continuation.
 
-        Raises:
-            InputError: as `generate`.
-            EngineError: the engine ended.
+        Args:
+            prompts, budgets: each pair fits into the context.
+            ended: (index, ids so far) -> whether the text is over; it may come out somewhat longer.
         """
-        from tasks.engines.stopping import before_stop, until
+        from tasks.engines.stopping import until
 
-        prepared, budgets = self._prepared(prompts, max_new_tokens)
-
-        def ended(index: int, ids: list[int]) -> bool:
-            text = self.texts.decode(prepared[index], ids)
-            return not self.texts.end.isdisjoint(ids) or before_stop(text, stops[index]) != text
-
-        generated = until(self._sorted, prepared, budgets, ended)
-        texts = [self.texts.decode(*pair) for pair in zip(prepared, generated, strict=True)]
-        return [before_stop(text, of_text) for text, of_text in zip(texts, stops, strict=True)]
+        return until(self._sorted, prompts, budgets, lambda i, ids: not self.texts.end.isdisjoint(ids) or ended(i, ids))
 
     def _prepared(
         self, prompts: Sequence[str], max_new_tokens: int | Sequence[int]
@@ -149,20 +144,24 @@ class Engine(ABC):
     def likelihoods(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
         """Log-probability of each continuation after its prompt, and whether greedy decoding would give it.
 
+        Texts are cut into tokens as the lm-evaluation-harness does it. A long prompt is cut from the left; `truncated`
+        says how many were.
+
         Args:
-            pairs: (prompt, continuation); the continuation brings its own leading space. A long prompt is cut from the
-                left.
+            pairs: (prompt, continuation); the continuation brings its own leading space.
 
         Raises:
             InputError: a continuation without tokens, or too long for the context.
             EngineError: the engine ended.
         """
-        from tasks.engines.likelihood import split
+        from tasks.engines.likelihood import fitted, split
 
-        return self.token_likelihoods([split(self.texts, prompt, continuation) for prompt, continuation in pairs])
+        cut = [fitted(*split(self.texts, *pair), self.max_model_len) for pair in pairs]
+        self.truncated = sum(was_cut for _, was_cut in cut)
+        return self.token_likelihoods([row for row, _ in cut])
 
     def token_likelihoods(self, rows: Sequence[tuple[list[int], list[int]]]) -> list[Likelihood]:
-        """As `likelihoods`, for token ids: (context, continuation), neither empty, with room for one token more."""
+        """As `likelihoods`, for token ids: (context, continuation), neither empty, at most `max_model_len` + 1."""
         order = sorted(range(len(rows)), key=rows.__getitem__)
         scored = self._likelihoods([rows[i] for i in order]) if order else []
         return [likelihood for _, likelihood in sorted(zip(order, scored, strict=True))]
@@ -213,7 +212,7 @@ class Engine(ABC):
 
     @abstractmethod
     def _likelihoods(self, rows: list[tuple[list[int], list[int]]]) -> list[Likelihood]:
-        """Likelihood of the second ids after the first, for each row; together they leave room for one token."""
+        """Likelihood of the second ids after the first, for each row. The very last id is asked for and not read."""
 
     @abstractmethod
     def _write(self, tensors: Mapping[str, Tensor], back_to_base: frozenset[str]) -> None:

@@ -19,26 +19,41 @@ class Likelihood(NamedTuple):
     greedy: bool
 
 
-def split(texts: Texts, prompt: str, continuation: str) -> tuple[list[int], list[int]]:
-    """Token ids of prompt and continuation, as the lm-evaluation-harness splits them.
+def split(texts: Texts, context: str, continuation: str) -> tuple[list[int], list[int]]:
+    """Token ids of context and continuation, as the lm-evaluation-harness has them (`TemplateLM`, 0.4.13).
 
-    The two are tokenized as one text and divided where the prompt's own tokens end; spaces at the prompt's end belong
-    to the continuation, where most vocabularies have them. A prompt too long for the context loses its left part.
+    White space at the context's end goes to the continuation. The context is tokenized alone and the two as one text;
+    of the latter the continuation has what lies behind as many tokens as the context has. An empty context is the
+    token that begins a text, and the continuation stands alone.
 
     Raises:
-        InputError: a continuation without tokens, or one that fills the context.
+        InputError: nothing is left for one of the two.
     """
-    stripped = prompt.rstrip(" ")
-    continuation, prompt = prompt[len(stripped) :] + continuation, stripped
-    if prompt:
-        head, whole = texts.encode([prompt, prompt + continuation])
-        tail = whole[len(head) :]
-        head = whole[: len(head)]
+    given = continuation
+    if not context:
+        tail = texts.ids(continuation, special=False)
+        head, tail = (tail[:1], tail[1:]) if tail[:1] == [texts.first] else ([texts.first], tail)
     else:
-        (head,) = texts.encode([""])
-        tail = list(texts.tokenizer(continuation, add_special_tokens=False)["input_ids"])
+        stripped = context.rstrip()
+        continuation = context[len(stripped) :] + continuation
+        head = texts.ids(stripped)
+        tail = texts.ids(stripped + continuation)[len(head) :]
+        if not head:
+            raise InputError(f"context {context[:80]!r} has no tokens: it is white space alone")
     if not tail:
-        raise InputError(f"continuation {continuation!r} has no tokens of its own after the prompt")
-    if len(tail) + 1 >= texts.context:
-        raise InputError(f"a continuation of {len(tail)} tokens does not fit into max_model_len ({texts.context})")
-    return texts.cut(head, len(tail) + 1), tail  # 1: vLLM generates a token besides
+        raise InputError(f"continuation {given[:80]!r} has no tokens of its own after the prompt")
+    return head, tail
+
+
+def fitted(head: list[int], tail: list[int], limit: int) -> tuple[tuple[list[int], list[int]], bool]:
+    """The row without as much of its left part as a model of `limit` tokens cannot read, and whether that is anything.
+
+    The last token of the tail is asked for and not read: limit + 1 tokens fit.
+
+    Raises:
+        InputError: the tail alone does not fit.
+    """
+    if len(tail) > limit:
+        raise InputError(f"a continuation of {len(tail)} tokens does not fit into max_model_len ({limit})")
+    beyond = len(head) + len(tail) - (limit + 1)
+    return (head[max(beyond, 0) :], tail), beyond > 0

@@ -7,11 +7,6 @@ from collections.abc import Callable, Sequence
 FIRST_ROUND = 16  # tokens; each round is twice as long as the one before
 
 
-def before_stop(text: str, stops: Sequence[str]) -> str:
-    """The text before the first of the stop strings."""
-    return min((text.partition(stop)[0] for stop in stops if stop), key=len, default=text)
-
-
 def until(
     generate: Callable[[list[list[int]], list[int]], list[list[int]]],
     prompts: Sequence[list[int]],

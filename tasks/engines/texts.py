@@ -56,6 +56,15 @@ class Texts:
         encoded: list[list[int]] = self.tokenizer(list(texts), return_attention_mask=False)["input_ids"]
         return [ids or [self.first] for ids in encoded]
 
+    def ids(self, text: str, special: bool = True) -> list[int]:
+        """Token ids of a text as it stands, none for an empty one; one that begins with `first` gets no second one.
+
+        special: put before it what the tokenizer puts before a text.
+        """
+        special = special and not text.startswith(str(self.tokenizer.decode([self.first])))
+        found: list[int] = self.tokenizer(text, add_special_tokens=special)["input_ids"]
+        return found
+
     @property
     def first(self) -> int:
         """The token that begins a text: the beginning token, or else the end token.
@@ -63,7 +72,8 @@ class Texts:
         Raises:
             InputError: the tokenizer has neither.
         """
-        found = self.tokenizer.bos_token_id if self.tokenizer.bos_token_id is not None else next(iter(self.end), None)
+        known = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id, *sorted(self.end))
+        found = next((token for token in known if token is not None), None)
         if found is None:
             raise InputError("an empty prompt, and the tokenizer has no token to begin with")
         return int(found)

@@ -112,10 +112,10 @@ class TransformersEngine(Engine):
         firsts = [rows[of_group[0]] for of_group in members]
         scores: dict[int, Likelihood] = {}
         with torch.inference_mode():
-            for batch in _batches([len(prompt) + len(tail) for prompt, tail in firsts], [1] * len(firsts)):
-                padded = _left_padded([firsts[group][0] + firsts[group][1] for group in batch])
+            for batch in _batches([len(prompt) + len(tail) - 1 for prompt, tail in firsts], [1] * len(firsts)):
+                padded = _left_padded([firsts[group][0] + firsts[group][1][:-1] for group in batch])
                 ids, mask = (part.to(model.device) for part in padded)
-                last = 1 + max(len(firsts[g][1]) for g in batch)  # the tails end the rows; one position before predicts
+                last = max(len(firsts[group][1]) for group in batch)  # positions that predict; they end the rows
                 logits = model(
                     input_ids=ids,
                     attention_mask=mask,
@@ -123,13 +123,13 @@ class TransformersEngine(Engine):
                     use_cache=False,
                     logits_to_keep=last,
                 ).logits
-                logprobs = logits[:, :-1].float().log_softmax(-1)  # (groups, last - 1, vocabulary)
-                highest = logprobs.amax(-1)  # (groups, last - 1)
+                logprobs = logits.float().log_softmax(-1)  # (groups, last, vocabulary)
+                likeliest = logprobs.argmax(-1)  # (groups, last)
                 for row, group in enumerate(batch):
                     for i in members[group]:
                         wanted = torch.tensor(rows[i][1], device=logprobs.device)
                         own = logprobs[row, -len(wanted) :].gather(-1, wanted[:, None])[:, 0]  # (tail,)
-                        greedy = bool((own >= highest[row, -len(wanted) :]).all())
+                        greedy = bool((likeliest[row, -len(wanted) :] == wanted).all())
                         scores[i] = Likelihood(own.sum().item(), greedy)
         return [scores[i] for i in range(len(rows))]
 

@@ -12,7 +12,7 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +25,55 @@ MODULE = "tasks.engines.vllm_child"
 NOT_ON_CPU = {"GPTNeoXForCausalLM"}  # 0.32: "GPTNeoXModel object has no attribute do_not_compile"
 
 
+FUSED = {"q_proj": "qkv_proj", "k_proj": "qkv_proj", "v_proj": "qkv_proj"}
+FUSED |= {"gate_proj": "gate_up_proj", "up_proj": "gate_up_proj"}
+
+
 class ChangedTensors:
     """Mixed into vLLM's worker class: every worker, in whatever process, reads the changed tensors itself."""
 
-    def read_changed_tensors(self, path: str) -> int:
-        """Replace weights by the tensors of a safetensors file (checkpoint names and orientation); their number."""
+    def read_changed_tensors(self, path: str) -> list[str]:
+        """Replace weights by the tensors of a safetensors file (checkpoint names and orientation).
+
+        Returns:
+            Names of tensors that vLLM does not report as loaded: it passes over what it does not know without a word.
+        """
         from safetensors import safe_open
 
-        with safe_open(path, framework="pt") as file:
-            names = list(file.keys())
-            self.reload_weights(weights_iterator=((name, file.get_tensor(name)) for name in names))  # type: ignore[attr-defined]
-        return len(names)
+        model: Any = self.model_runner.get_model()  # type: ignore[attr-defined]
+        load = model.load_weights
+        loaded: set[str] = set()
+
+        def reporting(weights: Any) -> Any:
+            found = load(weights)
+            loaded.update(found or ())
+            return found
+
+        model.load_weights = reporting  # `reload_weights` keeps the report to itself
+        try:
+            with safe_open(path, framework="pt") as file:
+                names = list(file.keys())
+                self.reload_weights(weights_iterator=((name, file.get_tensor(name)) for name in names))  # type: ignore[attr-defined]
+        finally:
+            del model.load_weights
+        return not_loaded(names, loaded)
+
+
+def not_loaded(names: Iterable[str], reported: Iterable[str]) -> list[str]:
+    """Those checkpoint names that are not among vLLM's parameters, which may have another prefix and may be fused.
+
+    >>> not_loaded(["h.1.mlp.up_proj.weight", "h.1.extra"], ["model.h.1.mlp.gate_up_proj.weight"])
+    ['h.1.extra']
+    """
+    there = {_inside(name) for name in reported}
+    return [name for name in names if _inside(name) not in there]
+
+
+def _inside(name: str) -> tuple[str, ...]:
+    """A parameter's name from its layer's number on, or else its last module's, by the names of fused modules."""
+    parts = [FUSED.get(part, part) for part in name.split(".")]
+    number = next((i for i, part in enumerate(parts) if part.isdecimal()), len(parts) - 2)
+    return tuple(parts[max(number, 0) :])
 
 
 class Server:
@@ -67,7 +105,7 @@ class Server:
         self._llm = LLM(
             model=options["folder"],
             dtype=options["dtype"],
-            max_model_len=options["max_model_len"],
+            max_model_len=options["max_model_len"] + 1,  # it wants room for a token that is generated and not read
             tensor_parallel_size=options["tensor_parallel_size"],
             seed=options["seed"],
             trust_remote_code=options["trust_remote_code"],
@@ -93,25 +131,39 @@ class Server:
         return {"outputs": [list(result.outputs[0].token_ids) for result in results]}
 
     def score(self, rows: list[list[int]], tails: list[int]) -> Answer:
-        """Summed log-probability of the last `tails` ids of each row, and whether each of them was the likeliest."""
+        """Summed log-probability of the last `tails` ids of each row, and whether each of them was the likeliest.
+
+        The very last id is not read but generated, as the only one allowed: its log-probability is that of before.
+        """
         from vllm import SamplingParams
 
         # prompt_logprobs=0: of the row's own tokens alone; such requests are not answered from the prefix cache
-        parameters = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
-        requests: Any = [{"prompt_token_ids": ids} for ids in rows]
+        parameters = [
+            SamplingParams(
+                temperature=0.0,
+                max_tokens=1,
+                logprobs=0,
+                allowed_token_ids=ids[-1:],
+                prompt_logprobs=0 if tail > 1 else None,
+                detokenize=False,
+            )
+            for ids, tail in zip(rows, tails, strict=True)
+        ]
+        requests: Any = [{"prompt_token_ids": ids[:-1]} for ids in rows]
         results: list[Any] = self._llm.generate(requests, parameters, use_tqdm=False)
         scores = []
         for ids, tail, result in zip(rows, tails, results, strict=True):
-            own = [at[token] for at, token in zip(result.prompt_logprobs[-tail:], ids[-tail:], strict=True)]
+            read = result.prompt_logprobs[len(ids) - tail :] if tail > 1 else []
+            own = [at[token] for at, token in zip([*read, result.outputs[0].logprobs[0]], ids[-tail:], strict=True)]
             scores.append((sum(one.logprob for one in own), all(one.rank == 1 for one in own)))
         return {"scores": scores}
 
     def load(self, path: str) -> Answer:
         """Exchange weights for those of a file, and forget all cached prefixes: they are of the old weights."""
-        numbers = self._llm.collective_rpc("read_changed_tensors", args=(path,))
+        lacking = self._llm.collective_rpc("read_changed_tensors", args=(path,))
         if not self._llm.reset_prefix_cache():
             raise RuntimeError("vLLM did not reset its prefix cache: outputs would mix old and new weights")
-        return {"tensors": numbers[0]}
+        return {"not_loaded": sorted({name for of_worker in lacking for name in of_worker})}
 
 
 def _rendezvous_in_memory() -> None:

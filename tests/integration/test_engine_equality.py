@@ -20,6 +20,7 @@ import transformers
 from safetensors.torch import load_file
 
 from tasks.engines import EngineError
+from tasks.engines.memory_file import memory_file
 from tasks.engines.transformers_engine import TransformersEngine
 from tasks.engines.vllm_engine import VLLMEngine
 from tests.tiny import save_tiny
@@ -156,6 +157,28 @@ def test_likelihoods_agree(model: Family) -> None:
             expected, found = engine.likelihoods(pairs), model.swapped.likelihoods(pairs)
             assert [one.logprob for one in found] == pytest.approx([one.logprob for one in expected], abs=1e-3)
             assert [one.greedy for one in found] == [one.greedy for one in expected]
+
+
+def test_likelihoods_agree_up_to_the_last_token_of_the_context(model: Family) -> None:
+    """The last token of a row is asked for and not read, so one more fits than the model can read."""
+    engine = model.swapped
+    ids = engine.texts.ids(" ".join(PROMPTS * 9))[: engine.max_model_len + 1]
+    assert len(ids) == 257
+    rows = [(ids[:-1], ids[-1:]), (ids[:1], ids[1:]), (ids[:-9], ids[-9:-5])]
+    with TransformersEngine(model.folder, max_model_len=256) as other:
+        expected, found = other.token_likelihoods(rows), engine.token_likelihoods(rows)
+        assert [one.logprob for one in found] == pytest.approx([one.logprob for one in expected], rel=1e-4)
+        assert [one.greedy for one in found] == [one.greedy for one in expected]
+
+
+def test_what_vllm_passes_over_is_told(families: dict[str, Family]) -> None:
+    """It reports what it has loaded; a buffer of the checkpoint is sent and not loaded."""
+    engine = families["gpt2"].swapped
+    name = "transformer.h.1.mlp.c_proj"
+    sent = {f"{name}.{part}": engine.checkpoint.tensor(f"{name}.{part}") for part in ("weight", "bias")}
+    with memory_file({**sent, "transformer.h.1.attn.bias": torch.zeros(1, 1, 4, 4)}) as path:
+        answer = engine._running().ask({"do": "load", "path": path})
+    assert answer == {"not_loaded": ["transformer.h.1.attn.bias"]}
 
 
 def test_wrong_tensors_do_not_reach_vllm(families: dict[str, Family]) -> None:

@@ -123,7 +123,7 @@ def test_texts_are_weighed_in_windows(engine: TransformersEngine) -> None:
     ]
     found = EngineLM(engine).loglikelihood_rolling(requests)
     model = transformers.AutoModelForCausalLM.from_pretrained(engine.folder)
-    witness = HFLM(pretrained=model, tokenizer=engine.texts.tokenizer, max_length=254)
+    witness = HFLM(pretrained=model, tokenizer=engine.texts.tokenizer, max_length=256)
     assert found == pytest.approx(witness.loglikelihood_rolling(requests, disable_tqdm=True), rel=1e-4)
     assert found[2] == 0
 

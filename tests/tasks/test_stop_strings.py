@@ -4,26 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from tasks.engines.stopping import before_stop, until
+from tasks.engines.stopping import until
 from tasks.engines.transformers_engine import TransformersEngine
 from tests.tiny import SENTENCES, save_tiny
-
-
-@pytest.mark.parametrize(
-    ("text", "stops", "left"),
-    [
-        ("a b c", ["b"], "a "),
-        ("a b c", ["c", "b"], "a "),
-        ("a b c", ["x"], "a b c"),
-        ("a b c", [], "a b c"),
-        ("a b c", [""], "a b c"),
-        ("b", ["b"], ""),
-    ],
-)
-def test_before_stop(text: str, stops: list[str], left: str) -> None:
-    assert before_stop(text, stops) == left
 
 
 def test_rounds_go_on_for_those_that_have_not_ended() -> None:
@@ -41,12 +24,14 @@ def test_rounds_go_on_for_those_that_have_not_ended() -> None:
     assert until(generate, [], [], lambda *_: True) == []
 
 
-def test_an_engine_stops_where_a_cut_of_its_whole_text_ends(tmp_path: Path) -> None:
+def test_an_engine_says_in_rounds_what_it_says_at_once(tmp_path: Path) -> None:
     with TransformersEngine(save_tiny("llama", tmp_path)) as engine:
-        prompts = list(SENTENCES)
-        whole = engine.generate(prompts, 60)
-        stops = [[text[20:23], "never said"] if len(text) > 30 else ["never said"] for text in whole]
-        assert any(stop[0] != "never said" for stop in stops)
-        found = engine.generate_until(prompts, 60, stops)
-        assert found == [before_stop(text, stop) for text, stop in zip(whole, stops, strict=True)]
+        prompts = engine.texts.encode(list(SENTENCES))
+        whole = engine._generate(prompts, [60] * len(prompts))
+        assert engine.generate_ids(prompts, [60] * len(prompts)) == whole
+        ends = [ids[min(20, len(ids) - 1)] for ids in whole]
+        found = engine.generate_ids(prompts, [60] * len(prompts), lambda i, ids: ends[i] in ids)
+        for some, ids, end in zip(found, whole, ends, strict=True):
+            assert end in some
+            assert some == ids[: len(some)]
         assert found != whole
