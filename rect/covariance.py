@@ -32,6 +32,7 @@ from rect.cache import cache_folder
 from rect.corpus import Corpus, batches, windows
 from rect.errors import InputError
 from rect.hooks import Stop, hooked, stop
+from rect.lengths import context
 
 if TYPE_CHECKING:
     from rect.model import EditableModel
@@ -55,7 +56,7 @@ class Recipe:
         model: name of the model; `revision` if it has one.
         corpus: the text.
         tokens: how many tokens of it; None for PER_DIMENSION per dimension of k, "all" for the whole corpus.
-        window: tokens that the model sees at a time.
+        window: tokens that the model sees at a time; its context where that is shorter.
         cap: tokens in a batch at most.
         dtype: of the model while it runs.
     """
@@ -99,7 +100,10 @@ class Recipe:
 
     def batches(self, model: EditableModel, dimension: int) -> Iterable[list[Sequence[int]]]:
         """The batches of tokens, always the same ones in the same order. Workers take each their share of them."""
-        rows = windows(model.tokenizer, self.corpus.texts(), self.window, self.wanted(dimension))
+        window = min(self.window, context(model.hf.config) or self.window)
+        if window < self.window:
+            log.info("covariance: windows of %d tokens, the context of %s, not %d", window, model.name, self.window)
+        rows = windows(model.tokenizer, self.corpus.texts(), window, self.wanted(dimension))
         return batches(rows, self.cap)
 
 

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rect import lengths
+from rect.errors import InputError
 from rect.facts import Fact
 from rect.forcing import Query, target_logits
 from rect.prompts import continue_with, encode
@@ -69,8 +71,12 @@ def locality_baseline(model: EditableModel, facts: Sequence[Fact]) -> Baseline:
 
     The tokens are those at the positions of the prompt's answer under teacher forcing; without an answer the one token
     that follows the prompt.
+
+    Raises:
+        InputError: a prompt with its answer is longer than the model's context, or has no tokens; the fact is named.
     """
     queries = [[_locality_query(model.tokenizer, one.prompt, one.answer) for one in fact.locality] for fact in facts]
+    _check(model, facts, "locality prompt", queries)
     return Baseline(tuple(tuple(rows) for rows in _nested(queries, _argmax(model, _flat(queries)))))
 
 
@@ -83,13 +89,14 @@ def evaluate(model: EditableModel, facts: Sequence[Fact], baseline: Baseline | N
         baseline: `locality_baseline` of the unedited model for the same facts; None leaves locality out.
 
     Raises:
+        InputError: a prompt with its answer is longer than the model's context, or has no tokens; the fact is named.
         ValueError: the baseline was made for other facts.
     """
     prompts = [[fact.filled] for fact in facts]
     rephrased = [list(fact.rephrasings) for fact in facts]
     values: dict[str, list[float]] = {}
-    values[RELIABILITY], values[RELIABILITY_PREFERENCE] = _answers(model, facts, prompts)
-    values[GENERALIZATION], values[GENERALIZATION_PREFERENCE] = _answers(model, facts, rephrased)
+    values[RELIABILITY], values[RELIABILITY_PREFERENCE] = _answers(model, facts, prompts, "edit prompt")
+    values[GENERALIZATION], values[GENERALIZATION_PREFERENCE] = _answers(model, facts, rephrased, "rephrasing")
     if baseline is not None:
         now = locality_baseline(model, facts).tokens
         shapes = [[[len(prompt) for prompt in fact] for fact in tokens] for tokens in (baseline.tokens, now)]
@@ -103,7 +110,7 @@ def evaluate(model: EditableModel, facts: Sequence[Fact], baseline: Baseline | N
 
 
 def _answers(
-    model: EditableModel, facts: Sequence[Fact], prompts: Sequence[Sequence[str]]
+    model: EditableModel, facts: Sequence[Fact], prompts: Sequence[Sequence[str]], what: str
 ) -> tuple[list[float], list[float]]:
     """(token accuracy, preference) per fact over its prompts."""
     tokenizer = model.tokenizer
@@ -114,6 +121,8 @@ def _answers(
         [_query(tokenizer, prompt, fact.original) for prompt in rows] if fact.original else []
         for fact, rows in zip(facts, prompts, strict=True)
     ]
+    for asked in (targets, originals):
+        _check(model, facts, what, asked)
     read = _read(model, [*_flat(targets), *_flat(originals)])
     count = len(_flat(targets))
     new, old = _nested(targets, read[:count]), _nested(originals, read[count:])
@@ -150,6 +159,15 @@ def _query(tokenizer: Any, prompt: str, answer: str) -> Query:
 
 def _locality_query(tokenizer: Any, prompt: str, answer: str | None) -> Query:
     return _query(tokenizer, prompt, answer) if answer else Query(tuple(encode(tokenizer, prompt)), (0,))
+
+
+def _check(model: EditableModel, facts: Sequence[Fact], what: str, queries: Sequence[Sequence[Query]]) -> None:
+    """Raise InputError for the first query that the model cannot be asked."""
+    limit = lengths.context(model.hf.config)
+    for fact, rows in zip(facts, queries, strict=True):
+        for number, query in enumerate(rows, 1):
+            if reason := lengths.of_tokens(query.prompt, query.target, limit):
+                raise InputError(f"{fact.shown}: {what} {number} {reason}")
 
 
 def _flat(nested: Sequence[Sequence[Query]]) -> list[Query]:

@@ -189,7 +189,7 @@ def _facts(
         try:
             if not isinstance(record, Mapping):
                 raise InputError("not a JSON object")
-            facts.append(convert(record, where))
+            facts.append(convert(record, where).read_from(f"{source}, {where}"))
         except InputError as error:
             if strict:
                 raise InputError(f"{source}, {where}: {error}") from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any
 
 import pydantic
@@ -83,6 +83,11 @@ class Fact(_Record):
     rephrasings: tuple[Text, ...] = ()
     locality: tuple[Locality, ...] = ()
     id: str | None = None
+    _where: str = pydantic.PrivateAttr("")
+
+    def __eq__(self, other: object) -> bool:
+        """Where a fact was read makes it no other one."""
+        return isinstance(other, Fact) and self.__dict__ == other.__dict__
 
     @pydantic.field_validator("subject", "target")
     @classmethod
@@ -106,6 +111,16 @@ class Fact(_Record):
         """The prompt with the subject in its place."""
         return self.prompt.replace("{}", self.subject)
 
+    @property
+    def shown(self) -> str:
+        """What a message calls it: file and line that it was read from, else its prompt."""
+        return self._where or f"fact {self.filled[:80]!r}"
+
+    def read_from(self, where: str) -> Fact:
+        """Note file and line."""
+        self._where = where
+        return self
+
 
 def _filled_in(key: str, text: str) -> str:
     if not text:
@@ -113,15 +128,24 @@ def _filled_in(key: str, text: str) -> str:
     return text
 
 
-def draw(facts: Sequence[Fact], seed: int, n: int) -> list[Fact]:
+def draw(facts: Sequence[Fact], seed: int, n: int, without: Collection[int] = ()) -> list[Fact]:
     """The first n facts of a seeded permutation that does not depend on n; where the set is smaller it is repeated.
 
-    The order is that of the SHA-256 of (seed, index): the same on every machine and with every version of anything.
+    Args:
+        without: indices of facts that are passed over: the next ones of the permutation take their place.
     """
-    if not facts:
+    order = [index for index in permutation(len(facts), seed) if index not in without]
+    if not order:
         raise InputError("the edit set is empty")
-    order = sorted(range(len(facts)), key=lambda index: hashlib.sha256(f"{seed}/{index}".encode()).digest())
     return [facts[order[i % len(order)]] for i in range(n)]
+
+
+def permutation(n: int, seed: int) -> list[int]:
+    """The numbers below n in the order of the SHA-256 of (seed, number).
+
+    It is the same on every machine and with every version of anything.
+    """
+    return sorted(range(n), key=lambda index: hashlib.sha256(f"{seed}/{index}".encode()).digest())
 
 
 def digest(facts: Sequence[Fact]) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rect.errors import InputError
 from rect.forcing import Query, target_logits
+from rect.lengths import check_length, context
 from rect.prompts import encode
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def neutral_paragraphs() -> list[str]:
     return [paragraph.strip() for paragraph in text.split("\n\n") if paragraph.strip()]
 
 
-def perplexity(model: EditableModel, texts: Sequence[str], window: int = WINDOW) -> tuple[float, int]:
+def perplexity(model: EditableModel, texts: Sequence[str], window: int | None = None) -> tuple[float, int]:
     """exp of the mean negative log-likelihood of all tokens of all texts, each counted once.
 
     A text is cut into windows, each of which begins with what the tokenizer puts before a text. Where that is nothing,
@@ -38,14 +39,18 @@ def perplexity(model: EditableModel, texts: Sequence[str], window: int = WINDOW)
     Args:
         model: as it stands.
         texts: plain texts.
-        window: tokens in a window at most, its beginning among them.
+        window: tokens in a window at most, its beginning among them; None: `WINDOW`, or the model's context where that
+            is shorter.
 
     Returns:
         (perplexity, number of tokens asked for)
 
     Raises:
-        InputError: the texts hold no token to ask for.
+        InputError: the texts hold no token to ask for, or the window is longer than the model's context.
     """
+    if window is None:
+        window = min(WINDOW, context(model.hf.config) or WINDOW)
+    check_length(model, window, "perplexity: a window")
     queries = [query for text in texts for query in _windows(model.tokenizer, text, window)]
     tokens = sum(len(query.target) for query in queries)
     if not tokens:
@@ -70,8 +75,14 @@ def _windows(tokenizer: Any, text: str, window: int) -> Iterator[Query]:
 
 
 def next_token_log_probabilities(model: EditableModel, prompts: Sequence[str]) -> Tensor:
-    """Log-probabilities of the token that follows each prompt, (prompts, vocabulary), float32, on the CPU."""
+    """Log-probabilities of the token that follows each prompt, (prompts, vocabulary), float32, on the CPU.
+
+    Raises:
+        InputError: a prompt has no tokens, or more than the model's context.
+    """
     queries = [Query(tuple(encode(model.tokenizer, prompt)), (0,)) for prompt in prompts]
+    for prompt, query in zip(prompts, queries, strict=True):
+        check_length(model, len(query.prompt), f"prompt {prompt[:80]!r}")
     found = {index: torch.log_softmax(logits[0], -1).cpu() for index, logits in target_logits(model, queries)}
     return torch.stack([found[index] for index in range(len(queries))])
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rect.errors import InputError
+from rect.lengths import check_length
 
 if TYPE_CHECKING:
     from rect.model import EditableModel
@@ -85,6 +86,9 @@ class Prefixes:
         """
         if model.changed():
             log.warning("context prefixes are drawn from an edited model: %s", model.name)
+        for tokens, n in lengths:
+            if n:
+                check_length(model, tokens + len(model.tokenizer("")["input_ids"]), "a context prefix")
         generator = torch.Generator().manual_seed(seed)
         templates = []
         for tokens, n in lengths:

@@ -6,6 +6,7 @@ import abc
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from rect import lengths
 from rect.editors.hyperparameters import Hparams
 from rect.errors import InputError
 from rect.facts import Fact
@@ -48,16 +49,23 @@ class Editor(abc.ABC):
             facts: one fact, or several if `batch`.
 
         Raises:
-            InputError: no fact, or several for a method that takes one at a time.
+            InputError: no fact, or several for a method that takes one at a time, or one that is too long for the
+                model or whose tokens are not what they should be (`rect.lengths`).
             UpdateError: the update holds NaN or infinity.
         """
         if not facts:
             raise InputError(f"{self.name}: no fact to edit")
         if len(facts) > 1 and not self.batch:
             raise InputError(f"{self.name} takes one fact in an operation, not {len(facts)}")
+        lengths.check_edit(model, facts, self.contexts)
         update = self._compute(model, list(facts))
         update.check_finite()
         return update
+
+    @property
+    def contexts(self) -> Sequence[str]:
+        """Context templates that the edit prompt stands in, `{}` alone where there are none."""
+        return lengths.BARE
 
     @abc.abstractmethod
     def _compute(self, model: EditableModel, facts: list[Fact]) -> Update: ...

@@ -6,7 +6,7 @@ Both find a value for each fact by optimization, and both take context prefixes 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import pydantic
@@ -101,6 +101,10 @@ class KeyValueEditor(Editor):
     def identity(self) -> dict[str, Any]:
         used = None if self.covariance is None else self.covariance.identity
         return self.describe(self.declared, self.prefixes.identity, used)
+
+    @property
+    def contexts(self) -> Sequence[str]:
+        return self.prefixes.templates
 
     def loss_layer(self, model: EditableModel) -> int:
         """The layer that the loss is read from; where the file's is beyond the model's last one, that one."""

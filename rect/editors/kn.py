@@ -30,9 +30,11 @@ import pydantic
 import torch
 from torch import Tensor
 
+from rect import lengths
 from rect.editors import attribution
 from rect.editors.base import Editor
 from rect.editors.hyperparameters import Hparams
+from rect.errors import InputError
 from rect.facts import Fact
 from rect.prompts import continue_with
 from rect.update import LowRank, Update
@@ -127,6 +129,8 @@ class Kn(Editor):
     def _coarse(self, model: EditableModel, prompt: str, fact: Fact) -> list[Neuron]:
         """Neurons above the threshold on one prompt."""
         ids, target = continue_with(model.tokenizer, prompt, fact.original or fact.target)
+        if reason := lengths.of_tokens(ids, target, lengths.context(model.hf.config)):
+            raise InputError(f"{fact.shown}: {prompt[:80]!r} with the answer {reason}")
         answer = target if fact.original else attribution.greedy(model, ids, len(target))
         hparams = self.hparams
         scores = attribution.scores(model, ids, answer, hparams.steps, hparams.rows_per_pass, hparams.neurons)
