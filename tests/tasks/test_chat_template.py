@@ -51,7 +51,7 @@ def test_a_template_that_is_missing_or_fails_is_named(tmp_path: Path) -> None:
 def test_a_task_in_chat_has_a_name_and_version_of_its_own() -> None:
     plain, chat = tasks.get("nli"), tasks.get("nli:chat")
     assert (chat.name, chat.version, chat.chat, plain.chat) == ("nli:chat", "1-chat", True, False)
-    assert tasks.get("nli:likelihood:chat").version == "1-likelihood-chat"
+    assert tasks.get("nli:likelihood:chat").version == "1-likelihood-2-chat"
     assert chat.in_chat() is chat
     example = task_records.examples("nli")[0]
     assert chat.prompt(example) == plain.prompt(example)
