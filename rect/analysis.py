@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from rect.errors import InputError
+from rect.exclusive import exclusive
 from rect.model import EditableModel
 from rect.regularizers import relative_change
 from rect.selection import top
@@ -155,6 +156,7 @@ def surviving(before: Tensor, delta: Tensor, dtype: torch.dtype) -> float:
     return float(((after != before.to(dtype)) & changed).sum() / n) if n else math.nan
 
 
+@exclusive
 def trace(
     model: EditableModel,
     updates: Iterable[Update],

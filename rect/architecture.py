@@ -23,6 +23,7 @@ class Architecture:
         final_norm, head, embedding: the last norm, the output head, the token embedding.
         fused: groups of projections that inference engines keep as one matrix: when one part of a group changes, the
             engine needs all of its parts.
+        mlp_norm: the norm between the MLP's output and the residual stream, in families that have one there.
         transposed: weights in the blocks are stored (in, out), as in GPT-2's Conv1D, not (out, in) as in `nn.Linear`.
     """
 
@@ -34,6 +35,7 @@ class Architecture:
     head: str
     embedding: str
     fused: tuple[tuple[str, ...], ...] = ()
+    mlp_norm: str | None = None
     transposed: bool = False
 
     def fused_with(self, name: str) -> tuple[str, ...]:
@@ -65,6 +67,8 @@ _LLAMA = Architecture(
         ("model.layers.{}.mlp.gate_proj", "model.layers.{}.mlp.up_proj"),
     ),
 )
+
+_SANDWICHED = dataclasses.replace(_LLAMA, mlp_norm="model.layers.{}.post_feedforward_layernorm")
 
 ARCHITECTURES: dict[str, Architecture] = {
     "gpt2": Architecture(
@@ -101,8 +105,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "qwen2": _LLAMA,
     "qwen3": _LLAMA,
     "gemma": _LLAMA,
-    "gemma2": _LLAMA,
-    "gemma3_text": _LLAMA,
+    "gemma2": _SANDWICHED,
+    "gemma3_text": _SANDWICHED,
 }
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
 
 NAME = "rect_short"
+DTYPES = (torch.float32, torch.float64)  # in lower ones scores and sums would be rounded, which "sdpa" does not do
 
 
 class Packing:
@@ -49,12 +50,13 @@ class Packing:
 def applies(model: PreTrainedModel) -> bool:
     """Whether `short` has the model attend this way: not where a family has attention written into its own layers."""
     replaceable = getattr(model, "_supports_attention_backend", False)
-    return replaceable and model.config._attn_implementation == "sdpa" and model.device.type == "cpu"
+    here = model.device.type == "cpu" and model.dtype in DTYPES
+    return replaceable and here and model.config._attn_implementation == "sdpa"
 
 
 @contextlib.contextmanager
 def short(model: PreTrainedModel) -> Iterator[None]:
-    """While the block runs, the model attends this way, if it is on a CPU and attended by "sdpa"."""
+    """While the block runs, the model attends this way, where `applies` says so."""
     if not applies(model):
         yield
         return

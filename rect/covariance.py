@@ -31,6 +31,7 @@ from rect import products
 from rect.cache import cache_folder
 from rect.corpus import Corpus, batches, windows
 from rect.errors import InputError
+from rect.exclusive import exclusive
 from rect.hooks import Stop, hooked, stop
 from rect.lengths import context
 
@@ -215,6 +216,7 @@ def dimension(model: EditableModel, layer: int) -> int:
     return model.weight(model.mlp_out_name(layer)).shape[0 if model.architecture.transposed else 1]
 
 
+@exclusive
 @torch.no_grad()
 def accumulate(
     model: EditableModel,

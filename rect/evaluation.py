@@ -23,6 +23,7 @@ import torch
 
 from rect import lengths
 from rect.errors import InputError
+from rect.exclusive import exclusive
 from rect.facts import Fact
 from rect.forcing import Query, target_logits
 from rect.prompts import continue_with, encode
@@ -66,6 +67,7 @@ class Baseline:
     tokens: tuple[tuple[tuple[int, ...], ...], ...]
 
 
+@exclusive
 def locality_baseline(model: EditableModel, facts: Sequence[Fact]) -> Baseline:
     """What the model answers now, before it is edited, to the facts' locality prompts.
 
@@ -80,6 +82,7 @@ def locality_baseline(model: EditableModel, facts: Sequence[Fact]) -> Baseline:
     return Baseline(tuple(tuple(rows) for rows in _nested(queries, _argmax(model, _flat(queries)))))
 
 
+@exclusive
 def evaluate(model: EditableModel, facts: Sequence[Fact], baseline: Baseline | None = None) -> EditScores:
     """Edit metrics of the model as it stands, over all facts given.
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from modelfolder import tokenizer as tokenizers
 from rect import architecture, models
 from rect.architecture import Architecture
 from rect.errors import InputError
-from rect.update import Update
+from rect.exclusive import exclusive
+from rect.update import Update, UpdateError
 
 log = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+WITHOUT_FLOAT64 = ("mps",)
 
 
 class EditableModel:
@@ -39,6 +42,8 @@ class EditableModel:
         hf, tokenizer, name, folder: as given.
         architecture: where its parts lie.
         tokens_per_batch: tokens in one forward pass of the metrics at most, padding included.
+        lock: held by whatever reads or changes the whole model: an edit while it is in place, `compute`, a metric.
+            Other threads wait meanwhile; a thread that holds it may take it again. Who calls `hf` directly takes it.
     """
 
     tokens_per_batch = 2048
@@ -51,6 +56,8 @@ class EditableModel:
         self.architecture: Architecture = architecture.of(hf.config)
         self._parameters: dict[str, nn.Parameter] = dict(hf.named_parameters())
         self._originals: dict[str, Tensor] = {}
+        self._journals: list[dict[str, Tensor]] = []  # what open blocks need to put back, the outermost first
+        self.lock = threading.RLock()
 
     @classmethod
     def load(
@@ -167,7 +174,7 @@ class EditableModel:
     def add(self, update: Update, tied: bool = False) -> None:
         """W <- W + dW, summed in float32 (float64 for a float64 model) and rounded once to the weight's dtype.
 
-        Nothing is changed when anything is wrong.
+        Nothing is changed when anything is wrong, whatever it is.
 
         Args:
             update: dW per parameter.
@@ -175,14 +182,57 @@ class EditableModel:
 
         Raises:
             InputError: an unknown name, another shape, or a tied weight.
-            UpdateError: NaN or infinity in the update.
+            UpdateError: NaN or infinity in the update, or in the sum as the weight's dtype holds it.
         """
+        with self._putting_back(always=False):
+            self._add(update, tied)
+
+    def _add(self, update: Update, tied: bool) -> None:
         self._check(update, tied)
         for name in update:
             live = self.weight(name)
-            self._originals.setdefault(name, live.clone())
             wide = torch.promote_types(live.dtype, torch.float32)
-            live.copy_(live.to(wide) + update.dense(name).to(live.device, wide))
+            total = (live.to(wide) + update.dense(name).to(live.device, wide)).to(live.dtype)
+            if not bool(torch.isfinite(total).all()):
+                raise UpdateError(f"{name}: W + dW holds NaN or infinity in {str(live.dtype).removeprefix('torch.')}")
+            self._write(name, total)
+
+    def _write(self, name: str, value: Tensor) -> None:
+        """All that ever changes a weight: what was there before is kept first, for whoever will put it back."""
+        live = self.weight(name)
+        before = None if name in self._originals else live.clone()
+        for journal in self._journals:
+            if name not in journal:
+                before = live.clone() if before is None else before
+                journal[name] = before
+        if name not in self._originals and before is not None:
+            self._originals[name] = before
+        live.copy_(value)
+
+    @contextlib.contextmanager
+    def _putting_back(self, always: bool) -> Iterator[None]:
+        """At the end of the block, or only when something is raised in it, the weights become what they were before."""
+        with self.lock:
+            journal: dict[str, Tensor] = {}
+            originals = dict(self._originals)
+            done = False
+            try:
+                self._journals.append(journal)
+                yield
+                done = True
+            finally:
+                if always or not done:
+                    try:
+                        self._put_back(journal, originals)
+                    except BaseException:  # an interrupt that came just then
+                        self._put_back(journal, originals)
+                        raise
+                self._journals = [other for other in self._journals if other is not journal]
+
+    def _put_back(self, journal: dict[str, Tensor], originals: dict[str, Tensor]) -> None:
+        for name, before in journal.items():
+            self.weight(name).copy_(before)
+        self._originals = originals
 
     def _check(self, update: Update, tied: bool) -> None:
         for name, entry in update.items():
@@ -205,11 +255,13 @@ class EditableModel:
             return f": its head is tied to {self.architecture.embedding}.weight, which cannot be edited"
         return ""
 
+    @exclusive
     def changed(self) -> dict[str, Tensor]:
         """The live tensors that differ from their originals, by name."""
         live = {name: self.weight(name) for name in sorted(self._originals)}
         return {name: tensor for name, tensor in live.items() if not torch.equal(tensor, self._originals[name])}
 
+    @exclusive
     def digest(self) -> str:
         """SHA-256 over names and bytes of the changed tensors; for an unedited model that of nothing."""
         total = hashlib.sha256()
@@ -218,29 +270,27 @@ class EditableModel:
             total.update(tensor.cpu().contiguous().view(torch.uint8).numpy().data)
         return total.hexdigest()
 
+    @exclusive
     def restore(self) -> None:
         """Put every weight back, to the bit."""
         for name, tensor in self._originals.items():
-            self.weight(name).copy_(tensor)
-        self._originals.clear()
+            self._write(name, tensor)
+        self._originals = {}
 
     @contextlib.contextmanager
     def edited(self, update: Update) -> Iterator[EditableModel]:
-        """Within the context the update is added; afterwards the weights are what they were before, to the bit."""
-        before = {name: self.weight(name).clone() for name in update}
-        originals = dict(self._originals)
-        self.add(update)
-        try:
+        """Within the context the update is added; afterwards the weights are what they were before, to the bit.
+
+        That holds whatever happens: an error while the update is added, an interrupt, and whatever the block itself
+        adds or restores. Other threads wait until the block ends.
+        """
+        with self._putting_back(always=True):
+            self._add(update, tied=False)
             yield self
-        finally:
-            for name, tensor in before.items():
-                self.weight(name).copy_(tensor)
-                self._originals.pop(name, None)
-                if name in originals:
-                    self._originals[name] = originals[name]
 
     # Use
 
+    @exclusive
     def complete(self, prompt: str, max_new_tokens: int = 10) -> str:
         """The greedy continuation of a prompt, without the prompt and without special tokens.
 
@@ -272,6 +322,7 @@ class EditableModel:
     def _text(self, tokens: list[int]) -> str:
         return self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
+    @exclusive
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Export the model as it stands now, with its tokenizer, as a folder that transformers and vLLM load."""
         folder = Path(folder)
@@ -285,6 +336,8 @@ def _device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type in WITHOUT_FLOAT64:
+            raise RuntimeError("it has no float64, in which covariances, solves and metrics are computed")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {name!r} cannot be used ({_reason(error)}); auto, cpu, cuda, cuda:1 ...") from None

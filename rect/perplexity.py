@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rect.errors import InputError
+from rect.exclusive import exclusive
 from rect.forcing import Query, target_logits
 from rect.lengths import check_length, context
 from rect.prompts import encode
@@ -30,6 +31,7 @@ def neutral_paragraphs() -> list[str]:
     return [paragraph.strip() for paragraph in text.split("\n\n") if paragraph.strip()]
 
 
+@exclusive
 def perplexity(model: EditableModel, texts: Sequence[str], window: int | None = None) -> tuple[float, int]:
     """exp of the mean negative log-likelihood of all tokens of all texts, each counted once.
 
@@ -74,6 +76,7 @@ def _windows(tokenizer: Any, text: str, window: int) -> Iterator[Query]:
         context = begin or asked[start + step - 1 : start + step]
 
 
+@exclusive
 def next_token_log_probabilities(model: EditableModel, prompts: Sequence[str]) -> Tensor:
     """Log-probabilities of the token that follows each prompt, (prompts, vocabulary), float32, on the CPU.
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rect.errors import InputError
+from rect.exclusive import exclusive
 from rect.lengths import check_length
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ def of(given: Prefixes | Sequence[str] | None, model: EditableModel, lengths: Se
     return Prefixes.sample(model, seed=0, lengths=lengths)
 
 
+@exclusive
 @torch.no_grad()
 def _texts(model: EditableModel, starts: Sequence[str], tokens: int, generator: torch.Generator) -> list[str]:
     """One text per start, of so many tokens; starts of one length in tokens are continued together."""

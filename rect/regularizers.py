@@ -7,6 +7,7 @@ RECT is the method of Gu et al., EMNLP 2024; random and PCA are its controls, ma
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,7 +76,8 @@ def none(update: Update, model: Weights, k: float = 100, seed: int = 0) -> Updat
 
 def rect(update: Update, model: Weights, k: float = 100, seed: int = 0) -> Update:
     """Keep the k% of the elements with the largest relative change |dW| / |W|."""
-    return _masked("rect", update, k, seed, lambda name, delta: relative_change(delta, model.weight(name)))
+    with getattr(model, "lock", contextlib.nullcontext()):  # W without another thread's edit
+        return _masked("rect", update, k, seed, lambda name, delta: relative_change(delta, model.weight(name)))
 
 
 def random(update: Update, model: Weights, k: float = 100, seed: int = 0) -> Update:

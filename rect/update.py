@@ -100,6 +100,17 @@ class Dense:
         return {"matrix": self.matrix}
 
 
+def product(left: Tensor, right: Tensor) -> LowRank | Dense:
+    """dW = left @ right in whichever form is smaller, (rows, r) and (r, cols): factors, or the matrix in float32."""
+    factors = LowRank(left, right)
+    return factors if _thin(factors.rank, factors.shape) else Dense(factors.dense())
+
+
+def _thin(rank: int, shape: tuple[int, ...]) -> bool:
+    """Whether factors of a rank are smaller than the matrix."""
+    return len(shape) == 2 and rank * sum(shape) < math.prod(shape)
+
+
 class Update(Mapping[str, LowRank | Dense]):
     """Read-only mapping from Hugging Face parameter names to dW.
 
@@ -231,8 +242,7 @@ def _are_paths(*sources: object) -> bool:
 def _sum(name: str, a: LowRank | Dense, b: LowRank | Dense) -> LowRank | Dense:
     if a.shape != b.shape:
         raise ValueError(f"{name}: cannot add updates of shapes {a.shape} and {b.shape}")
-    rows, cols = a.shape if len(a.shape) == 2 else (1, 1)
-    if isinstance(a, LowRank) and isinstance(b, LowRank) and (a.rank + b.rank) * (rows + cols) < rows * cols:
+    if isinstance(a, LowRank) and isinstance(b, LowRank) and _thin(a.rank + b.rank, a.shape):
         right = b.right.to(a.right)
         return LowRank(torch.cat([a.left, b.left.to(a.left)], dim=1), torch.cat([a.right, right], dim=0))
     return Dense(a.dense() + b.dense().to(a.dense().device))

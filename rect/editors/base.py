@@ -44,6 +44,8 @@ class Editor(abc.ABC):
     def compute(self, model: EditableModel, facts: Sequence[Fact]) -> Update:
         """The update of one operation. The model is the same before and after, to the bit.
 
+        Other threads that use the model wait meanwhile.
+
         Args:
             model: as it stands: edits that were made before count.
             facts: one fact, or several if `batch`.
@@ -58,7 +60,8 @@ class Editor(abc.ABC):
         if len(facts) > 1 and not self.batch:
             raise InputError(f"{self.name} takes one fact in an operation, not {len(facts)}")
         lengths.check_edit(model, facts, self.contexts)
-        update = self._compute(model, list(facts))
+        with model.lock:
+            update = self._compute(model, list(facts))
         update.check_finite()
         return update
 

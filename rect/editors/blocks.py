@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 
 from rect import products
@@ -134,17 +135,38 @@ def alike(lengths: Sequence[int], tokens: int) -> list[list[int]]:
 def named(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Call]:
     """The hidden states of a block's call, and its other arguments by name, without the cache."""
     signature = inspect.signature(block.forward)
-    arguments = dict(signature.bind(*args, **kwargs).arguments)
+    try:
+        arguments = dict(signature.bind(*args, **kwargs).arguments)
+    except TypeError as error:
+        raise unknown(block, f"another signature than it is called by ({error})") from None
     for parameter in signature.parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:
             arguments |= arguments.pop(parameter.name, {})
+    if "hidden_states" not in arguments:
+        raise unknown(block, f"a call with {', '.join(arguments) or 'nothing'}, without hidden_states")
     hidden = arguments.pop("hidden_states")
     return hidden, {name: value for name, value in arguments.items() if name not in CACHE_NAMES}
 
 
 def cache_name(block: nn.Module) -> str:
-    """What the block calls the cache."""
-    return next(name for name in CACHE_NAMES if name in inspect.signature(block.forward).parameters)
+    """What the block calls the cache.
+
+    Raises:
+        InputError: by none of the names that are known here.
+    """
+    parameters = inspect.signature(block.forward).parameters
+    if found := [name for name in CACHE_NAMES if name in parameters]:
+        return found[0]
+    raise unknown(block, f"no parameter for the cache among {', '.join(parameters)}")
+
+
+def unknown(block: nn.Module | None, what: str) -> InputError:
+    """The error for a block that is not called as the blocks are that this was written for."""
+    kind = "a block" if block is None else type(block).__name__
+    return InputError(
+        f"{kind} of transformers {transformers.__version__} has {what}, which is not known here: editing runs the "
+        f"model's blocks one by one; install the version in requirements/, or report this one"
+    )
 
 
 def first(output: Any) -> Tensor:
@@ -171,7 +193,7 @@ def axis(name: str, tensor: Tensor, length: int) -> int:
         return 0
     if tensor.ndim >= 2 and tensor.shape[1] == length and name.startswith("position_"):
         return 1
-    raise RuntimeError(f"a block was called with {name} of shape {tuple(tensor.shape)}, which is not known here")
+    raise unknown(None, f"an argument {name} of shape {tuple(tensor.shape)} in its call")
 
 
 def each(value: Any, function: Any) -> Any:

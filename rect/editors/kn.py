@@ -37,7 +37,7 @@ from rect.editors.hyperparameters import Hparams
 from rect.errors import InputError
 from rect.facts import Fact
 from rect.prompts import continue_with
-from rect.update import LowRank, Update
+from rect.update import LowRank, Update, UpdateError
 
 if TYPE_CHECKING:
     from rect.model import EditableModel
@@ -118,6 +118,9 @@ class Kn(Editor):
         Args:
             model: only read.
             fact: its `original` is the answer that is looked for; without one, what the model says now.
+
+        Raises:
+            UpdateError: scores that hold NaN or infinity.
         """
         prompts = (fact.filled, *fact.rephrasings) if self.hparams.refine else (fact.filled,)
         counts: collections.Counter[Neuron] = collections.Counter()
@@ -134,6 +137,8 @@ class Kn(Editor):
         answer = target if fact.original else attribution.greedy(model, ids, len(target))
         hparams = self.hparams
         scores = attribution.scores(model, ids, answer, hparams.steps, hparams.rows_per_pass, hparams.neurons)
+        if not bool(torch.isfinite(scores).all()):
+            raise UpdateError("kn: the scores of neurons hold NaN or infinity; the model may have collapsed")
         threshold = hparams.adaptive_threshold * scores.max()
         return [(int(layer), int(index)) for layer, index in (scores > threshold).nonzero().tolist()]
 

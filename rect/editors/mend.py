@@ -22,7 +22,7 @@ from rect.mend import step  # the module: it imports rect.editors itself
 from rect.mend.checkpoint import Checkpoint
 from rect.mend.data import answered
 from rect.mend.network import Pair
-from rect.update import Dense, LowRank, Update
+from rect.update import Dense, LowRank, Update, product
 
 if TYPE_CHECKING:
     from rect.model import EditableModel
@@ -155,10 +155,7 @@ class Mend(Editor):
     def _entry(self, model: EditableModel, name: str, pair: Pair) -> LowRank | Dense:
         a, b = pair[0], self.hparams.lr_scale * pair[1]  # (tokens, in), (tokens, out); dW^T = a^T b
         left, right = (a.T, b) if model.architecture.transposed else (b.T, a)
-        rows, columns = model.weight(name).shape
-        if len(a) * (rows + columns) < rows * columns:
-            return LowRank(left.contiguous(), right.contiguous())
-        return Dense(left @ right)
+        return product(left.contiguous(), right.contiguous())
 
 
 def _named(hparams: Mapping[str, Any]) -> str | None:

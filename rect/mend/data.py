@@ -41,11 +41,15 @@ class Rows:
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """One edit: its facts' edit rows, rephrased rows (one per fact that has one), and locality rows."""
+    """One edit: its facts' edit rows, rephrased rows (one per fact that has one), and locality rows.
+
+    `only` are the indices of the edit rows whose facts have no rephrasing.
+    """
 
     edit: Rows
     rephrased: Rows | None
     locality: Rows
+    only: tuple[int, ...] = ()
 
 
 def answered(tokenizer: Any, pairs: Sequence[tuple[str, str]], device: torch.device) -> Rows:
@@ -143,7 +147,9 @@ class Examples:
             (self._choice(fact.rephrasings, number, "rephrasing"), fact.target) for fact in facts if fact.rephrasings
         ]
         texts = [self._choice(self._out_of_scope(fact), number, "locality") for fact in facts]
-        return Example(edit, answered(tokenizer, other, device) if other else None, plain(tokenizer, texts, device))
+        only = tuple(i for i, fact in enumerate(facts) if not fact.rephrasings)
+        rephrased = answered(tokenizer, other, device) if other else None
+        return Example(edit, rephrased, plain(tokenizer, texts, device), only)
 
     def _out_of_scope(self, fact: Fact) -> Sequence[str]:
         """Its own locality prompts, else those of the other facts, else what the other facts were before editing."""

@@ -35,7 +35,8 @@ class Outcome:
     """What an edit did.
 
     Attributes:
-        edit, locality: the two losses.
+        edit, locality: the two losses, as in the release: the mean negative log-likelihood of all target tokens of the
+            rephrasings (of the edit prompt where a fact has none), and the mean KL over the tokens out of scope.
         reliability, generalization: share of target tokens that are the argmax, on edit prompts and on rephrasings (not
             a number without one).
         kept: share of the tokens out of scope whose argmax is as before.
@@ -77,13 +78,17 @@ class Editing:
 
     def gradients(self, rows: Rows, state: State | None = None) -> dict[str, Pair]:
         """The gradient of the rows' losses, taken apart, per matrix: inputs (tokens, in), deltas (tokens, out)."""
-        with self.autocast(), self.upper.recorded() as recording:
+        with self.model.lock, self.autocast(), self.upper.recorded() as recording:
             hidden = self.upper.run(self.upper.read(rows.ids) if state is None else state)
             loss = per_row(self._logits(hidden, rows), rows).sum()
             return recording.gradients(loss)
 
     def step(self, example: Example) -> Outcome:
         """Edit, and look at what came of it. The losses have gradients for the hypernetwork where grad is enabled."""
+        with self.model.lock:
+            return self._step(example)
+
+    def _step(self, example: Example) -> Outcome:
         parts = [example.edit, *([] if example.rephrased is None else [example.rephrased]), example.locality]
         ends = list(itertools.accumulate(len(rows) for rows in parts))
         slices = [slice(end - len(rows), end) for end, rows in zip(ends, parts, strict=True)]
@@ -94,10 +99,13 @@ class Editing:
         with self.autocast(), self.upper.edited(factors):
             hidden = self.upper.run(state)
             logits = [self._logits(hidden[chosen], rows) for chosen, rows in zip(slices, parts, strict=True)]
-        losses = torch.cat([per_row(now, rows) for now, rows in zip(logits[:-1], parts[:-1], strict=True)])
+        losses, owners = per_token(logits[0], example.edit)
+        asked = [losses[torch.isin(owners, torch.tensor(example.only, device=owners.device))]]
+        if example.rephrased is not None:
+            asked.append(per_token(logits[1], example.rephrased)[0])
         earlier, after = before.log_softmax(-1), logits[-1].log_softmax(-1)
         return Outcome(
-            edit=losses.mean(),
+            edit=torch.cat(asked).mean(),
             locality=(earlier.exp() * (earlier - after)).sum(-1).mean(),
             reliability=_right(logits[0], parts[0]),
             generalization=float("nan") if example.rephrased is None else _right(logits[1], parts[1]),
@@ -133,12 +141,16 @@ def _read_at(rows: Rows) -> Tensor:
     return asked if bool(asked.any()) else rows.real
 
 
+def per_token(logits: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+    """Negative log-likelihood of each target token, and the row that it is of, (target tokens,) both."""
+    asked = rows.targets != NOTHING  # (rows, positions)
+    return F.cross_entropy(logits, rows.targets[asked], reduction="none"), asked.nonzero()[:, 0]
+
+
 def per_row(logits: Tensor, rows: Rows) -> Tensor:
     """Mean negative log-likelihood of each row's target tokens, (rows,)."""
-    asked = rows.targets != NOTHING  # (rows, positions)
-    each = F.cross_entropy(logits, rows.targets[asked], reduction="none")
-    owner = asked.nonzero()[:, 0]
-    return each.new_zeros(len(rows)).index_add(0, owner, each) / asked.sum(1)
+    each, owner = per_token(logits, rows)
+    return each.new_zeros(len(rows)).index_add(0, owner, each) / (rows.targets != NOTHING).sum(1)
 
 
 def _right(logits: Tensor, rows: Rows) -> float:

@@ -6,13 +6,15 @@ import pytest
 import torch
 
 from rect.editors.reading import read_logits
+from rect.facts import Fact
 from rect.mend import checkpoint
-from rect.mend.data import answered
+from rect.mend.data import Examples, answered
 from rect.mend.network import Hypernetwork, Pair
 from rect.mend.step import Editing, per_row
 from rect.mend.training import edited_names
 from rect.mend.upper import Upper
 from rect.model import EditableModel
+from rect.prompts import continue_with
 from rect.update import LowRank, Update
 from tests.tiny import FAMILIES, tiny_model
 
@@ -111,3 +113,25 @@ def test_losses_are_means_over_the_target_tokens_of_each_row() -> None:
         labels = ids.clone()
         labels[:, : len(model.tokenizer(prompt)["input_ids"])] = -100
         assert float(loss) == pytest.approx(float(model.hf(ids, labels=labels).loss), abs=1e-4)
+
+
+def test_the_edit_loss_is_the_release_s() -> None:
+    """The mean over all target tokens of the rephrasings; of the edit prompt where a fact has no rephrasing."""
+    model = tiny("llama")
+    facts = [
+        Fact(subject="France", prompt="The capital of {} is", target="Rome", rephrasings=("In France the capital is",)),
+        Fact(subject="Albert Einstein", prompt="{} was born in", target="Spain, or in Italy"),
+    ]
+    at_work = editing(model)
+    outcome = at_work.step(Examples(model.tokenizer, facts, 2, 0, model.device).example(facts, 0))
+    edit = answered(model.tokenizer, [(fact.filled, fact.target) for fact in facts], model.device)
+    factors = at_work.network(at_work.gradients(edit))
+    entries = {name: LowRank(b.T.contiguous(), a.contiguous()) for name, (a, b) in factors.items()}
+    losses = []
+    with torch.no_grad(), model.edited(Update(entries)):
+        for prompt, target in ((facts[0].rephrasings[0], facts[0].target), (facts[1].filled, facts[1].target)):
+            ids, after = continue_with(model.tokenizer, prompt, target)
+            said = model.hf(torch.tensor([[*ids, *after]])).logits[0, len(ids) - 1 : -1].log_softmax(-1)
+            losses += [-float(said[i, token]) for i, token in enumerate(after)]
+    assert len(losses) > 2
+    assert outcome.edit.item() == pytest.approx(sum(losses) / len(losses), rel=1e-4)
