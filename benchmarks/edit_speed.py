@@ -130,7 +130,7 @@ def rough_covariance(model: EditableModel, layers: tuple[int, ...]) -> Covarianc
 
 
 def compare_rome(model: EditableModel, chosen: list[Fact], prefixes: Prefixes) -> float:
-    editor = editors.create("rome", model, None, prefixes)
+    editor = editors.create("rome", model, {"mom2_adjustment": False}, prefixes)
 
     def ours(fact: Fact) -> tuple[Any, Any]:
         update = editor.compute(model, [fact])

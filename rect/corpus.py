@@ -1,4 +1,7 @@
-"""Plain text for statistics: a file, or a data set of the hub, as a stream of tokens cut into equal windows."""
+"""Plain text for statistics: a file, or a data set of the hub, as a stream of tokens cut into equal windows.
+
+Texts come in an order that a seed draws: the head of a corpus is not the corpus.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from rect import sampling
 from rect.errors import InputError
+from rect.order import permutation
 
 # What hyperparameter files call a corpus -> (hub id, configuration, revision).
 KNOWN = {
@@ -19,6 +24,8 @@ KNOWN = {
     "wikitext": ("Salesforce/wikitext", "wikitext-103-raw-v1", None),
 }
 SEPARATOR = "\n\n"
+SELF = "self"  # no corpus: text that the model samples itself (rect.sampling)
+BUFFER = 10_000  # texts of a data set on the hub that are shuffled at a time; its files are taken in a drawn order too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,38 +34,59 @@ class Corpus:
 
     Attributes:
         source: a `.txt` file (texts divided by empty lines), a `.jsonl` file with a `text` in each line, a name in
-            `KNOWN`, or a hub id, with the configuration behind a colon if it has several.
+            `KNOWN`, or a hub id, with the configuration behind a colon if it has several; or `SELF`.
         revision: of the hub data set.
-        samples: read only the first so many texts.
+        samples: so many texts, drawn; None for all.
+        seed: of the draw.
     """
 
     source: str
     revision: str | None = None
     samples: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value in (("revision", self.revision), ("samples", self.samples)):
+            if self.source == SELF and value is not None:
+                raise InputError(
+                    f"corpus {SELF}: the model samples this text itself, it has no {name} ({value!r}); "
+                    f"right would be tokens, or another corpus"
+                )
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the model samples the text itself."""
+        return self.source == SELF
 
     @property
     def identity(self) -> dict[str, Any]:
         """What names the text: a file by its content, a data set by id and revision."""
-        path = Path(self.source)
+        if self.sampled:
+            return {"sampled": sampling.VERSION, "seed": self.seed}
+        path, drawn = Path(self.source), {"samples": self.samples, "seed": self.seed}
         if path.suffix in (".txt", ".jsonl"):
-            return {"sha256": hashlib.sha256(_read(path)).hexdigest(), "samples": self.samples}
+            return {"sha256": hashlib.sha256(_read(path)).hexdigest(), **drawn}
         name, configuration, revision = self._hub()
-        return {"hub": name, "configuration": configuration, "revision": revision, "samples": self.samples}
+        return {"hub": name, "configuration": configuration, "revision": revision, **drawn, "buffer": BUFFER}
 
     def texts(self) -> Iterator[str]:
-        """The texts in order.
+        """The texts in the order that the seed draws.
 
         Raises:
             InputError: the file or data set cannot be read.
         """
         path = Path(self.source)
         if path.suffix == ".txt":
-            texts: Iterable[str] = _read(path).decode(errors="replace").split(SEPARATOR)
+            texts = self._shuffled(_read(path).decode(errors="replace").split(SEPARATOR))
         elif path.suffix == ".jsonl":
-            texts = _records(path)
+            texts = self._shuffled(_records(path))
         else:
             texts = self._stream()
         return itertools.islice((text.strip() for text in texts if text.strip()), self.samples)
+
+    def _shuffled(self, texts: Iterable[str]) -> Iterable[str]:
+        there = [text for text in texts if text.strip()]
+        return (there[i] for i in permutation(len(there), self.seed, "texts"))
 
     def _hub(self) -> tuple[str, str | None, str | None]:
         if self.source in KNOWN:
@@ -73,7 +101,7 @@ class Corpus:
         name, configuration, revision = self._hub()
         try:
             rows = datasets.load_dataset(name, configuration, split="train", revision=revision, streaming=True)
-            for row in rows:
+            for row in rows.shuffle(seed=self.seed, buffer_size=BUFFER):
                 yield row["text"]
         except KeyError:
             raise InputError(f"corpus {self.source!r}: its rows have no 'text'") from None

@@ -14,11 +14,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from rect import products
+from rect import products, sampling
 from rect.cache import cache_folder
 from rect.corpus import Corpus, batches, windows
 from rect.errors import InputError
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-VERSION = "1"
+VERSION = "3"  # 3: texts are drawn with a seed
 QUANTUM = 2.0**-20
 PER_DIMENSION = 10
 WINDOW = 512
@@ -56,10 +57,12 @@ class Recipe:
     Attributes:
         model: name of the model; `revision` if it has one.
         corpus: the text.
-        tokens: how many tokens of it; None for PER_DIMENSION per dimension of k, "all" for the whole corpus.
+        tokens: how many tokens of it; "all" for the whole corpus; None for all of its `samples` if it has some, else
+            for PER_DIMENSION per dimension of k (sampled text: `rect.sampling.wanted`).
         window: tokens that the model sees at a time; its context where that is shorter.
         cap: tokens in a batch at most.
         dtype: of the model while it runs.
+        precision: float32 or float64: of keys and of the products that a batch's sum is made of.
     """
 
     model: str
@@ -69,17 +72,22 @@ class Recipe:
     window: int = WINDOW
     cap: int = CAP
     dtype: str = "float32"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         if self.tokens not in (None, "all") and not (isinstance(self.tokens, int) and self.tokens > 0):
             raise InputError(f"covariance: tokens must be a positive number or 'all', not {self.tokens!r}")
+        if self.corpus.sampled and self.tokens == "all":
+            raise InputError("covariance: text that the model samples itself has no end: tokens must be a number")
+        if self.precision not in ("float32", "float64"):
+            raise InputError(f"covariance: precision must be float32 or float64, not {self.precision!r}")
         if not 1 < self.window <= self.cap:
             raise InputError(f"covariance: a window of {self.window} tokens does not fit under the cap of {self.cap}")
 
     @property
     def identity(self) -> dict[str, Any]:
         """The declared things, as JSON."""
-        fields = ("model", "revision", "tokens", "window", "cap", "dtype")
+        fields = ("model", "revision", "tokens", "window", "cap", "dtype", "precision")
         return {"version": VERSION, "corpus": self.corpus.identity, **{name: getattr(self, name) for name in fields}}
 
     def folder(self, root: Path | None = None) -> Path:
@@ -95,17 +103,28 @@ class Recipe:
 
     def wanted(self, dimension: int) -> int | None:
         """How many tokens are wanted for keys of a dimension; None for all there are."""
-        if self.tokens == "all":
+        if self.tokens == "all" or (self.tokens is None and self.corpus.samples is not None):
             return None
-        return PER_DIMENSION * dimension if self.tokens is None else int(self.tokens)
+        if self.tokens is not None:
+            return int(self.tokens)
+        return sampling.wanted(dimension) if self.corpus.sampled else PER_DIMENSION * dimension
 
-    def batches(self, model: EditableModel, dimension: int) -> Iterable[list[Sequence[int]]]:
-        """The batches of tokens, always the same ones in the same order. Workers take each their share of them."""
+    def batches(
+        self, model: EditableModel, dimension: int, first: int = 0, step: int = 1
+    ) -> Iterable[Sequence[Sequence[int]]]:
+        """The batches of tokens, always the same ones in the same order.
+
+        Workers take each their share of them: every `step`-th from the `first` on.
+        """
+        wanted = self.wanted(dimension)
         window = min(self.window, context(model.hf.config) or self.window)
         if window < self.window:
             log.info("covariance: windows of %d tokens, the context of %s, not %d", window, model.name, self.window)
-        rows = windows(model.tokenizer, self.corpus.texts(), window, self.wanted(dimension))
-        return batches(rows, self.cap)
+        if self.corpus.sampled:
+            assert wanted is not None
+            return sampling.batches(model, wanted, window, self.cap, self.corpus.seed, first, step)
+        rows = windows(model.tokenizer, self.corpus.texts(), window, wanted)
+        return itertools.islice(batches(rows, self.cap), first, None, step)
 
 
 @dataclasses.dataclass
@@ -224,6 +243,7 @@ def accumulate(
     rows: Iterable[Sequence[Sequence[int]]],
     progress: Progress | None = None,
     total: int | None = None,
+    precision: str = "float32",
 ) -> Sums:
     """Sum k k^T over batches of tokens: one pass for all layers, which ends after the last of them.
 
@@ -233,22 +253,30 @@ def accumulate(
         rows: batches, each of rows of one length.
         progress: called after each batch with the tokens so far and `total`.
         total: how many tokens are expected.
+        precision: of keys and of their products in one batch, float32 or float64.
     """
+    dtype = torch.float64 if precision == "float64" else torch.float32
     sums = Sums(0, {layer: _zeros(model, layer) for layer in layers})
-    with contextlib.ExitStack() as hooks:
-        for layer in layers:
-            module = model.module(model.path(model.architecture.mlp_out, layer))
-            hooks.enter_context(hooked(module.register_forward_pre_hook(_adder(sums.layers[layer]))))
-        last = model.module(model.path(model.architecture.mlp_out, max(layers)))
-        hooks.enter_context(hooked(last.register_forward_pre_hook(stop)))  # after the sum is taken
-        for batch in rows:
-            ids = torch.tensor(batch, device=model.device)  # (rows, length)
-            with contextlib.suppress(Stop), products.fast():
-                model.hf.base_model(ids, use_cache=False)
-            sums.tokens += ids.numel()
-            if progress is not None:
-                progress(sums.tokens, total)
+    for batch in rows:  # the model itself may be asked for them: no hook is there while it is
+        ids = torch.tensor(batch, device=model.device)  # (rows, length)
+        with _adding(model, sums, dtype), contextlib.suppress(Stop), products.fast():
+            model.hf.base_model(ids, use_cache=False)
+        sums.tokens += ids.numel()
+        if progress is not None:
+            progress(sums.tokens, total)
     return sums
+
+
+@contextlib.contextmanager
+def _adding(model: EditableModel, sums: Sums, dtype: torch.dtype) -> Iterator[None]:
+    """Within it a pass of the model adds to the sums, and ends after the last of their layers."""
+    with contextlib.ExitStack() as hooks:
+        for layer, total in sums.layers.items():
+            module = model.module(model.path(model.architecture.mlp_out, layer))
+            hooks.enter_context(hooked(module.register_forward_pre_hook(_adder(total, dtype))))
+        last = model.module(model.path(model.architecture.mlp_out, max(sums.layers)))
+        hooks.enter_context(hooked(last.register_forward_pre_hook(stop)))  # after the sum is taken
+        yield
 
 
 def _zeros(model: EditableModel, layer: int) -> Tensor:
@@ -256,9 +284,9 @@ def _zeros(model: EditableModel, layer: int) -> Tensor:
     return torch.zeros(n, n, dtype=torch.float64, device=model.device)
 
 
-def _adder(total: Tensor) -> Any:
+def _adder(total: Tensor, dtype: torch.dtype) -> Any:
     def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        keys = inputs[0].flatten(0, -2).float()  # (tokens, dimension)
+        keys = inputs[0].flatten(0, -2).to(dtype)  # (tokens, dimension)
         product = (keys.T @ keys).double()
         total.add_(product.div_(QUANTUM).round_().mul_(QUANTUM))
 
@@ -274,7 +302,11 @@ def collect(
         InputError: the corpus cannot be read or is empty.
     """
     n = max(dimension(model, layer) for layer in layers)
-    return finish(accumulate(model, layers, recipe.batches(model, n), progress, recipe.wanted(n)), recipe)
+    rows = recipe.batches(model, n)
+    if recipe.corpus.sampled:
+        tokens, name = recipe.wanted(n), model.name
+        log.warning("covariance: %s samples %d tokens of text for it, which takes some minutes on a CPU", name, tokens)
+    return finish(accumulate(model, layers, rows, progress, recipe.wanted(n), recipe.precision), recipe)
 
 
 def finish(sums: Sums, recipe: Recipe) -> Covariance:

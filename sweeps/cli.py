@@ -231,15 +231,22 @@ def train_mend(
 
 @app.command()
 def covariance(
-    corpus: Annotated[str, typer.Option(help="A .txt or .jsonl file, wikipedia, wikitext, or a hub id.")] = "wikipedia",
+    corpus: Annotated[
+        str | None,
+        typer.Option(
+            help="A .txt or .jsonl file, wikipedia, wikitext, a hub id, or self: text that the model samples; default "
+            "what MEMIT's hyperparameters for the model say."
+        ),
+    ] = None,
     model: Model = "smollm2-135m",
     layers: Annotated[
         str | None, typer.Option(help="As 5,17 or 13-17; default those that MEMIT edits in this model.")
     ] = None,
     tokens: Annotated[
-        str | None, typer.Option(help="How many tokens, or all; default ten per dimension of a key.")
+        str | None, typer.Option(help="How many tokens, or all; default what suffices for the dimension of a key.")
     ] = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="Use only the first so many texts.")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="So many texts, drawn, all their tokens.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the order of the texts, or of sampled text.")] = 0,
     revision: Annotated[str | None, typer.Option(help="Of a corpus on the hub.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes of Ray that share the text.")] = 1,
     address: Annotated[
@@ -249,13 +256,12 @@ def covariance(
     device: Device = "auto",
 ) -> None:
     """Estimate the covariance of keys that ROME and MEMIT weigh with, ahead of a sweep; kept in the cache."""
-    from rect.corpus import Corpus
-    from rect.covariance import Recipe
+    from rect.editors.second_moment import Given
     from sweeps import covariance as work
 
     wanted = None if layers is None else work.parse_layers(layers)
     number = int(tokens) if tokens is not None and tokens.isdecimal() else tokens
-    recipe = Recipe(model, Corpus(corpus, revision, samples), number, dtype=dtype)
+    recipe = work.recipe_of(model, Given(corpus, revision, samples, number, seed), dtype)
     work.compute(work.Request(recipe, wanted, workers, address, device), _console())
 
 

@@ -43,14 +43,16 @@ class EditsSpec(Strict):
 class CovarianceSpec(Strict):
     """Text that the covariance of keys is estimated on, for methods whose hyperparameters ask for one.
 
-    `corpus`: a .txt or .jsonl file, wikipedia, wikitext, or a hub id; of it the first so many texts (`samples`) and
-    tokens (default: ten per dimension of a key).
+    `corpus`: a .txt or .jsonl file, wikipedia, wikitext, a hub id, or self: text that the model samples itself. Of it
+    so many texts (`samples`), which `seed` draws, and so many `tokens` (default: all of the samples; without any, what
+    suffices for the dimension of a key). What is not given is what the hyperparameters say (`mom2_dataset` ...).
     """
 
-    corpus: str = "wikipedia"
+    corpus: str | None = None
     revision: str | None = None
     samples: Count | None = None
     tokens: Count | Literal["all"] | None = None
+    seed: int = 0
 
 
 class MethodSpec(Named):

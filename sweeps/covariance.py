@@ -5,7 +5,7 @@ Sums over batches merge exactly: how the text is spread over workers changes no 
 
 from __future__ import annotations
 
-import itertools
+import logging
 import re
 import time
 from collections.abc import Sequence
@@ -17,12 +17,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from rect import covariance, models
 from rect.covariance import Covariance, Recipe, Sums
+from rect.editors import hyperparameters, second_moment
+from rect.editors.memit import MemitHparams
+from rect.editors.second_moment import Given
 from rect.errors import InputError
 from rect.model import EditableModel
 from sweeps import surroundings
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,14 @@ def parse_layers(text: str) -> tuple[int, ...]:
             )
         found += range(first, last + 1)
     return tuple(dict.fromkeys(found))
+
+
+def recipe_of(model: str, given: Given, dtype: str = "float32") -> Recipe:
+    """What a sweep with MEMIT on this model, and this beside its hyperparameters, will look for."""
+    declared = hyperparameters.declared(MemitHparams, None, model)
+    for line in second_moment.contradictions(declared, given):
+        log.warning("covariance of %s: %s", model, line)
+    return second_moment.recipe(MemitHparams, declared, model, given, dtype=dtype)
 
 
 def compute(request: Request, console: Console) -> Path:
@@ -101,9 +115,6 @@ def compute(request: Request, console: Console) -> Path:
 
 def memit_layers(model: EditableModel) -> tuple[int, ...]:
     """The layers that MEMIT edits by its hyperparameters for this model."""
-    from rect.editors import hyperparameters
-    from rect.editors.memit import MemitHparams
-
     return hyperparameters.resolve(MemitHparams, None, model).layers
 
 
@@ -156,7 +167,6 @@ def share(recipe: Recipe, layers: Sequence[int], index: int, workers: int, devic
     model = _load(recipe, device)
     _check(model, layers)
     dimension = max(covariance.dimension(model, layer) for layer in layers)
-    sums = covariance.accumulate(
-        model, layers, itertools.islice(recipe.batches(model, dimension), index, None, workers)
-    )
+    rows = recipe.batches(model, dimension, index, workers)
+    sums = covariance.accumulate(model, layers, rows, precision=recipe.precision)
     return Sums(sums.tokens, {layer: total.cpu() for layer, total in sums.layers.items()})

@@ -219,21 +219,42 @@ def _sequence(cell: Cell, editors: Mapping[Any, Mapping[str, Any]], edit_set: st
 
 
 def covariance_recipe(model: ModelSpec, method: MethodSpec) -> Recipe:
-    """What the covariance of keys is computed from, if the method uses one."""
-    from rect.corpus import Corpus
-    from rect.covariance import Recipe
+    """What the covariance of keys is computed from, for a method that can use one."""
+    from rect import editors
+    from rect.editors import hyperparameters, second_moment
 
-    given = method.covariance
-    corpus = Corpus(given.corpus, given.revision, given.samples)
-    return Recipe(model.name, corpus, given.tokens, model.revision, dtype=model.dtype)
+    cls = editors.get(method.name).hparams_class
+    declared = hyperparameters.declared(cls, method.hparams, model.name)
+    given = second_moment.Given(**method.covariance.model_dump())
+    return second_moment.recipe(cls, declared, model.name, given, revision=model.revision, dtype=model.dtype)
 
 
 def _editor(model: ModelSpec, method: MethodSpec) -> dict[str, Any]:
     """Declared things of a method on a model: name, version, hyperparameters, prefixes, covariance."""
     from rect import editors
 
-    covariance = covariance_recipe(model, method).identity
-    return editors.declared(method.name, model.name, method.hparams, covariance=covariance)
+    declared = editors.declared(method.name, model.name, method.hparams, covariance={})
+    if declared.get("covariance") is None:  # the method uses none
+        return declared
+    return {**declared, "covariance": covariance_recipe(model, method).identity}
+
+
+def covariance_notes(plan: Plan) -> list[str]:
+    """What each method's `covariance` changes in its hyperparameters, or that it changes nothing, one line each."""
+    from rect import editors
+    from rect.editors import hyperparameters, second_moment
+
+    notes = []
+    for (model, method), declared in plan.editors.items():
+        given = second_moment.Given(**method.covariance.model_dump())
+        if declared.get("covariance") is None:
+            unused = "it has no effect: the method, or its mom2_adjustment, uses none"
+            lines = [unused] if given != second_moment.Given() else []
+        else:
+            values = hyperparameters.declared(editors.get(method.name).hparams_class, method.hparams, model.name)
+            lines = second_moment.contradictions(values, given)
+        notes += [f"{method.shown} on {model.name}: covariance: {line}" for line in lines]
+    return notes
 
 
 def _edit_set(edits: EditsSpec) -> tuple[Fact, ...]:

@@ -23,7 +23,7 @@ from rect.errors import InputError
 from sweeps import cluster, costs, editor_check, experiment, search, surroundings, tracking
 from sweeps.config import Config
 from sweeps.grid import Cell
-from sweeps.identity import Plan, Questions, make_plan
+from sweeps.identity import Plan, Questions, covariance_notes, make_plan
 from sweeps.job import Job
 from sweeps.journal import Journal
 from sweeps.progress import Live
@@ -82,6 +82,8 @@ def run(
     store = Store(out)
     plan = search.decided(make_plan(config), store)
     editor_check.check(plan.cells)
+    for line in covariance_notes(plan):
+        log.warning("%s", line)
     for spec in config.models:
         models.resolve(spec.name, spec.revision)  # a model that is not there is found out now, and fetched once
     store.folder.clean()

@@ -54,6 +54,8 @@ def show(config: Config, out: str, console: Console) -> None:
         say(f"dropped {what}: {why}")
     for what, why in grid.notes(config, cells):
         say(f"note {what}: {why}")
+    for line in identity.covariance_notes(plan):
+        say(f"note {line}")
     for reason in editor_check.lacking(cells):
         say(f"needed {reason}")
 

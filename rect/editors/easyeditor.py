@@ -23,6 +23,7 @@ from rect.easyeditor.difference import difference
 from rect.easyeditor.environment import EasyEditorError, Environment
 from rect.easyeditor.process import Worker
 from rect.editors import easyeditor_hparams as hparams_of
+from rect.editors import second_moment
 from rect.editors.base import Editor
 from rect.errors import InputError
 from rect.facts import Fact
@@ -79,10 +80,7 @@ class EasyEditor(Editor):
             drawn = prefix_module.of(prefixes, model, hparams.context_template_length_params)
             used = covariance if hparams.mom2_adjustment or cls is EasyEditorMemit else None
             if used is None and (hparams.mom2_adjustment or cls is EasyEditorMemit):
-                raise InputError(
-                    f"{cls.name} needs the covariance of keys at layers {list(hparams.layers)}: collect it once "
-                    f"(`sweeps covariance`, rect.covariance.ensure) and pass it as covariance="
-                )
+                used = second_moment.at_hand(cls.name, hparams, model)
         return cls(hparams, environment.find(), drawn, used)
 
     @classmethod
@@ -101,6 +99,7 @@ class EasyEditor(Editor):
         lengths, uses = (
             hparams.get(key, fields[key].default) for key in ("context_template_length_params", "mom2_adjustment")
         )
+        about["hparams"] = {key: value for key, value in hparams.items() if key not in second_moment.KEYS}
         return {
             **about,
             "prefixes": prefixes or Prefixes.recipe(0, lengths),

@@ -9,10 +9,11 @@ import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import pydantic
 
+from rect.corpus import SELF
 from rect.editors import hyperparameters
 from rect.editors.hyperparameters import Hparams
 from rect.editors.memit import MemitHparams
@@ -94,7 +95,7 @@ class EasyEditorHparams(Hparams):
 
 
 class Rome(EasyEditorHparams):
-    """ROME's, with the defaults of EasyEdit's files for LLaMA."""
+    """ROME's, with the defaults of EasyEdit's files for LLaMA, the covariance aside, which is as in our own methods."""
 
     method = "easyeditor:ROME"
     alg_name = "ROME"
@@ -108,10 +109,10 @@ class Rome(EasyEditorHparams):
     v_weight_decay: float = 1e-3
     clamp_norm_factor: float = 4.0
     kl_factor: float = 0.0625
-    mom2_adjustment: bool = False
-    mom2_dataset: str = "wikipedia"
-    mom2_n_samples: int = 100_000
-    mom2_dtype: str = "float32"
+    mom2_adjustment: bool = True
+    mom2_dataset: str = SELF
+    mom2_n_samples: int | None = pydantic.Field(None, ge=1)
+    mom2_dtype: Literal["float32", "float64"] = "float32"
     context_template_length_params: tuple[tuple[int, int], ...] = ((5, 10), (10, 10))
 
     @classmethod
@@ -127,7 +128,6 @@ class Memit(Rome):
     ours = "memit"
 
     layer_selection: str = "all"
-    mom2_adjustment: bool = True
     mom2_update_weight: float = 15_000.0
     context_template_length_params: tuple[tuple[int, int], ...] = ((10, 5),)
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import pydantic
 
 from rect import prefixes as prefix_module
+from rect.corpus import SELF
+from rect.editors import second_moment
 from rect.editors.base import Editor
 from rect.editors.hyperparameters import Hparams
 from rect.errors import InputError
@@ -33,8 +35,11 @@ class ValueHparams(Hparams):
         v_num_grad_steps: iterations, of which the last makes no step.
         v_lr, v_weight_decay, clamp_norm_factor, kl_factor: of the optimization (`rect.editors.values`).
         v_loss_layer: the layer whose output the loss is read from; None is the last.
-        mom2_adjustment: use the covariance of keys.
-        mom2_dataset, mom2_n_samples, mom2_dtype: the text it was estimated on.
+        mom2_adjustment: use the covariance of keys. Released values of ROME do without; for a model of which nothing is
+            known that may ruin it (docs/editing.md), so a value that nobody gave is true.
+        mom2_dataset: the text that it is taken over: a corpus, or "self", text that the model samples itself.
+        mom2_n_samples: so many texts, drawn, whole; None for as many tokens as suffice.
+        mom2_dtype: of keys and of the products that a batch's sum is made of.
         context_template_length_params: pairs (tokens, number) of context prefixes.
     """
 
@@ -46,9 +51,9 @@ class ValueHparams(Hparams):
     v_weight_decay: float = pydantic.Field(1e-3, ge=0)
     clamp_norm_factor: float = pydantic.Field(4.0, gt=0)
     kl_factor: float = pydantic.Field(0.0625, ge=0)
-    mom2_adjustment: bool = False
-    mom2_dataset: str = "wikipedia"
-    mom2_n_samples: int = pydantic.Field(100_000, ge=1)
+    mom2_adjustment: bool = True
+    mom2_dataset: str = SELF
+    mom2_n_samples: int | None = pydantic.Field(None, ge=1)
     mom2_dtype: Literal["float32", "float64"] = "float32"
     context_template_length_params: tuple[tuple[int, int], ...] = ((5, 10), (10, 10))
 
@@ -70,10 +75,7 @@ class KeyValueEditor(Editor):
     def __init__(self, hparams: ValueHparams, prefixes: Prefixes, covariance: Covariance | None = None) -> None:
         super().__init__(hparams)
         if hparams.mom2_adjustment and covariance is None:
-            raise InputError(
-                f"{self.name}: mom2_adjustment needs the covariance of keys at layers {list(hparams.layers)}: "
-                f"collect it once (`sweeps covariance`, rect.covariance.ensure) and pass it as covariance="
-            )
+            raise InputError(f"{self.name}: mom2_adjustment needs the covariance of keys: pass it as covariance=")
         if covariance is not None and (missing := set(hparams.layers) - set(covariance.layers)):
             raise InputError(f"{self.name}: the covariance given lacks layer {min(missing)}")
         self.prefixes = prefixes
@@ -83,6 +85,8 @@ class KeyValueEditor(Editor):
     def build(cls, model: EditableModel, hparams: Any, prefixes: Any, covariance: Any) -> Self:
         for layer in hparams.layers:
             model.mlp_out_name(layer)  # raises where there is no such layer
+        if covariance is None and hparams.mom2_adjustment:
+            covariance = second_moment.at_hand(cls.name, hparams, model)
         drawn = prefix_module.of(prefixes, model, hparams.context_template_length_params)
         return cls(hparams, drawn, covariance)
 
@@ -93,7 +97,7 @@ class KeyValueEditor(Editor):
             hparams.get(key, fields[key].default) for key in ("context_template_length_params", "mom2_adjustment")
         )
         return {
-            **super().describe(hparams),
+            **super().describe({key: value for key, value in hparams.items() if key not in second_moment.KEYS}),
             "prefixes": prefixes or Prefixes.recipe(0, lengths),
             "covariance": covariance if uses else None,
         }

@@ -51,14 +51,13 @@ class MemitHparams(ValueHparams):
         layers: the edited layers, ascending; z is found at the last.
         layer_selection: all of them.
         mom2_update_weight: lambda.
-        mom2_adjustment: use the covariance C; without it C is the identity times the mean square of the batch's keys.
+        mom2_adjustment: use the covariance C; if false, C is the identity times the mean square of the batch's keys.
         context_template_length_params: five prefixes of ten tokens, as the released code draws; its files have no key.
     """
 
     method: ClassVar[str] = "memit"
 
     layer_selection: Literal["all"] = "all"
-    mom2_adjustment: bool = True
     context_template_length_params: tuple[tuple[int, int], ...] = ((10, 5),)
     mom2_update_weight: float = pydantic.Field(15_000.0, gt=0)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rect.errors import InputError
 from rect.facts import Fact
+from rect.order import permutation
 from rect.prompts import continue_with, encode, spaced
 
 NOTHING = -100
@@ -104,11 +105,6 @@ class Split:
             )
         cut = held_out + validation
         return cls(tuple(order[cut:]), tuple(order[held_out:cut]), tuple(order[:held_out]))
-
-
-def permutation(n: int, seed: int, purpose: str) -> list[int]:
-    """The numbers below n in an order that follows from seed and purpose: the same on every machine."""
-    return sorted(range(n), key=lambda i: hashlib.sha256(f"{seed}/{purpose}/{i}".encode()).digest())
 
 
 class Examples:

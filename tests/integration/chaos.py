@@ -33,7 +33,16 @@ def config_for(folder: Path, engine: str = "transformers", trials: int = 2) -> C
     """Edits long enough to be hit. A cell may die more often than a real one should."""
     return small_config(
         folder,
-        methods=[{"name": "rome", "hparams": {"v_num_grad_steps": 40, "context_template_length_params": [[3, 2]]}}],
+        methods=[
+            {
+                "name": "rome",
+                "hparams": {
+                    "v_num_grad_steps": 40,
+                    "mom2_adjustment": False,
+                    "context_template_length_params": [[3, 2]],
+                },
+            }
+        ],
         regularizers=["none", {"name": "rect", "k": 20}],
         engine={"name": engine, "max_model_len": 256, "kv_cache_gib": 0.25},
         resources={"cpus": 1, "concurrency": trials, "max_failures": 20},

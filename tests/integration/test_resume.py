@@ -39,7 +39,16 @@ def config_for(folder: Path, engine: str) -> Config:
     """Edits and generations long enough to be hit: many optimization steps, long answers."""
     return small_config(
         folder,
-        methods=[{"name": "rome", "hparams": {"v_num_grad_steps": 60, "context_template_length_params": [[3, 2]]}}],
+        methods=[
+            {
+                "name": "rome",
+                "hparams": {
+                    "v_num_grad_steps": 60,
+                    "mom2_adjustment": False,
+                    "context_template_length_params": [[3, 2]],
+                },
+            }
+        ],
         regularizers=["none", {"name": "rect", "k": [20]}],
         tasks={"names": ["nli", "summarization"], "examples": 12},
         engine={"name": engine, "max_model_len": 256, "kv_cache_gib": 0.25},

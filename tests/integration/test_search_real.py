@@ -23,7 +23,9 @@ def config(folder: Path, **changes: Any) -> Config:
     data = {
         "name": "search-real",
         "models": [str(folder)],
-        "methods": [{"name": "rome", "hparams": {"context_template_length_params": [[5, 2]]}}],
+        "methods": [
+            {"name": "rome", "hparams": {"mom2_adjustment": False, "context_template_length_params": [[5, 2]]}}
+        ],
         "settings": [{"kind": "batch-single", "batch_sizes": [1]}],
         "tasks": {"names": ["sentiment"], "examples": 2},
         "engine": {"name": "transformers", "max_model_len": 512},

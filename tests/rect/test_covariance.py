@@ -101,9 +101,59 @@ def test_stops_at_ten_tokens_per_dimension_unless_told_otherwise(corpus: Corpus)
     assert covariance.collect(model, recipe(corpus, tokens=100), [0]).tokens == 112  # whole windows
 
 
-def test_samples_limit_the_texts(corpus: Corpus) -> None:
-    assert len(list(Corpus(corpus.source, samples=4).texts())) == 4
-    assert Corpus(corpus.source, samples=4).identity != corpus.identity
+def test_samples_are_drawn_with_a_seed_not_taken_from_the_head(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("\n\n".join(f"Text {i}." for i in range(100)))
+    everything = [f"Text {i}." for i in range(100)]
+    drawn = {seed: list(Corpus(str(path), samples=10, seed=seed).texts()) for seed in range(20)}
+    for seed, texts in drawn.items():
+        assert len(set(texts)) == 10 == len(texts)
+        assert texts == list(Corpus(str(path), seed=seed).texts())[:10]  # a prefix of one order of all of them
+    assert sorted(Corpus(str(path), seed=3).texts()) == sorted(everything)
+    assert len({tuple(texts) for texts in drawn.values()}) == 20
+    late = [text for texts in drawn.values() for text in texts if everything.index(text) >= 50]
+    assert 70 < len(late) < 130  # of 200; of the head there would be none
+    identities = [Corpus(str(path), samples=n, seed=seed).identity for n, seed in ((4, 0), (5, 0), (4, 1))]
+    assert identities[0] not in identities[1:]
+
+
+def test_a_data_set_of_the_hub_is_shuffled_with_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    rows = [{"text": f"Text {i}."} for i in range(200)]
+    stream = datasets.IterableDataset.from_generator(lambda: iter(rows))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: stream)  # no hub here; the stream is a real one
+    first, again, other = (list(Corpus("some/texts", samples=20, seed=seed).texts()) for seed in (0, 0, 1))
+    assert first == again != other
+    assert len(set(first)) == 20
+    assert any(int(text[5:-1]) >= 100 for text in first)
+
+
+def test_samples_without_tokens_are_read_to_their_end(corpus: Corpus) -> None:
+    few = Corpus(corpus.source, samples=4)
+    assert recipe(few, tokens=None).wanted(160) is None
+    assert recipe(few, tokens=50).wanted(160) == 50
+    found = covariance.collect(tiny("llama"), recipe(few, tokens=None), [0])
+    assert found.tokens == sum(map(len, windows(tiny("llama").tokenizer, few.texts(), 16)))
+
+
+def test_precision_is_that_of_keys_and_products(corpus: Corpus) -> None:
+    """In float64 the sum is the exact one rounded once a batch; in float32 products carry their own rounding."""
+    model = tiny("llama")
+    rows = list(recipe(corpus).batches(model, 160))
+    seen: list[torch.Tensor] = []
+    module = model.module(model.path(model.architecture.mlp_out, 1))
+    handle = module.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0].detach().flatten(0, 1).double()))
+    wide = covariance.accumulate(model, [1], rows, precision="float64").layers[1]
+    keys = torch.cat(seen)
+    handle.remove()
+    narrow = covariance.accumulate(model, [1], rows, precision="float32").layers[1]
+    exact = keys.T @ keys
+    assert (wide - exact).abs().max() <= len(rows) * covariance.QUANTUM
+    assert (narrow - exact).abs().max() > 2 * len(rows) * covariance.QUANTUM
+    assert recipe(corpus).folder() != recipe(corpus, precision="float64").folder()
+    with pytest.raises(InputError, match="precision must be float32 or float64, not 'float16'"):
+        recipe(corpus, precision="float16")
 
 
 def test_cache_is_announced_when_missed_and_found_again(

@@ -124,11 +124,12 @@ def test_unknown_methods_and_keys_name_the_nearest(model: EditableModel) -> None
 
 
 def test_defaults_by_depth_are_announced(model: EditableModel, caplog: pytest.LogCaptureFixture) -> None:
-    assert editors.create("rome", model, None, PREFIXES).hparams.layers == (1,)
+    without = {"mom2_adjustment": False}
+    assert editors.create("rome", model, without, PREFIXES).hparams.layers == (1,)
     assert "no rome hyperparameters are known for a-model-nobody-knows" in caplog.text
     assert "layers [1]" in caplog.text
     caplog.clear()
-    assert editors.create("rome", model, {"layers": [3]}, PREFIXES).hparams.layers == (3,)
+    assert editors.create("rome", model, {"layers": [3], **without}, PREFIXES).hparams.layers == (3,)
     assert caplog.text == ""
 
 
@@ -146,16 +147,17 @@ def test_defaults_by_depth_follow_the_known_models(n_layers: int, rome: int, mem
 
 
 def test_a_loss_layer_beyond_the_model_is_its_last(model: EditableModel, caplog: pytest.LogCaptureFixture) -> None:
-    editor = editors.create("rome", model, {"layers": [1], "v_loss_layer": 31}, PREFIXES)
+    editor = editors.create("rome", model, {"layers": [1], "v_loss_layer": 31, "mom2_adjustment": False}, PREFIXES)
     assert editor.loss_layer(model) == 5  # type: ignore[attr-defined]
     assert "v_loss_layer 31" in caplog.text
+    hparams = {"layers": [1], "v_loss_layer": 0, "mom2_adjustment": False}
     with pytest.raises(InputError, match="v_loss_layer 0 lies before"):
-        editors.create("rome", model, {"layers": [1], "v_loss_layer": 0}, PREFIXES).loss_layer(model)  # type: ignore[attr-defined]
+        editors.create("rome", model, hparams, PREFIXES).loss_layer(model)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
     ("name", "hparams"),
-    [("smollm2-135m", None), ("smollm2-135m", {"v_lr": 0.1}), ("unknown", None), ("unknown", {"v_lr": 0.1})],
+    [("smollm2-135m", None), ("smollm2-135m", {"v_lr": 0.1}), ("unknown", {"mom2_adjustment": False})],
 )
 @pytest.mark.parametrize("prefixes", [None, PREFIXES], ids=["drawn", "given"])
 def test_the_identity_is_known_without_a_model(
@@ -191,7 +193,8 @@ def test_rome_uses_the_covariance_if_asked(model: EditableModel) -> None:
     scales = torch.linspace(0.5, 2, 160, dtype=torch.float64)
     covariance = Covariance({1: torch.diag(scales)}, 1000, {"made": "up"})
     hparams = {"layers": [1], "v_num_grad_steps": 2}
-    plain = editors.create("rome", model, hparams, PREFIXES, covariance).compute(model, [fact])
+    without = editors.create("rome", model, {**hparams, "mom2_adjustment": False}, PREFIXES, covariance)
+    plain = without.compute(model, [fact])
     weighed = editors.create("rome", model, {**hparams, "mom2_adjustment": True}, PREFIXES, covariance)
     (name,) = plain
     u = plain[name].right[0]  # type: ignore[union-attr]
@@ -199,5 +202,7 @@ def test_rome_uses_the_covariance_if_asked(model: EditableModel) -> None:
     found = weighed.compute(model, [fact])[name].right[0]  # type: ignore[union-attr]
     assert torch.allclose(found, expected / expected.norm(), atol=1e-5)
     assert weighed.identity()["covariance"] == {"made": "up"}
-    with pytest.raises(InputError, match="rome: mom2_adjustment needs the covariance"):
-        editors.create("rome", model, {**hparams, "mom2_adjustment": True}, PREFIXES)
+    with pytest.raises(
+        InputError, match=r"rome: mom2_adjustment needs the covariance of keys at layers \[1\], here over"
+    ):
+        editors.create("rome", model, {**hparams, "mom2_adjustment": True, "mom2_dataset": "wikipedia"}, PREFIXES)

@@ -16,8 +16,8 @@ from rect.update import Dense, LowRank, UpdateError, product
 from tests.tiny import tiny_model
 
 FACT = Fact(subject="France", prompt="The capital of {} is", target="Rome", original="Paris")
-FAST = {"layers": [1], "v_num_grad_steps": 2}
-HPARAMS = {"rome": FAST, "memit": {**FAST, "mom2_adjustment": False}, "kn": {"steps": 3}}
+FAST = {"mom2_adjustment": False, "layers": [1], "v_num_grad_steps": 2}
+HPARAMS = {"rome": FAST, "memit": FAST, "kn": {"steps": 3}}
 
 
 def tiny(family: str = "llama") -> EditableModel:
@@ -52,7 +52,9 @@ def test_memit_is_refused_behind_a_norm_and_rome_arrives(family: str) -> None:
     model = tiny(family)
     with pytest.raises(InputError, match=rf"^memit: tiny {family} \({family}\) has a norm behind each MLP"):
         editors.create("memit", model, HPARAMS["memit"], ["{}"])
-    update = editors.create("rome", model, {"layers": [1], "v_num_grad_steps": 20}, ["{}"]).compute(model, [FACT])
+    update = editors.create("rome", model, {**FAST, "layers": [1], "v_num_grad_steps": 20}, ["{}"]).compute(
+        model, [FACT]
+    )
     out = model.module(model.path(model.architecture.mlp_out, 1))
     seen: list[torch.Tensor] = []
     ids = torch.tensor([model.tokenizer("The capital of France")["input_ids"]])

@@ -23,8 +23,8 @@ from tests.tiny import SENTENCES, tiny_config, tiny_model
 CONTEXT = 64
 LONG = " ".join(SENTENCES)
 FACT = Fact(subject="France", prompt="The capital of {} is", target="Rome", original="Paris")
-STEPS = {"layers": [1], "v_num_grad_steps": 2}
-HPARAMS = {"rome": STEPS, "memit": {**STEPS, "mom2_adjustment": False}, "kn": {"steps": 2}}
+STEPS = {"mom2_adjustment": False, "layers": [1], "v_num_grad_steps": 2}
+HPARAMS = {"rome": STEPS, "memit": STEPS, "kn": {"steps": 2}}
 
 
 def changed(**values: Any) -> Fact:

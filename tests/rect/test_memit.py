@@ -137,7 +137,7 @@ def test_without_covariance() -> None:
 def test_a_missing_covariance_is_an_error() -> None:
     model = tiny("gpt2")
     with pytest.raises(InputError, match=r"memit: mom2_adjustment needs the covariance of keys at layers \[0, 1\]"):
-        editors.create("memit", model, HPARAMS, TEMPLATES)
+        editors.create("memit", model, {**HPARAMS, "mom2_dataset": "wikipedia"}, TEMPLATES)
     with pytest.raises(InputError, match="the covariance given lacks layer 1"):
         editors.create("memit", model, HPARAMS, TEMPLATES, some_covariance(256, (0,)))
 

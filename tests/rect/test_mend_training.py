@@ -10,11 +10,12 @@ import torch
 
 from rect.errors import InputError
 from rect.mend import checkpoint
-from rect.mend.data import Examples, Split, permutation
+from rect.mend.data import Examples, Split
 from rect.mend.settings import MendSettings
 from rect.mend.training import RESUME, Share, Trainer
 from rect.mend.upper import Upper
 from rect.model import EditableModel
+from rect.order import permutation
 from rect.update import Dense, Update
 from tests.rect.mend_facts import facts
 from tests.tiny import tiny_model

@@ -17,7 +17,7 @@ from tests.tiny import FAMILIES, tiny_model
 
 TEMPLATES = ["{}", "The answer is. {}", "She has 12 apples and. {}", "True. {}"]
 FACT = Fact(subject="Albert Einstein", prompt="A film of {} was born in", target="Spain", original="Ulm")
-HPARAMS = {"layers": [1], "v_num_grad_steps": 8}
+HPARAMS = {"layers": [1], "v_num_grad_steps": 8, "mom2_adjustment": False}
 
 
 def tiny(family: str, **overrides: object) -> EditableModel:
@@ -64,7 +64,7 @@ def test_the_model_is_untouched_and_the_target_wins(family: str, tokenizer: str)
     target = model.tokenizer(f"{fact.filled} is")["input_ids"][-1]
     before = weights(model)
     # a random model is stiff: more steps, larger ones, and room for them
-    stiff = {"layers": [1], "v_num_grad_steps": 60, "v_lr": 1.0, "clamp_norm_factor": 30}
+    stiff = {**HPARAMS, "v_num_grad_steps": 60, "v_lr": 1.0, "clamp_norm_factor": 30}
     update = editors.create("rome", model, stiff, TEMPLATES).compute(model, [fact])
     after = weights(model)
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -127,7 +127,7 @@ def test_in_bfloat16_the_vector_is_still_optimized_in_float32() -> None:
     model = EditableModel(hf.bfloat16(), tokenizer, name="tiny-bf16")
     fact = Fact(subject="France", prompt="The capital city of {}", target="is")
     target = tokenizer(" is")["input_ids"][0]
-    stiff = {"layers": [1], "v_num_grad_steps": 60, "v_lr": 1.0, "clamp_norm_factor": 30}
+    stiff = {**HPARAMS, "v_num_grad_steps": 60, "v_lr": 1.0, "clamp_norm_factor": 30}
     update = editors.create("rome", model, stiff, TEMPLATES).compute(model, [fact])
     assert {t.dtype for t in update[model.mlp_out_name(1)].tensors().values()} == {torch.float32}
     with model.edited(update):

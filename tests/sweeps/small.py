@@ -16,7 +16,7 @@ from sweeps.sequence import CellRun
 from sweeps.store import Store
 from sweeps.workplace import Workplace
 
-STEPS = {"v_num_grad_steps": 3, "context_template_length_params": [[3, 2]]}
+STEPS = {"mom2_adjustment": False, "v_num_grad_steps": 3, "context_template_length_params": [[3, 2]]}
 
 
 def small_config(folder: Path, **changes: Any) -> Config:

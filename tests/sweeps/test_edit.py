@@ -28,7 +28,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def hparams(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("hparams") / "rome.yaml"
-    path.write_text("alg_name: ROME\nlayers: [0]\nv_num_grad_steps: 30\nv_lr: 0.5\nclamp_norm_factor: 10\n")
+    path.write_text(
+        "alg_name: ROME\nlayers: [0]\nv_num_grad_steps: 30\nv_lr: 0.5\nclamp_norm_factor: 10\nmom2_adjustment: false\n"
+    )
     return path
 
 

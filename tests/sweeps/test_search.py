@@ -22,6 +22,7 @@ from tests.tiny import save_tiny
 KS = [float(k) for k in range(1, 11)]
 HPARAMS = {
     "layers": [1],
+    "mom2_adjustment": False,
     "v_num_grad_steps": 60,
     "clamp_norm_factor": 20,
     "kl_factor": 0.0,
