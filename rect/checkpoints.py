@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-import safetensors
 import torch
-import transformers
 from torch import Tensor
 
+from modelfolder import loading
+from modelfolder.tensors import Tensors
 from rect.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     Source: TypeAlias = str | os.PathLike[str] | EditableModel | Mapping[str, Tensor]
 
 Reader = Callable[[], Tensor]
-
-FILE_NAMES = {"lm_head.weight": "embed_out.weight"}  # GPT-NeoX's head is called otherwise in its files
 
 
 def differences(base: Source, edited: Source) -> Iterator[tuple[str, Tensor]]:
@@ -62,44 +61,13 @@ def _constant(tensor: Tensor) -> Reader:
 
 def _folder_readers(folder: Path) -> dict[str, Reader]:
     """Readers of a model folder's safetensors files, which may leave out the prefix of a name ("h.0..." in GPT-2's)."""
-    with torch.device("meta"):
-        try:
-            config = transformers.AutoConfig.from_pretrained(folder)
-            skeleton = transformers.AutoModelForCausalLM.from_config(config)
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{folder}: not a model folder ({str(error).strip().splitlines()[0]})") from None
-    skeleton.tie_weights()
-    places = _places(folder)
+    skeleton, tensors = loading.skeleton(folder), Tensors(folder)
+    if skeleton.config.get_text_config().tie_word_embeddings:
+        tensors.check_tied()
     found: dict[str, Reader] = {}
     for name, parameter in skeleton.named_parameters():
-        short = name.removeprefix(f"{skeleton.base_model_prefix}.")
-        key = next((k for k in (name, short, FILE_NAMES.get(name)) if k in places), None)
-        if key is None:
-            raise InputError(f"{folder}: its safetensors files do not hold {name}")
-        found[name] = _reader(places[key], key, tuple(parameter.shape))
+        shape = tensors.shape(name)
+        if shape != tuple(parameter.shape):
+            raise InputError(f"{folder}: {name} has shape {shape}, the config says {tuple(parameter.shape)}")
+        found[name] = functools.partial(tensors.tensor, name)
     return found
-
-
-def _places(folder: Path) -> dict[str, Path]:
-    """Which file holds which tensor."""
-    places: dict[str, Path] = {}
-    for file in sorted(folder.glob("*.safetensors")):
-        try:
-            with safetensors.safe_open(file, "pt") as tensors:
-                places.update(dict.fromkeys(tensors.keys(), file))
-        except (OSError, safetensors.SafetensorError) as error:
-            raise InputError(f"{file}: not a safetensors file ({error})") from None
-    if not places:
-        raise InputError(f"{folder}: holds no *.safetensors file")
-    return places
-
-
-def _reader(file: Path, key: str, shape: tuple[int, ...]) -> Reader:
-    def read() -> Tensor:
-        with safetensors.safe_open(file, "pt") as tensors:
-            tensor: Tensor = tensors.get_tensor(key)
-        if tuple(tensor.shape) != shape:
-            raise InputError(f"{file}: {key} has shape {tuple(tensor.shape)}, the config says {shape}")
-        return tensor
-
-    return read

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
-import transformers
 from torch import Tensor, nn
 
+from modelfolder import config as configs
+from modelfolder import loading
 from modelfolder import tokenizer as tokenizers
+from modelfolder.errors import reason
 from rect import architecture, models
 from rect.architecture import Architecture
 from rect.errors import InputError
@@ -84,23 +85,8 @@ class EditableModel:
         if dtype not in DTYPES:
             raise InputError(f"dtype {dtype!r} is not known; one of: {', '.join(DTYPES)}")
         folder = models.resolve(name, revision)
-        architecture.of(_config(folder, trust_remote_code))
-        try:
-            loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=DTYPES[dtype],
-                use_safetensors=True,
-                trust_remote_code=trust_remote_code,
-                output_loading_info=True,
-            )
-        except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
-            raise InputError(f"{folder}: cannot load the model ({_reason(error)})") from error
-        hf, info = loaded
-        if info["missing_keys"]:  # they would be random
-            raise InputError(
-                f"{folder}: its safetensors files lack {len(info['missing_keys'])} weights, "
-                f"such as {min(info['missing_keys'])}"
-            )
+        architecture.of(configs.load(folder, trust_remote_code=trust_remote_code))
+        hf = loading.causal_lm(folder, DTYPES[dtype], trust_remote_code=trust_remote_code)
         tokenizer = tokenizers.load(folder, trust_remote_code=trust_remote_code)
         nn.Module.to(hf, where)
         return cls(hf, tokenizer, name=name, folder=folder)
@@ -340,19 +326,5 @@ def _device(name: str) -> torch.device:
             raise RuntimeError("it has no float64, in which covariances, solves and metrics are computed")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} cannot be used ({_reason(error)}); auto, cpu, cuda, cuda:1 ...") from None
+        raise InputError(f"device {name!r} cannot be used ({reason(error)}); auto, cpu, cuda, cuda:1 ...") from None
     return device
-
-
-def _config(folder: Path, trust_remote_code: bool) -> Any:
-    try:
-        return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{folder}: cannot read the model's config.json ({_reason(error)})") from error
-
-
-def _reason(error: BaseException) -> str:
-    """An error's first line."""
-    if "trust_remote_code" in str(error):
-        return "it comes with Python code of its own, which is run only with trust_remote_code"
-    return str(error).strip().split("\n")[0]

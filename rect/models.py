@@ -17,11 +17,12 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from modelfolder import config, tensors
 from rect import hub
 from rect.cache import build_once, cache_folder, is_complete
 from rect.errors import InputError
 
-__all__ = ["DEFAULT", "cache_folder", "resolve", "state"]
+__all__ = ["DEFAULT", "cache_folder", "check", "resolve", "state"]
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,13 @@ def resolve(name: str, revision: str | None = None) -> Path:
     return _checked(hub.snapshot(name, "model", revision, HUB_FILES, HUB_IGNORED))
 
 
+def check(name: str) -> None:
+    """Raise InputError where a name is a local folder whose model cannot be used. Loads and fetches nothing."""
+    folder = Path(name).expanduser()
+    if name and name != DEFAULT and folder.is_dir():
+        _checked(folder.absolute())
+
+
 def state(name: str) -> str:
     """In a few words, whether a model is there, without loading or fetching anything."""
     if name == DEFAULT:
@@ -78,10 +86,8 @@ def state(name: str) -> str:
 
 
 def _checked(folder: Path) -> Path:
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{folder}: not a model folder (it has no config.json)")
-    if not any(folder.glob("*.safetensors")):
-        raise InputError(f"{folder}: holds no *.safetensors file (weights in other formats are not read)")
+    config.check(folder)
+    tensors.files(folder)
     return folder
 
 
@@ -129,14 +135,9 @@ def verify(file: Path, sha256: str) -> None:
 
 
 def _convert(gguf: Path, folder: Path) -> None:
-    import torch
-    import transformers
+    from modelfolder import loading
 
-    hf = transformers.AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    # The weights are dequantized; saving refuses as long as the model says otherwise.
-    del hf.config.quantization_config
-    del hf.hf_quantizer, hf.is_quantized, hf.quantization_method
+    hf, tokenizer = loading.from_gguf(gguf)
     tokenizer.model_max_length = hf.config.max_position_embeddings
     hf.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

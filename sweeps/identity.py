@@ -14,7 +14,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rect import fact_files, facts
+from rect import fact_files, facts, models
 from rect.errors import InputError
 from sweeps import grid
 from sweeps.config import Config, EditsSpec, EngineSpec, MethodSpec, ModelSpec, RegularizerSpec, TasksSpec
@@ -165,10 +165,13 @@ def make_plan(config: Config) -> Plan:
     """The cells that a configuration asks for, with ids. Reads facts and examples, loads no model.
 
     Raises:
-        InputError: a method without a legal cell, or an edit set or a task's data that cannot be read.
+        InputError: a local model that cannot be used, a method without a legal cell, or an edit set or a task's data
+            that cannot be read.
     """
     from tasks import engines
 
+    for spec in config.models:
+        models.check(spec.name)
     cells, looked, dropped = _cells(config)
     edit_set = _edit_set(config.edits)
     engine = engines.which(config.engine.name)

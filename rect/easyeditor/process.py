@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import safetensors.torch
 import torch
 
+from modelfolder.tensors import files
 from rect.easyeditor.environment import EasyEditorError, Environment
 from rect.errors import InputError
 
@@ -66,10 +67,22 @@ class Worker:
         )
         self._finalizer = weakref.finalize(self, _end, self._process, self._folder)  # also at the interpreter's exit
         device = model.device
+        core = getattr(model.tokenizer, "backend_tokenizer", None)
+        if core is None or model.folder is None:
+            self.close()
+            raise InputError(
+                f"{model.name}: EasyEdit's environment needs a folder, and a tokenizer with a tokenizer.json"
+            )
+        core.save(str(self._folder / "tokenizer.json"))  # as it is used here: the worker reads no file of its own
+        special = {role: getattr(model.tokenizer, role) for role in ("bos_token", "eos_token", "unk_token")}
+        capped = model.hf.config._attn_implementation == "eager"
         self.library = self._ask(
             {
                 "folder": str(self._folder),
                 "model": str(model.folder),
+                "weights": [file.name for file in files(model.folder)],
+                "special": {role: token for role, token in special.items() if token is not None},
+                "attention": "eager" if capped else None,
                 "dtype": str(model.dtype).removeprefix("torch."),
                 "device": "cpu" if device.type == "cpu" else f"{device.type}:{device.index or 0}",
                 "threads": torch.get_num_threads(),

@@ -104,8 +104,9 @@ class Bench:
     """The library, the base model and its tokenizer.
 
     Args:
-        start: `folder` for files, `model`, `dtype`, `device`, `threads`, and `source`: a checkout to take in place of
-            the installed library, or None.
+        start: `folder` for files, where `tokenizer.json` lies; `model`; `weights`: the names of its files that hold
+            some; `special`: tokens of the tokenizer, by role; `attention`: which implementation, None for the usual
+            one; `dtype`, `device`, `threads`; `source`: a checkout to take in place of the installed library, or None.
     """
 
     def __init__(self, start: dict[str, Any]) -> None:
@@ -123,16 +124,18 @@ class Bench:
             place = start["source"] or "the environment"
             raise Refused(f"EasyEdit cannot be imported from {place} ({type(error).__name__}: {error})") from error
         given = Path(start["model"])
-        own = adapted(given, self.folder / "model")
+        own = adapted(given, self.folder / "model", start["weights"])
         kind = json.loads((own / "config.json").read_text())["model_type"]
         if kind not in transformers.CONFIG_MAPPING:
             known = f"transformers {transformers.__version__} of EasyEdit's environment"
             raise Refused(f"{given.name}: the model type {kind!r} is unknown to {known}; its methods cannot edit it")
         dtype = getattr(torch, start["dtype"])
-        self.model = transformers.AutoModelForCausalLM.from_pretrained(own, torch_dtype=dtype, use_safetensors=True)
+        self.model = transformers.AutoModelForCausalLM.from_pretrained(
+            own, torch_dtype=dtype, use_safetensors=True, attn_implementation=start["attention"]
+        )
         self.model.eval()
         self.name = NAMES.get(kind, kind)
-        self.tokenizer = tokenizer(given)
+        self.tokenizer = tokenizer(self.folder / "tokenizer.json", start["special"])
 
     def about(self) -> dict[str, Any]:
         """The answer to the first message."""
@@ -287,12 +290,12 @@ def meaning(device: str) -> Any:
     return Mode()
 
 
-def adapted(given: Path, to: Path) -> Path:
+def adapted(given: Path, to: Path, weights: list[str]) -> Path:
     """A folder beside the model's own, with links to its weights and a config that older transformers read."""
     to.mkdir()
-    for file in given.iterdir():
-        if file.suffix == ".safetensors" or file.name.endswith(".index.json"):
-            (to / file.name).symlink_to(file.resolve())
+    for name in (*weights, "model.safetensors.index.json"):
+        if (given / name).is_file():
+            (to / name).symlink_to((given / name).resolve())
     config = json.loads((given / "config.json").read_text())
     rope = config.pop("rope_parameters", None) or {}
     if any(isinstance(value, dict) for value in rope.values()):
@@ -309,20 +312,11 @@ def adapted(given: Path, to: Path) -> Path:
     return to
 
 
-def tokenizer(folder: Path) -> Any:
+def tokenizer(file: Path, special: dict[str, str]) -> Any:
     """The model's tokenizer, whatever class newer transformers call it."""
     import transformers
 
-    if not (folder / "tokenizer.json").is_file():
-        raise Refused(f"{folder}: EasyEdit's environment needs a tokenizer.json there")
-    file = folder / "tokenizer_config.json"
-    config = json.loads(file.read_text()) if file.is_file() else {}
-    special = {}
-    for key in ("bos_token", "eos_token", "unk_token"):
-        token = config.get(key)
-        if token := token.get("content") if isinstance(token, dict) else token:
-            special[key] = token
-    made = transformers.PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), **special)
+    made = transformers.PreTrainedTokenizerFast(tokenizer_file=str(file), **special)
     made.model_input_names = ["input_ids", "attention_mask"]  # GPT-2 would add embeddings of token types
     made.pad_token = made.eos_token  # as EasyEdit's editor has it
     made.unk_token = made.unk_token or made.eos_token  # as in GPT-2's own class; FT compares with it

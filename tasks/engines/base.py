@@ -50,8 +50,7 @@ class Engine(ABC):
         max_model_len: int = 2048,
         trust_remote_code: bool = False,
     ) -> None:
-        import transformers
-
+        from modelfolder import config as configs
         from tasks.engines.checkpoint import Checkpoint
         from tasks.engines.texts import Texts
 
@@ -59,10 +58,7 @@ class Engine(ABC):
             raise InputError(f"engine dtype {dtype!r} is unknown: choose one of {', '.join(DTYPES)}")
         self.folder = Path(folder)
         self.dtype = dtype
-        if not (self.folder / "config.json").is_file():
-            raise InputError(f"{self.folder} is no model folder: it has no config.json")
-        config = transformers.AutoConfig.from_pretrained(self.folder, trust_remote_code=trust_remote_code)
-        config = config.get_text_config()
+        config = configs.load(self.folder, trust_remote_code=trust_remote_code).get_text_config()
         self.checkpoint = Checkpoint(self.folder, tied=bool(config.tie_word_embeddings))
         self.texts = Texts(self.folder, config, max_model_len, trust_remote_code=trust_remote_code)
         self.weight_version = 0

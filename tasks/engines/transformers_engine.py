@@ -39,13 +39,12 @@ class TransformersEngine(Engine):
     ) -> None:
         super().__init__(folder, dtype=dtype, max_model_len=max_model_len, trust_remote_code=trust_remote_code)
         import torch
-        import transformers
+
+        from modelfolder import loading
 
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            self.folder, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code
-        )
+        model = loading.causal_lm(self.folder, getattr(torch, dtype), trust_remote_code=trust_remote_code)
         self._model = model.to(device).eval().requires_grad_(False)
 
     def close(self) -> None:

@@ -111,6 +111,8 @@ class Server:
             trust_remote_code=options["trust_remote_code"],
             model_impl=implementation,
             skip_tokenizer_init=True,  # token ids in, token ids out
+            config_format="hf",  # a folder may hold the model in another layout too
+            load_format="safetensors",
             generation_config="vllm",  # end tokens come with each request
             enable_prefix_caching=True,
             worker_extension_cls=f"{ChangedTensors.__module__}.{ChangedTensors.__name__}".replace("__main__", MODULE),
