@@ -71,6 +71,7 @@ MANY = settings(deadline=None, max_examples=30, suppress_health_check=list(Healt
 @example("Q: The capital?\t", "Rome")
 @example("The answer is  ", "Rome")
 @example("capit", "al")
+@example("The capit", "al of France is Paris")
 @example("The answer is", "")
 @example("", "")
 @example("", "Rome")
