@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,15 @@ from rich.table import Table
 
 from rect.easyeditor import environment
 from rect.errors import InputError
-from sweeps import names
+from sweeps import collateral, names
 from sweeps.config import nearest
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from rect.facts import Fact
     from rect.model import EditableModel
+    from rect.update import Update
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -76,8 +80,12 @@ def edit(
     editor = editors.create(request.method, model, hparams=request.hparams)
     prompts = [fact.filled, *(prompt for prompt in more if prompt != fact.filled)]
     before = _state(model, fact, prompts, new_tokens)
+    neutral = _Neutral.of(model)
     raw = editor.compute(model, [fact])
+    edited = [("edited", _Moved.of(model, neutral, raw))]
     kept = regularizers.get(request.regularizer)(raw, model, k=k, seed=seed)
+    if request.regularizer != "none":
+        edited.append(("regularized", _Moved.of(model, neutral, kept)))
     model.add(kept)
     after = _state(model, fact, prompts, new_tokens)
     title = (
@@ -85,6 +93,14 @@ def edit(
     )
     console.print(_effect(title, fact, model, prompts, before, after))
     console.print(_weights(weights.statistics(model), regularizers.shares(raw, kept)))
+    console.print(_ability(neutral, edited))
+    alone = edited[0][1]
+    if collateral.too_far(neutral.perplexity, alone.perplexity, alone.drift):
+        said = f"{collateral.moved(neutral.perplexity, alone.perplexity, alone.drift)}, unregularized"
+        where = f"{request.model}, {request.method}, layers {', '.join(map(str, _layers(raw)))}"
+        console.print(
+            f"{where}: {said}. {collateral.advice(request.method)}", style="yellow", highlight=False, markup=False
+        )
     if request.save_update:
         kept.save(request.save_update)
         console.print(f"The update is in {request.save_update}", highlight=False, markup=False)
@@ -248,6 +264,53 @@ def target_probability(model: EditableModel, prompt: str, target: str) -> tuple[
 def _state(model: EditableModel, fact: Fact, prompts: Sequence[str], new_tokens: int) -> _State:
     probability, _ = target_probability(model, fact.filled, fact.target)
     return _State(probability, [model.complete(prompt, max_new_tokens=new_tokens) for prompt in prompts])
+
+
+@dataclass(frozen=True)
+class _Neutral:
+    """What the unedited model says of neutral text."""
+
+    perplexity: float
+    next_tokens: Tensor  # log-probabilities after the beginnings of the paragraphs, (prompts, vocabulary)
+
+    @staticmethod
+    def of(model: EditableModel) -> _Neutral:
+        from rect import perplexity
+        from sweeps.measure import neutral_prompts
+
+        value, _ = perplexity.perplexity(model, perplexity.neutral_paragraphs())
+        return _Neutral(value, perplexity.next_token_log_probabilities(model, neutral_prompts()))
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """How far an update takes a model: perplexity of neutral text with it, and drift in nats."""
+
+    perplexity: float
+    drift: float
+
+    @staticmethod
+    def of(model: EditableModel, neutral: _Neutral, update: Update) -> _Moved:
+        from rect import perplexity
+        from sweeps.measure import neutral_prompts
+
+        with model.edited(update):
+            value, _ = perplexity.perplexity(model, perplexity.neutral_paragraphs())
+            return _Moved(value, perplexity.drift(neutral.next_tokens, model, neutral_prompts()))
+
+
+def _layers(update: Update) -> list[int]:
+    return sorted({int(number) for name in update for number in re.findall(r"\.(\d+)\.", name)[:1]})
+
+
+def _ability(neutral: _Neutral, edited: Sequence[tuple[str, _Moved]]) -> Table:
+    table = Table(title="General ability", title_justify="left", box=None, pad_edge=False)
+    for heading in ("", "before", *(name for name, _ in edited)):
+        table.add_column(heading, justify="right" if heading else "left")
+    values = [f"{one.perplexity:.4g}" for _, one in edited]
+    table.add_row("perplexity of neutral text", f"{neutral.perplexity:.4g}", *values)
+    table.add_row("drift of the next token, nats", "0", *(f"{one.drift:.3g}" for _, one in edited))
+    return table
 
 
 def _effect(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from rect.errors import InputError
-from sweeps import journal, search
+from sweeps import collateral, journal, search
 from sweeps.config import validate
 from sweeps.grid import Cell
 from sweeps.identity import Plan, make_plan
@@ -47,6 +47,7 @@ class Snapshot:
     Attributes:
         cells: number of cells of the plan; of these `done` are finished, `running` at work, `failed` have a reason.
         checkpoints_done, checkpoints: as `done` and `cells`, in checkpoints.
+        collateral: what `collateral.found` says of the rows so far.
         seconds_left: estimated from the checkpoints of this run; None while there is nothing to go by.
     """
 
@@ -58,6 +59,7 @@ class Snapshot:
     checkpoints: int
     checkpoints_done: int
     seconds_left: float | None = None
+    collateral: tuple[str, ...] = ()
 
 
 @dataclass
@@ -88,6 +90,8 @@ class Tracker:
     _processes: dict[str, _Process] = field(default_factory=dict)
     _began: float | None = None  # of the last run
     _at_begin: int = 0
+    _collateral: tuple[str, ...] = ()
+    _stale: bool = True  # whether rows have come that tell how far edits alone move a model
 
     def __post_init__(self) -> None:
         self._done = self.store.done()
@@ -101,6 +105,9 @@ class Tracker:
         """The state as of now."""
         for event in sorted(self._reader.new(), key=lambda event: event["time"]):
             self._take(event)
+        if self._stale:
+            rows = self.store.rows()
+            self._collateral, self._stale = tuple(collateral.found(rows[rows["cell"].isin(self._cells)])), False
         done = self._count()
         running = tuple(self._running())
         failed = [(self._cells[one], why) for one, why in self._failed.items() if self._missing.get(one)]
@@ -114,6 +121,7 @@ class Tracker:
             checkpoints=self._checkpoints,
             checkpoints_done=done,
             seconds_left=self._seconds_left(done, self._checkpoints - hopeless) if running else None,
+            collateral=self._collateral,
         )
 
     def _take(self, event: dict[str, Any]) -> None:
@@ -134,6 +142,8 @@ class Tracker:
             self._done.update((cell, event["n_edits"], one) for one in event["evaluations"])
             if cell in self._cells:  # else another configuration's
                 self._missing[cell] = self.plan.missing(self._cells[cell], self._done)
+                one = self._cells[cell]
+                self._stale |= one.regularizer == "none" and event["n_edits"] == one.checkpoints[0]
         elif kind in ("cell-done", "cell-failed"):
             process.cell = None
             if kind == "cell-failed":
@@ -204,6 +214,7 @@ def render(snapshot: Snapshot) -> RenderableType:
             table.add_row(Text("  failed", style="red"), str(cell), Text(reason))
         hidden = len(snapshot.running[SHOWN:]) + len(snapshot.failed[SHOWN:])
         parts += [table, *([Text(f"  and {hidden} more")] if hidden else [])]
+    parts += [Text(line, style="yellow") for line in snapshot.collateral]
     return Group(*parts)
 
 
@@ -265,6 +276,7 @@ class Live:
     def _lines(self) -> None:
         assert self._console is not None
         said: Sequence[object] = ()
+        told: set[str] = set()
         while True:
             stopped = self._stop.wait(self._every)
             now = self._tracker.snapshot()
@@ -273,5 +285,9 @@ class Live:
                 said = news
                 checkpoints = f"{now.checkpoints_done} of {now.checkpoints} checkpoints"
                 self._console.print(f"{now.name}: {checkpoints}, {summary(now)}", soft_wrap=True, highlight=False)
+            for line in now.collateral:
+                if line not in told:
+                    told.add(line)
+                    self._console.print(line, style="yellow", soft_wrap=True, highlight=False, markup=False)
             if stopped:
                 return

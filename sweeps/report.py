@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from rect.errors import InputError
-from sweeps import aggregate, bootstrap, report_page, search, terminal_table
+from sweeps import aggregate, bootstrap, collateral, report_page, search, terminal_table
 from sweeps.headlines import headlines
 from sweeps.report_page import Material
 from sweeps.store import Store
@@ -162,6 +162,8 @@ def show(material: Material, console: Console) -> None:
             console.print(escape(headline["scores"]), highlight=False)
         for reason, count in report_page.reasons(material.table):
             console.print(f"[dim]{escape(reason)} ({count} {'cell' if count == 1 else 'cells'})[/dim]", highlight=False)
+    for line in collateral.found(material.rows):
+        console.print(escape(line), style="yellow", highlight=False)
     for one in material.search:
         console.print(f"[bold]search, {escape(one.title)}[/bold]: {escape(one.finding)}", highlight=False)
     if material.left_out:

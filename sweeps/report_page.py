@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from sweeps import aggregate, bootstrap, report_comparisons
+from sweeps import aggregate, bootstrap, collateral, report_comparisons
 from sweeps.headlines import headlines
 from sweeps.plain import plain
 from sweeps.search import Found
@@ -70,6 +70,7 @@ def render(material: Material) -> str:
         material=material,
         headlines=headlines(material.table, bootstrap.edit_retention(material.rows)),
         reasons=reasons(material.table),
+        collateral=collateral.found(material.rows),
         data=page_data(material),
         environment=flat(material.environment),
         plotly=plotly.offline.get_plotlyjs(),
