@@ -15,7 +15,10 @@ import torch
 import transformers
 from tokenizers import decoders, normalizers, pre_tokenizers, processors, trainers
 
-FAMILIES = ("gpt2", "gptj", "gpt_neox", "llama", "mistral", "qwen2", "qwen3", "gemma")
+from rect.architecture import ARCHITECTURES
+
+FAMILIES = tuple(ARCHITECTURES)  # what is supported is tested
+GEMMAS = ("gemma", "gemma2", "gemma3_text")
 
 SENTENCES = (
     "The capital of France is Paris, and the capital of Italy is Rome.",
@@ -101,11 +104,16 @@ def tiny_config(family: str, **overrides: Any) -> transformers.PretrainedConfig:
             "max_position_embeddings": 256,
         }
         if family != "gpt_neox":
-            sizes["num_key_value_heads"] = 1 if family in ("mistral", "gemma") else 2
-        if family in ("qwen3", "gemma"):
+            sizes["num_key_value_heads"] = 1 if family in ("mistral", *GEMMAS) else 2
+        if family in ("qwen3", *GEMMAS):
             sizes["head_dim"] = 32
         if family == "mistral":
             sizes["sliding_window"] = None
+        if family in ("gemma2", "gemma3_text"):  # both kinds of layers, and windows shorter than many prompts
+            sizes |= {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
+            sizes["query_pre_attn_scalar"] = 32
+        if family == "gemma2":  # low enough to be felt
+            sizes |= {"attn_logit_softcapping": 5.0, "final_logit_softcapping": 10.0}
     return transformers.AutoConfig.for_model(family, **{**sizes, "initializer_range": 0.3, **overrides})
 
 

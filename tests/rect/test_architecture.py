@@ -11,10 +11,8 @@ from rect.architecture import ARCHITECTURES
 from rect.errors import InputError
 from tests import tiny
 
-LLAMA_LIKE = ("gemma2", "gemma3_text")
 
-
-@pytest.mark.parametrize("family", [*tiny.FAMILIES, *LLAMA_LIKE])
+@pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_every_path_leads_to_the_part(family: str) -> None:
     hf, _ = tiny.tiny_model(family)
     parts = architecture.of(hf.config)
@@ -45,7 +43,7 @@ def test_every_path_leads_to_the_part(family: str) -> None:
     assert tuple(out.weight.shape) == ((inner, size) if parts.transposed else (size, inner))
 
 
-@pytest.mark.parametrize("family", [*tiny.FAMILIES, *LLAMA_LIKE])
+@pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_fused_groups_name_parameters(family: str) -> None:
     hf, _ = tiny.tiny_model(family)
     names = dict(hf.named_parameters())

@@ -68,7 +68,7 @@ def test_equals_the_plain_formulation(family: str) -> None:
         assert losses == pytest.approx(value.losses, rel=1e-4)
     for name in update:
         assert update[name].rank == len(FACTS)
-        assert cosine(update.dense(name), expected.dense(name)) > 1 - 1e-5
+        assert cosine(update.dense(name), expected.dense(name)) > 1 - 3e-5
         assert update.dense(name).norm().item() == pytest.approx(expected.dense(name).norm().item(), rel=1e-3)
 
 
@@ -150,7 +150,7 @@ def test_layers_that_do_not_follow_each_other() -> None:
     expected, _ = plain_editing.memit(model, FACTS, TEMPLATES, editor.hparams, matrices)
     update = editor.compute(model, FACTS)
     for name in update:
-        assert cosine(update.dense(name), expected.dense(name)) > 1 - 1e-5
+        assert cosine(update.dense(name), expected.dense(name)) > 1 - 3e-5
     with pytest.raises(InputError, match="layers must ascend"):
         editors.create("memit", model, {"layers": [3, 0]}, TEMPLATES, covariance)
 

@@ -83,6 +83,8 @@ def test_create_passes_limits_on(llama: Path) -> None:
         ("llama", "metaspace"),
         ("qwen3", "byte-level"),
         ("gemma", "metaspace"),
+        ("gemma2", "metaspace"),
+        ("gemma3_text", "metaspace"),
         ("gpt_neox", "byte-level"),
     ],
 )
