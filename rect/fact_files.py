@@ -6,23 +6,24 @@ own file, or when asked to be strict, a bad record is an error that names file a
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from rect import hub as hub_repositories
 from rect.errors import InputError
-from rect.facts import Fact, Locality
+from rect.fact_formats import FORMATS, converter
+from rect.fact_kinds import hint, shown
+from rect.facts import Fact
+
+__all__ = ["FORMATS", "bundled", "hub", "is_on_hub", "load", "read"]
 
 log = logging.getLogger(__name__)
 
-Record = Mapping[str, Any]
 DATA_FILES = ["README.md", "*.json", "*.jsonl", "*.json.gz", "*.jsonl.gz", "*.parquet", "*.csv"]
 SHOWN = 10  # skipped records that the log names one by one
 
@@ -57,9 +58,9 @@ def load(path: str | os.PathLike[str], format: str = "facts", strict: bool = Fal
         InputError: no such file, not JSON, a bad record (see above), or no record that can be used.
     """
     path = Path(path)
-    convert = _converter(format)
+    converter(format)  # a slip in it is told before the file is read
     records = ((f"line {line}", record) for line, record in _read(path))
-    return _facts(str(path), records, convert, strict or format == "facts")
+    return _facts(str(path), records, format, strict or format == "facts")
 
 
 def hub(
@@ -81,7 +82,7 @@ def hub(
     Raises:
         InputError: it cannot be had, or its records are not of this format.
     """
-    convert = _converter(format)
+    converter(format)
     folder = Path(name).expanduser()
     if not folder.is_dir():
         if not hub_repositories.is_id(name):
@@ -95,109 +96,32 @@ def hub(
         reason = str(error).strip().split("\n")[0]
         raise InputError(f"data set {name!r}, split {split!r}: cannot be loaded ({reason})") from None
     records = ((f"record {index}", row) for index, row in enumerate(rows))
-    return _facts(f"{name}, split {split}", records, convert, strict or format == "facts")
-
-
-# The formats
-
-
-def _own(record: Record, where: str) -> Fact:
-    data = dict(record)
-    prompt, subject = data.get("prompt"), data.get("subject")
-    if isinstance(prompt, str) and isinstance(subject, str) and subject.strip():
-        data["prompt"] = _with_place(prompt, subject.strip())
-    return Fact(**data)
-
-
-def _zsre(record: Record, where: str) -> Fact:
-    """ZsRE in the form of MEND: src, rephrase, alt (the new answer), pred (the old one), loc, loc_ans."""
-    subject = _text(record, "subject")
-    rephrase, loc = record.get("rephrase"), record.get("loc")
-    return Fact(
-        subject=subject,
-        prompt=_with_place(_text(record, "src"), subject),
-        target=_text(record, "alt"),
-        original=record.get("pred"),
-        rephrasings=(rephrase,) if rephrase else (),
-        locality=(Locality(prompt=loc, answer=record.get("loc_ans")),) if loc else (),
-        id=f"zsre {where}",
-    )
-
-
-def _counterfact(record: Record, where: str) -> Fact:
-    """CounterFact in the form of ROME: requested_rewrite, paraphrase_prompts, neighborhood_prompts."""
-    rewrite = record.get("requested_rewrite")
-    if not isinstance(rewrite, Mapping):
-        raise InputError("requested_rewrite is missing")
-    subject = _text(rewrite, "subject")
-    true = _answer(rewrite, "target_true") if rewrite.get("target_true") else None
-    return Fact(
-        subject=subject,
-        prompt=_with_place(_text(rewrite, "prompt"), subject),
-        target=_answer(rewrite, "target_new"),
-        original=true,
-        rephrasings=tuple(record.get("paraphrase_prompts") or ()),
-        locality=tuple(Locality(prompt=text, answer=true) for text in record.get("neighborhood_prompts") or ()),
-        id=f"counterfact {record.get('case_id', where)}",
-    )
-
-
-FORMATS: dict[str, Callable[[Record, str], Fact]] = {"facts": _own, "zsre": _zsre, "counterfact": _counterfact}
-
-
-def _converter(format: str) -> Callable[[Record, str], Fact]:
-    if format not in FORMATS:
-        near = difflib.get_close_matches(format, FORMATS, 1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise InputError(f"format {format!r} is not known{hint}; known: {', '.join(FORMATS)}")
-    return FORMATS[format]
-
-
-def _text(record: Record, key: str) -> str:
-    value = record.get(key)
-    if not isinstance(value, str):
-        raise InputError(f"{key} is missing" if value is None else f"{key} is not a string")
-    return value
-
-
-def _answer(rewrite: Record, key: str) -> str:
-    answer = rewrite.get(key)
-    if not isinstance(answer, Mapping):
-        raise InputError(f"requested_rewrite.{key} is missing")
-    return _text(answer, "str")
-
-
-def _with_place(prompt: str, subject: str) -> str:
-    """The prompt with {} where the subject stands: at its first occurrence as a word, else at its first."""
-    if "{}" in prompt or not subject:
-        return prompt
-    found = re.search(rf"(?<!\w){re.escape(subject)}(?!\w)", prompt) or re.search(re.escape(subject), prompt)
-    if found is None:
-        raise InputError(f"subject not in prompt: {subject!r} does not occur in {prompt!r}, nor does {{}}")
-    return prompt[: found.start()] + "{}" + prompt[found.end() :]
+    return _facts(f"{name}, split {split}", records, format, strict or format == "facts")
 
 
 # Reading
 
 
-def _facts(
-    source: str, records: Iterable[tuple[str, Any]], convert: Callable[[Record, str], Fact], strict: bool
-) -> list[Fact]:
+def _facts(source: str, records: Iterable[tuple[str, Any]], format: str, strict: bool) -> list[Fact]:
+    convert = converter(format)
     facts: list[Fact] = []
     skipped: list[str] = []
+    looks = ""  # which other format the first bad record is of
     for where, record in records:
         try:
             if not isinstance(record, Mapping):
-                raise InputError("not a JSON object")
+                raise InputError(f"not a JSON object but {shown(record)}")
             facts.append(convert(record, where).read_from(f"{source}, {where}"))
         except InputError as error:
             if strict:
-                raise InputError(f"{source}, {where}: {error}") from None
+                raise InputError(f"{source}, {where}: {error}{hint(record, format)}") from None
+            looks = looks or hint(record, format)
             skipped.append(f"{where} ({error})")
     if not facts:
-        raise InputError(f"{source}: no record that can be used" + (f"; first {skipped[0]}" if skipped else ""))
+        why = f"; first {skipped[0]}{looks}" if skipped else ""
+        raise InputError(f"{source}: no record that can be used{why}")
     if skipped:
-        named = "; ".join(skipped[:SHOWN]) + ("; ..." if len(skipped) > SHOWN else "")
+        named = "; ".join(skipped[:SHOWN]) + ("; ..." if len(skipped) > SHOWN else "") + looks
         log.warning("%s: %d of %d records skipped: %s", source, len(skipped), len(facts) + len(skipped), named)
     return facts
 
@@ -218,8 +142,8 @@ def _lines(path: Path, text: str) -> Iterator[tuple[int, Any]]:
         if line.strip():
             try:
                 record = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{path}, line {number}: not JSON ({error.msg} at column {error.colno})") from None
+            except (ValueError, RecursionError) as error:
+                raise InputError(_not_json(path, text, number, error)) from None
             yield number, record
 
 
@@ -227,8 +151,8 @@ def _array(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     """The elements of a JSON array, each with the line on which it begins."""
     try:
         json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}, line {error.lineno}: not JSON ({error.msg} at column {error.colno})") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(_not_json(path, text, getattr(error, "lineno", 1), error)) from None
     decoder, at, line = json.JSONDecoder(), text.index("[") + 1, 1 + text[: text.index("[")].count("\n")
     while True:
         while text[at] in " \t\r\n,":
@@ -240,3 +164,16 @@ def _array(path: Path, text: str) -> Iterator[tuple[int, Any]]:
         yield line, record
         line += text.count("\n", at, end)
         at = end
+
+
+def _not_json(path: Path, text: str, line: int, error: Exception) -> str:
+    """Why a line cannot be read; a file that is one JSON value over several lines is called that."""
+    if isinstance(error, json.JSONDecodeError):
+        reason = f"{error.msg} at column {error.colno}"
+    else:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).split(";")[0]
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError):
+        return f"{path}, line {line}: not JSON ({reason})"
+    return f"{path}: holds {shown(whole)} over several lines; one JSON object a line or one array of them is wanted"

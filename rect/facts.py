@@ -14,9 +14,26 @@ from typing import Annotated, Any
 import pydantic
 
 from rect.errors import InputError
+from rect.fact_kinds import shown
 
-Text = Annotated[str, pydantic.AfterValidator(lambda text: text.rstrip())]
-Answer = Annotated[str, pydantic.AfterValidator(lambda text: text.strip())]
+
+def _unicode(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds a character that is not valid Unicode (a lone surrogate)") from None
+    return text
+
+
+def _filled_in(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty")
+    return text.rstrip()
+
+
+Valid = Annotated[str, pydantic.AfterValidator(_unicode)]
+Text = Annotated[Valid, pydantic.AfterValidator(_filled_in)]
+Answer = Annotated[Valid, pydantic.AfterValidator(lambda text: text.strip())]
 
 
 class _Record(pydantic.BaseModel):
@@ -24,25 +41,37 @@ class _Record(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
-    def __init__(self, **data: Any) -> None:
+    def __init__(self, /, **data: Any) -> None:
         try:
             super().__init__(**data)
         except pydantic.ValidationError as error:
             raise InputError(_reason(error)) from None
 
 
+WANTED = {
+    "string_type": "a string",
+    "tuple_type": "a list",
+    "model_type": "an object with the keys prompt and answer",
+    "model_attributes_type": "an object with the keys prompt and answer",
+}
+
+
 def _reason(error: pydantic.ValidationError) -> str:
     """What is wrong, with its key, in one line: an unknown key if there is one, else the first thing."""
     found = error.errors()
     first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
-    key = ".".join(str(part) for part in first["loc"])
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).removeprefix(".")
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(first["loc"][-1]), [*Fact.model_fields, *Locality.model_fields], 1)
+        key = key if key.isprintable() else ascii(key)
         return f"{key}: unknown key" + (f" (did you mean {near[0]!r}?)" if near else "")
     if first["type"] == "missing":
         return f"{key} is missing"
     if first["type"] == "value_error":
-        return str(first["ctx"]["error"])
+        cause = first["ctx"]["error"]
+        return f"{key}{'.' if isinstance(cause, InputError) else ' '}{cause}"
+    if first["type"] in WANTED:
+        return f"{key} is {shown(first['input'])}; {WANTED[first['type']]} is wanted"
     return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}"
 
 
@@ -56,11 +85,6 @@ class Locality(_Record):
 
     prompt: Text
     answer: Answer | None = None
-
-    @pydantic.field_validator("prompt")
-    @classmethod
-    def _not_empty(cls, text: str) -> str:
-        return _filled_in("prompt", text)
 
 
 class Fact(_Record):
@@ -82,7 +106,7 @@ class Fact(_Record):
     original: Answer | None = None
     rephrasings: tuple[Text, ...] = ()
     locality: tuple[Locality, ...] = ()
-    id: str | None = None
+    id: Valid | None = None
     _where: str = pydantic.PrivateAttr("")
 
     def __eq__(self, other: object) -> bool:
@@ -91,14 +115,14 @@ class Fact(_Record):
 
     @pydantic.field_validator("subject", "target")
     @classmethod
-    def _not_empty(cls, text: str, info: pydantic.ValidationInfo) -> str:
-        return _filled_in(str(info.field_name), text)
+    def _not_empty(cls, text: str) -> str:
+        return _filled_in(text)
 
     @pydantic.field_validator("prompt")
     @classmethod
     def _has_a_place(cls, text: str) -> str:
         if "{}" not in text:
-            raise ValueError(f"prompt {text!r} has no {{}} where the subject stands")
+            raise ValueError(f"{text!r} has no {{}} where the subject stands")
         return text
 
     @pydantic.field_validator("original")
@@ -120,12 +144,6 @@ class Fact(_Record):
         """Note file and line."""
         self._where = where
         return self
-
-
-def _filled_in(key: str, text: str) -> str:
-    if not text:
-        raise ValueError(f"{key} is empty")
-    return text
 
 
 def draw(facts: Sequence[Fact], seed: int, n: int, without: Collection[int] = ()) -> list[Fact]:

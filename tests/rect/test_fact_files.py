@@ -94,7 +94,7 @@ def test_the_subject_finds_its_place(subject: str, prompt: str, expected: str, t
         ({"subject": "France", "prompt": "{} is"}, "target is missing"),
         (["a", "list"], "not a JSON object"),
         ("text", "not a JSON object"),
-        ({**OWN, "subject": None}, "subject: input should be a valid string"),
+        ({**OWN, "subject": None}, "subject is null; a string is wanted"),
     ],
 )
 def test_a_bad_own_record_is_an_error_with_file_and_line(record: Any, reason: str, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ BAD = [
     ("zsre", ZSRE, {**ZSRE, "alt": ""}, "target is empty"),
     ("zsre", ZSRE, {**ZSRE, "src": "What is made by Unifirst?"}, "subject not in prompt"),
     ("zsre", ZSRE, {key: value for key, value in ZSRE.items() if key != "src"}, "src is missing"),
-    ("counterfact", COUNTERFACT, {**COUNTERFACT, "requested_rewrite": 3}, "requested_rewrite is missing"),
+    ("counterfact", COUNTERFACT, {**COUNTERFACT, "requested_rewrite": 3}, "requested_rewrite is a number; an object"),
     (
         "counterfact",
         COUNTERFACT,
