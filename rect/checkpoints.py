@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-import torch
 from torch import Tensor
 
 from modelfolder import loading
@@ -20,11 +20,16 @@ if TYPE_CHECKING:
 
     Source: TypeAlias = str | os.PathLike[str] | EditableModel | Mapping[str, Tensor]
 
+log = logging.getLogger(__name__)
+
 Reader = Callable[[], Tensor]
 
 
 def differences(base: Source, edited: Source) -> Iterator[tuple[str, Tensor]]:
     """(name, edited - base) in float32 for each parameter that differs, in the order of the base.
+
+    Where the two are kept in different dtypes, which the log says, an element that rounding explains has not changed:
+    the one value rounded to the other's dtype is the other.
 
     Raises:
         InputError: other names or shapes, or a folder that is no model.
@@ -34,16 +39,26 @@ def differences(base: Source, edited: Source) -> Iterator[tuple[str, Tensor]]:
     if missing:
         side = "edited" if missing[0] in before else "base"
         raise InputError(f"not two checkpoints of one model: {missing[0]!r} is missing in the {side} one")
+    told = False
     for name, read in before.items():
         old, new = read(), after[name]()
         if old.shape != new.shape:
             raise InputError(
                 f"not two checkpoints of one model: {name} has shape {tuple(old.shape)} and {tuple(new.shape)}"
             )
-        if not torch.equal(old, new.to(old.device, old.dtype)) or old.dtype != new.dtype:
-            delta = new.to(old.device).float() - old.float()
-            if bool(delta.any()):
-                yield name, delta
+        delta = new.to(old.device).float() - old.float()
+        if old.dtype != new.dtype:
+            new = new.to(old.device)
+            delta[(old.to(new.dtype) == new) | (new.to(old.dtype) == old)] = 0
+            if not told:
+                told = True
+                log.warning(
+                    "the base is kept in %s, the edited checkpoint in %s: what rounding explains is no update; an "
+                    "element that was edited still carries the rounding",
+                    *(str(kind).removeprefix("torch.") for kind in (old.dtype, new.dtype)),
+                )
+        if bool(delta.any()):
+            yield name, delta
 
 
 def readers(source: Source) -> dict[str, Reader]:

@@ -74,7 +74,11 @@ def neutral_prompts() -> list[str]:
 
 
 def editing(model: EditableModel, facts: Sequence[Fact], unedited: Unedited, identity: str) -> list[Row]:
-    """Reliability, generalization, locality over all facts edited so far; averaged, and per fact."""
+    """Reliability, generalization, locality over all facts edited so far; averaged, and per fact.
+
+    A fact that was edited several times counts once.
+    """
+    facts = list(dict.fromkeys(facts))
     scores = evaluation.evaluate(model, facts, unedited.locality(facts))
     rows = [
         measurement("edit", metric, figure.value, figure.stderr, figure.n, identity)

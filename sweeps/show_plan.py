@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rect import fact_files, hub
 from rect.errors import InputError
-from sweeps import editor_check, grid, identity
+from sweeps import edit_set, editor_check, grid, identity
 from sweeps.store import Store
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def show(config: Config, out: str, console: Console) -> None:
         say(f"dropped {what}: {why}")
     for what, why in grid.notes(config, cells):
         say(f"note {what}: {why}")
-    for line in identity.covariance_notes(plan):
+    for line in [*identity.covariance_notes(plan), *edit_set.notes(plan.facts, cells)]:
         say(f"note {line}")
     for reason in editor_check.lacking(cells):
         say(f"needed {reason}")

@@ -93,6 +93,8 @@ class Hparams(pydantic.BaseModel):
             right = model.architecture.mlp_out
             raise InputError(f"{path}: rewrite_module_tmp: {matrix!r} is not in {model.name}; right would be {right!r}")
         skip = META | (ELSEWHERE - cls.model_fields.keys())
+        if lower := [key for key in ("fp16", "bf16") if values.get(key) and key in skip]:
+            log.warning("%s: %s: true is not applied: the model's dtype is chosen where it is loaded", path, lower[0])
         return cls.parse({k: v for k, v in values.items() if k not in skip}, str(path))
 
 

@@ -168,3 +168,25 @@ class TestBetween:
         (tmp_path / "empty").mkdir()
         with pytest.raises(InputError, match="not a model folder"):
             Update.between(llama, tmp_path / "empty")
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("lower", ["base", "edited", "both"])
+def test_what_rounding_explains_is_no_update(kind: torch.dtype, lower: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Checkpoints of one model in different dtypes differ where it was edited, and nowhere else."""
+    generator = torch.Generator().manual_seed(0)
+    base = {name: torch.randn(30, 40, generator=generator) for name in ("a", "b")}
+    edited = {name: tensor.clone() for name, tensor in base.items()}
+    edited["b"][:3] += 1.0
+    if lower in ("base", "both"):
+        base = {name: tensor.to(kind) for name, tensor in base.items()}
+    if lower in ("edited", "both"):
+        edited = {name: tensor.to(kind) for name, tensor in edited.items()}
+    update = Update.between(base, edited)
+    assert list(update) == ["b"]
+    delta = update.dense("b")
+    assert not delta[3:].any()
+    torch.testing.assert_close(delta[:3], torch.ones(3, 40), atol=0.05, rtol=0)
+    said = [record.getMessage() for record in caplog.records if "rounding" in record.getMessage()]
+    assert len(said) == (0 if lower == "both" else 1)
+    assert all(str(kind).removeprefix("torch.") in line for line in said)
