@@ -149,8 +149,12 @@ def test_plan_prints_every_cell_and_what_is_needed(capsys: pytest.CaptureFixture
     assert sum(line.startswith(" to do  ") for line in lines) == 140
     assert f" to do  {LLAMA1} rome instance-sequential rect 20% seed=0 at 2, 4, 6, 8, 10 edits" in lines
     assert [line for line in lines if line.startswith("dropped ")] == [f"dropped {a}: {b}" for a, b in dropped]
-    (note,) = (line for line in lines if line.startswith("note "))
-    assert note.startswith("note kn under rect 80, 60, 40, 20%: not in this grid; it keeps everything, as none does,")
+    notes = [line for line in lines if line.startswith("note ")]
+    assert notes[-1].startswith("note facts: the edit set has 113 facts, up to 3000 are edited in a cell: they")
+    assert len(notes) == 2
+    assert notes[0].startswith(
+        "note kn under rect 80, 60, 40, 20%: not in this grid; it keeps everything, as none does,"
+    )
     needed = [line for line in lines if line.startswith("needed ")]
     assert len(needed) == 3
     assert "`sweeps train-mend configs/mend/llama-7b.yaml --set model=huggyllama/llama-7b`" in needed[1]
