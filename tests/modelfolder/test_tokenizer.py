@@ -104,10 +104,15 @@ def test_nothing_special_stands_behind_a_text(how: str, tmp_path: Path) -> None:
 
 
 def test_nor_where_the_config_asks_for_an_end(tmp_path: Path) -> None:
-    folder = configured(folder_of(metaspace_tokenizer(), tmp_path), add_eos_token=True, add_bos_token=True)
-    found = loader.load(folder)
-    assert found(TEXT)["input_ids"] == raw(folder, TEXT)
-    assert found.eos_token_id not in found(TEXT)["input_ids"]
+    """Of a folder without a tokenizer.json: there is none that says otherwise."""
+    folder = folder_of(byte_level_tokenizer(), tmp_path, "gpt2")
+    held = json.loads((folder / "tokenizer.json").read_text())["model"]
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.json").write_text(json.dumps(held["vocab"]))
+    (folder / "merges.txt").write_text("".join(f"{first} {second}\n" for first, second in held["merges"]))
+    configured(folder, tokenizer_class="GPT2Tokenizer", add_eos_token=True, add_bos_token=False)
+    assert transformers.AutoTokenizer.from_pretrained(folder)(TEXT)["input_ids"][-1] == 0
+    assert loader.load(folder)(TEXT)["input_ids"] == byte_level_tokenizer()(TEXT)["input_ids"]
 
 
 def test_what_was_made_for_training_has_no_effect(tmp_path: Path) -> None:
