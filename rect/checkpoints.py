@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+import torch
 from torch import Tensor
 
 from modelfolder import loading
 from modelfolder.tensors import Tensors
+from rect import rounding
 from rect.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,13 +25,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Reader = Callable[[], Tensor]
+Dtypes = tuple[torch.dtype, torch.dtype]
 
 
 def differences(base: Source, edited: Source) -> Iterator[tuple[str, Tensor]]:
     """(name, edited - base) in float32 for each parameter that differs, in the order of the base.
 
-    Where the two are kept in different dtypes, which the log says, an element that rounding explains has not changed:
-    the one value rounded to the other's dtype is the other.
+    Where the two were not rounded alike, which the log says, an element that rounding explains has not changed
+    (see `rect.rounding`), and a parameter of such elements alone is left out.
 
     Raises:
         InputError: other names or shapes, or a folder that is no model.
@@ -39,26 +42,43 @@ def differences(base: Source, edited: Source) -> Iterator[tuple[str, Tensor]]:
     if missing:
         side = "edited" if missing[0] in before else "base"
         raise InputError(f"not two checkpoints of one model: {missing[0]!r} is missing in the {side} one")
-    told = False
-    for name, read in before.items():
-        old, new = read(), after[name]()
-        if old.shape != new.shape:
-            raise InputError(
-                f"not two checkpoints of one model: {name} has shape {tuple(old.shape)} and {tuple(new.shape)}"
-            )
-        delta = new.to(old.device).float() - old.float()
-        if old.dtype != new.dtype:
-            new = new.to(old.device)
-            delta[(old.to(new.dtype) == new) | (new.to(old.dtype) == old)] = 0
-            if not told:
-                told = True
-                log.warning(
-                    "the base is kept in %s, the edited checkpoint in %s: what rounding explains is no update; an "
-                    "element that was edited still carries the rounding",
-                    *(str(kind).removeprefix("torch.") for kind in (old.dtype, new.dtype)),
-                )
+    explained: dict[Dtypes, rounding.Explanation] = {}
+    for name in before:
+        old, new = _pair(name, before, after)
+        delta = new.float() - old.float()
+        dtypes = old.dtype, new.dtype
+        if dtypes not in explained:
+            explained[dtypes] = why = rounding.explanation(_of_dtypes(dtypes, before, after))
+            if old.dtype != new.dtype or why.words:
+                names = (str(kind).removeprefix("torch.") for kind in dtypes)
+                log.warning("the base is kept in %s, the edited checkpoint in %s: %s", *names, _told(why))
+        delta[explained[dtypes].holds(old, new)] = 0
         if bool(delta.any()):
             yield name, delta
+
+
+def _pair(name: str, before: Mapping[str, Reader], after: Mapping[str, Reader]) -> rounding.Pair:
+    """A parameter of both, on the base's device."""
+    old, new = before[name](), after[name]()
+    if old.shape != new.shape:
+        raise InputError(
+            f"not two checkpoints of one model: {name} has shape {tuple(old.shape)} and {tuple(new.shape)}"
+        )
+    return old, new.to(old.device)
+
+
+def _of_dtypes(dtypes: Dtypes, before: Mapping[str, Reader], after: Mapping[str, Reader]) -> Iterator[rounding.Pair]:
+    """The parameters that are kept in these dtypes."""
+    for name in before:
+        old, new = _pair(name, before, after)
+        if (old.dtype, new.dtype) == dtypes:
+            yield old, new
+
+
+def _told(why: rounding.Explanation) -> str:
+    if not why.words:
+        return "the one was made from the other as it lies there, their difference is exact"
+    return f"{why.words}; what such rounding explains is no update, an element that was edited still carries it"
 
 
 def readers(source: Source) -> dict[str, Reader]:
