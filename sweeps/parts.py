@@ -39,13 +39,17 @@ class Table:
         name: of the sub-folder, `rows` or `outputs`.
         schema: columns and types.
         key: columns that tell one line from another.
+        since: columns of text that parts of earlier versions lack; they read as "".
     """
 
-    def __init__(self, folder: Folder, name: str, schema: pa.Schema, key: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Folder, name: str, schema: pa.Schema, key: Sequence[str], since: Collection[str] = ()
+    ) -> None:
         self.folder = folder
         self.name = name
         self.schema = schema
         self.key = list(key)
+        self.since = since
 
     def write(self, part: str, lines: Iterable[dict[str, Any]]) -> None:
         """One part, whole. Its name begins with its cell's id."""
@@ -88,7 +92,11 @@ class Table:
             with self.folder.open(name) as file:
                 part = pq.ParquetFile(file, pre_buffer=False)
                 groups = [i for i in range(part.num_row_groups) if _may_hold(part.metadata.row_group(i), cells)]
-                yield part.read_row_groups(groups, columns=wanted.names, use_threads=False).cast(wanted)
+                found = part.read_row_groups(groups, columns=wanted.names, use_threads=False)
+                for column in self.since:
+                    if column in wanted.names and column not in found.column_names:
+                        found = found.append_column(column, pa.array([""] * len(found), pa.string()))
+                yield found.select(wanted.names).cast(wanted)
         except (pa.ArrowException, KeyError) as error:
             raise StoreError(f"{self.folder.path(name)}: not a readable parquet file ({error})") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import uuid
 from typing import Any
 
 import pyarrow as pa
@@ -26,9 +27,11 @@ ROWS = pa.schema(
         ("engine", pa.string()),
         ("package_version", pa.string()),
         ("evaluation", pa.string()),
+        ("pass", pa.string()),  # of rows of kind `time`: which pass over the cell took it; else ""
     ]
 )
-ROW_KEY = ["cell", "n_edits", "evaluation", "kind", "name"]
+ROW_KEY = ["cell", "n_edits", "evaluation", "kind", "name", "pass"]
+ROWS_SINCE = ("pass",)  # columns that parts of earlier versions lack
 
 OUTPUTS = pa.schema(
     [
@@ -59,9 +62,15 @@ def measurement(
         "stderr": float(stderr),
         "n": n,
         "evaluation": evaluation,
+        "pass": "",
     }
 
 
 def complete(rows: list[Row], where: dict[str, Any]) -> list[Row]:
-    """Add the columns that all rows of one checkpoint share."""
-    return [{**where, **row} for row in rows]
+    """Add the columns that all rows of one checkpoint share, and to times the pass that took them.
+
+    A score is the same whoever takes it; a pass that comes back to a checkpoint for one more task takes time of its
+    own, which is added to what is there.
+    """
+    here = uuid.uuid4().hex[:12]
+    return [{**where, **row} | ({"pass": here} if row.get("kind") == "time" else {}) for row in rows]
