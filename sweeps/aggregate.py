@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from sweeps.fronts import front, furthest
+
 UNEDITED = "unedited"
 """Value of `setting` for the cell of the unedited model."""
 
@@ -93,7 +95,8 @@ def tradeoff(rows: pd.DataFrame, tasks: Sequence[str] | None = None) -> pd.DataF
           model's), `task_score` and `task_score_release`: means over all tasks, `task_retention`: mean over the
           `retention_tasks` tasks on which the unedited model is better than chance by two standard errors.
         - `perplexity`, `drift` where measured, `pareto`: on the front of (edit_retention, task_retention) among the
-          cells of one group and seed, `notes`: why a value is missing.
+          cells of one group and seed that went as far as any of them, `stopped`: by which rule a cell was stopped
+          early, `notes`: why a value is missing, or with what a cell is not compared.
     """
     rows = one_evaluation(rows)
     tasks = task_names(rows) if tasks is None else list(tasks)
@@ -108,10 +111,11 @@ def tradeoff(rows: pd.DataFrame, tasks: Sequence[str] | None = None) -> pd.DataF
     for name in ABILITIES:
         table[name] = last[name]
     stops = rows[rows["kind"] == "stop"].drop_duplicates("cell").set_index("cell")
-    for i in np.flatnonzero(table["cell"].isin(stops.index)):
-        notes[i].append(f"stopped after {table['n_edits'].iloc[i]} edits: {stops.loc[table['cell'].iloc[i], 'name']}")
     table = table.copy()  # one block: many single insertions leave it fragmented
-    table["pareto"] = pareto(table, "edit_retention", "task_retention", by=[*GROUP, "seed"])
+    table["stopped"] = table["cell"].map(stops["name"]).fillna("").astype(str)
+    table["pareto"] = front(table, by=[*GROUP, "seed"])
+    for i, most in enumerate(furthest(table, [*GROUP, "seed"])):
+        notes[i] += _cut_short(table.iloc[i], int(most))
     table["notes"] = ["; ".join(dict.fromkeys(note)) for note in notes]
     return _sorted(table)
 
@@ -120,10 +124,11 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     """Average `tradeoff` lines over seeds: `seeds` of them, and `<column>_low`, `<column>_high` for both retentions.
 
     The bounds are the 95% interval of the mean (Student's t), NaN for a single seed. A seed whose value is missing is
-    left out of the mean and of `<column>_seeds`.
+    left out of the mean and of `<column>_seeds`. Only cells of equal numbers of edits are averaged; `seeds_elsewhere`
+    is the number of seeds that ended at another one; a line with any is on no front, as survivors are no fair sample.
     """
     keys = [*GROUP, "regularizer", "k", "n_edits"]
-    values = [c for c in table.columns if c not in {*keys, "cell", "seed", "pareto", "notes"}]
+    values = [c for c in table.columns if c not in {*keys, "cell", "seed", "pareto", "stopped", "notes"}]
     groups = table.groupby(keys, dropna=False, sort=False)
     mean = groups[values].mean().reset_index()
     mean["seeds"] = groups["seed"].nunique().to_numpy()
@@ -131,7 +136,10 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
         low, high = interval(mean[column], groups[column].std(), groups[column].count())
         mean[f"{column}_low"], mean[f"{column}_high"] = low, high
         mean[f"{column}_seeds"] = groups[column].count().to_numpy()
-    mean["pareto"] = pareto(mean, "edit_retention", "task_retention", by=list(GROUP))
+    every = mean.groupby([*GROUP, "regularizer", "k"], dropna=False)["seeds"].transform("sum")
+    mean["seeds_elsewhere"] = every - mean["seeds"]
+    whole = mean[mean["seeds_elsewhere"] == 0]
+    mean["pareto"] = front(whole, by=GROUP).reindex(mean.index, fill_value=False)
     return _sorted(mean)
 
 
@@ -174,24 +182,6 @@ def interval(mean: pd.Series, std: pd.Series, count: pd.Series) -> tuple[np.ndar
     return mean.to_numpy(dtype=float) - half, mean.to_numpy(dtype=float) + half
 
 
-def pareto(table: pd.DataFrame, x: str, y: str, by: Sequence[str] = ()) -> pd.Series:
-    """Which lines no other line of their group beats: none has at least as much of both `x` and `y` and more of one.
-
-    A line with NaN in `x` or `y` is not on the front, and beats nothing.
-    """
-    front = pd.Series(False, index=table.index)
-    known = table[table[x].notna() & table[y].notna()]
-    groups = [known] if not by else [group for _, group in known.groupby(list(by), dropna=False, sort=False)]
-    for group in groups:
-        if group.empty:
-            continue
-        best = group.groupby(x)[y].max().sort_index(ascending=False)  # the best y at each x, largest x first
-        above = best.cummax().shift(fill_value=-np.inf)  # the best y at any larger x
-        tops = best[best > above]
-        front[group.index] = group[y].to_numpy() == group[x].map(tops).to_numpy()
-    return front
-
-
 def smallest_k(table: pd.DataFrame, share: float = 0.95, metric: str = "edit_retention") -> pd.DataFrame:
     """The smallest k of each regularizer whose mean over seeds of `metric` is at least `share`.
 
@@ -204,19 +194,20 @@ def smallest_k(table: pd.DataFrame, share: float = 0.95, metric: str = "edit_ret
         `n_edits`, `edit_retention` and `task_retention` at that k, `reason` where k is NaN.
     """
     mean = over_seeds(table)
+    mean = mean.assign(furthest=furthest(mean, GROUP))  # of the whole group: what ended earlier is not compared
     mean = mean[~mean["regularizer"].isin(["none"]) & (mean["setting"] != UNEDITED)]
     lines = []
     for keys, group in mean.groupby([*GROUP, "regularizer"], dropna=False, sort=False):
-        # A cell that stopped early is not compared with those that went on.
-        group = group[group["n_edits"] == group["n_edits"].max()]  # in the order of k
-        line = dict(zip((*GROUP, "regularizer"), keys, strict=True)) | {"n_edits": int(group["n_edits"].iloc[0])}
+        most = int(group["furthest"].iloc[0])
+        group = group[(group["n_edits"] == most) & (group["seeds_elsewhere"] == 0)]  # in the order of k
+        line = dict(zip((*GROUP, "regularizer"), keys, strict=True)) | {"n_edits": most}
         enough = group[group[metric] >= share]
         if len(enough):
             first = enough.iloc[0]
             line |= {c: first[c] for c in ("k", "edit_retention", "task_retention")} | {"reason": ""}
         else:
             line |= dict.fromkeys(("k", "edit_retention", "task_retention"), np.nan)
-            line["reason"] = _why_no_k(group, share, metric)
+            line["reason"] = _why_no_k(group, share, metric) if len(group) else f"all of it ended before {most} edits"
         lines.append(line)
     columns = [*GROUP, "regularizer", "n_edits", "k", "edit_retention", "task_retention", "reason"]
     return pd.DataFrame(lines, columns=columns)
@@ -314,6 +305,15 @@ def _why_no_task_retention(task: str, base: float, error: float, chance: float) 
     within = f"{base:.3g} +- {error:.2g}" if not pd.isna(error) else f"{base:.3g}"
     why = f"within two standard errors of chance ({chance:g}) or below"
     return f"{task} retention: the unedited score {within} is {why}"
+
+
+def _cut_short(line: pd.Series, most: int) -> list[str]:
+    """Notes on a cell that was stopped, or that others of its group have left behind."""
+    n_edits = int(line["n_edits"])
+    notes = [f"stopped after {n_edits} edits: {line['stopped']}"] if line["stopped"] else []
+    if n_edits < most:
+        notes.append(f"not compared: it has {n_edits} edits, others of its group {most}")
+    return notes
 
 
 def _why_no_k(group: pd.DataFrame, share: float, metric: str) -> str:

@@ -28,13 +28,26 @@ def headlines(table: pd.DataFrame, sure: pd.DataFrame, share: float = KEEP) -> l
     edited = mean[mean["setting"] != aggregate.UNEDITED]
     for keys, group in edited.groupby(list(aggregate.GROUP), dropna=False, sort=False):
         model, method, setting, _ = keys
-        group = group[group["n_edits"] == group["n_edits"].max()]
+        most = group["n_edits"].max()
+        early = _ended_early(group, most)
+        group = group[group["n_edits"] == most]
         title = place([model, method, setting], group["batch_size"].iloc[0], group["n_edits"].iloc[0])
         candidates = best[(best[list(aggregate.GROUP)] == list(keys)).all(axis=1)]
         unedited = mean[(mean["setting"] == aggregate.UNEDITED) & (mean["model"] == model)]
         known = sure[(sure[list(aggregate.GROUP)] == list(keys)).all(axis=1)]
-        found.append({"title": title} | _finding(group, candidates, unedited, known, share))
+        said = _finding(group, candidates, unedited, known, share)
+        found.append({"title": title} | said | {"finding": said["finding"] + early})
     return found
+
+
+def _ended_early(group: pd.DataFrame, most: int) -> str:
+    """What was not compared, as others of the group have more edits; nothing where all have as many."""
+    early = group[group["n_edits"] < most]
+    names = [
+        f"{aggregate.label(line['regularizer'], line['k'])} ended after {count(int(line['n_edits']), 'edit')}"
+        for _, line in early.iterrows()
+    ]
+    return f" Not compared: {', '.join(names)}." if names else ""
 
 
 def place(names: Iterable[object], batch_size: float, n_edits: float) -> str:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from sweeps import aggregate
 from sweeps.aggregate import GROUP
+from sweeps.fronts import pareto
 from sweeps.grid import Cell
 from sweeps.identity import Plan, identify
 from sweeps.search_config import SearchSpec
@@ -115,14 +116,20 @@ def _of(cell: Cell, columns: Sequence[str]) -> tuple[Any, ...]:
 def objectives(plan: Plan, rows: pd.DataFrame) -> pd.DataFrame:
     """What Optuna weighs, per cell at its last checkpoint: the columns of `aggregate.tradeoff` and `ability`.
 
-    `ability` is the mean retention over the tasks, or the unedited model's perplexity over the edited one's.
+    `ability` is the mean retention over the tasks, or the unedited model's perplexity over the edited one's. A
+    cell that ended before its last checkpoint has neither it nor an `edit_score`: after fewer edits it would beat the
+    others.
     """
     spec = plan.config.search
     table = aggregate.tradeoff(rows, [one.name for one in plan.questions])
     if spec is not None and spec.optuna is not None and spec.optuna.ability == "perplexity":
         unedited = table[table["setting"] == aggregate.UNEDITED].set_index("model")["perplexity"]
-        return table.assign(ability=table["model"].map(unedited) / table["perplexity"])
-    return table.assign(ability=table["task_retention"])
+        table = table.assign(ability=table["model"].map(unedited) / table["perplexity"])
+    else:
+        table = table.assign(ability=table["task_retention"])
+    ends = {cell.id: cell.checkpoints[-1] for cell in (*plan.cells, *plan.candidates)}
+    whole = table["n_edits"] >= table["cell"].map(ends)
+    return table.assign(ability=table["ability"].where(whole), edit_score=table["edit_score"].where(whole))
 
 
 def results(plan: Plan, rows: pd.DataFrame) -> list[Found]:
@@ -137,7 +144,7 @@ def results(plan: Plan, rows: pd.DataFrame) -> list[Found]:
     columns = ["edit_score", "edit_retention", "ability"]
     for keys, group in tried.groupby([*GROUP, "regularizer"], dropna=False, sort=False):
         points = group.groupby("k")[columns].mean().reset_index()
-        points["pareto"] = aggregate.pareto(points, "edit_score", "ability")
+        points["pareto"] = pareto(points, "edit_score", "ability")
         if spec.keep_at_least:
             line = best[(best[[*GROUP, "regularizer"]] == list(keys)).all(axis=1)].iloc[0]
             finding = _keeps(line, points, spec)

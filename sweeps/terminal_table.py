@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps import aggregate
+from sweeps.fronts import furthest
 
 TEXTS = ("model", "method", "setting")
 NUMBERS = ("batch_size", "seed")
@@ -30,6 +31,7 @@ def of(table: pd.DataFrame) -> Group:
     What is the same for all edited cells is told once; the rest of model, method and setting stands above the cells of
     which it is true, as there is no room for it beside them.
     """
+    table = table.assign(ended_early=table["n_edits"] < furthest(table, [*aggregate.GROUP, "seed"]))
     edited = table[table["setting"] != aggregate.UNEDITED]
     same = [name for name in (*TEXTS, *NUMBERS) if edited[name].nunique() == 1]
     above = [name for name in TEXTS if edited[name].nunique() > 1]
@@ -53,7 +55,8 @@ def of(table: pd.DataFrame) -> Group:
         for cells in group:
             part.add_row(*map(escape, cells))
         parts.append(part)
-    return Group(*parts, Text("* on the front", style="dim"))
+    early = bool(table["ended_early"].any())
+    return Group(*parts, Text("* on the front" + "   ! ended early: not compared" * early, style="dim"))
 
 
 def known(line: pd.Series, name: str) -> bool:
@@ -64,7 +67,7 @@ def known(line: pd.Series, name: str) -> bool:
 def label(line: pd.Series) -> str:
     if line["setting"] == aggregate.UNEDITED:
         return "unedited"
-    return aggregate.label(line["regularizer"], line["k"]) + " *" * line["pareto"]
+    return aggregate.label(line["regularizer"], line["k"]) + " *" * line["pareto"] + " !" * line["ended_early"]
 
 
 def shown(column: str, value: float) -> str:

@@ -85,7 +85,8 @@ function drawScatter() {
   const drawn = unique(known.map(groupOf));
   if (drawn.length <= 6) {
     for (const group of drawn) {
-      const line = front(known.filter((c) => groupOf(c) === group), x, y, lower);
+      const mine = known.filter((c) => groupOf(c) === group), most = Math.max(...mine.map((c) => c.n_edits)); // like with like
+      const line = front(mine.filter((c) => c.n_edits === most), x, y, lower);
       if (line.length > 1) traces.unshift({ type: "scatter", mode: "lines", hoverinfo: "skip", x: line.map((c) => c[x]), y: line.map((c) => c[y]), line: { dash: "dot", width: 1.5, color: "#8a939e" } });
     }
   }

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_rows import NONE, row, sweep, unedited
 
-from sweeps import aggregate
+from sweeps import aggregate, fronts
 
 RECT40 = {"regularizer": "rect", "k": 40.0}
 
@@ -185,7 +185,7 @@ points = st.lists(st.tuples(*[st.one_of(st.integers(0, 4).map(float), st.just(NO
 @given(points)
 def test_front_dominates(drawn: list[tuple[float, float, str]]) -> None:
     table = pd.DataFrame(drawn, columns=["x", "y", "group"])
-    front = aggregate.pareto(table, "x", "y", by=["group"])
+    front = fronts.pareto(table, "x", "y", by=["group"])
 
     def beats(p: pd.Series, q: pd.Series) -> bool:
         return bool(
@@ -196,6 +196,51 @@ def test_front_dominates(drawn: list[tuple[float, float, str]]) -> None:
         known = not (math.isnan(q["x"]) or math.isnan(q["y"]))
         beaten = any(beats(p, q) for _, p in table.iterrows())
         assert front[i] == (known and not beaten)
+
+
+def ended_early(seeds: tuple[int, ...] = (0,)) -> pd.DataFrame:
+    """none and rect 40 with 20 edits; rect 20, unharmed, stopped after 5."""
+    lines = tasks("base", 0, {"ner": 0.9}, **unedited())
+    for seed in seeds:
+        for k, n_edits, edit, ability in ((NONE, 20, 0.9, 0.5), (40.0, 20, 0.88, 0.7), (20.0, 5, 0.99, 0.86)):
+            ids = {"regularizer": "none" if math.isnan(k) else "rect", "k": k, "seed": seed}
+            cell = f"{ids['regularizer']}-{k:g}-{seed}"
+            lines += edits(cell, n_edits, (edit,) * 5, **ids) + tasks(cell, n_edits, {"ner": ability}, **ids)
+            if n_edits == 5:
+                lines += edits("none-nan-" + str(seed), 5, (1.0,) * 5, **ids | {"regularizer": "none", "k": NONE})
+                lines.append(row(cell, 5, "stop", "drift >= 4", 5, **ids))
+    return pd.DataFrame(lines)
+
+
+def test_a_stopped_cell_takes_nothing_from_the_front_and_says_so() -> None:
+    table = aggregate.tradeoff(ended_early()).set_index("cell")
+    assert table["pareto"].to_dict() == {"base": False, "none-nan-0": True, "rect-20-0": False, "rect-40-0": True}
+    assert table.loc["rect-20-0", "edit_retention"] == pytest.approx(0.99)  # to what none had after 5
+    assert table.loc["rect-20-0", "stopped"] == "drift >= 4"
+    assert table.loc["rect-20-0", "notes"].endswith(
+        "stopped after 5 edits: drift >= 4; not compared: it has 5 edits, others of its group 20"
+    )
+    assert "not compared" not in table.loc["rect-40-0", "notes"]
+
+
+def test_a_mean_over_those_that_went_on_is_not_compared() -> None:
+    rows = ended_early((0, 1))
+    longer = (rows["cell"] == "rect-20-1") & (rows["kind"] != "stop")  # as if seed 1 had gone on
+    rows.loc[longer, "n_edits"] = 20
+    table = aggregate.tradeoff(rows[~((rows["cell"] == "rect-20-1") & (rows["kind"] == "stop"))])
+    mean = aggregate.over_seeds(table)
+    twenty = mean[mean["k"] == 20.0].set_index("n_edits")
+    assert twenty.loc[20, "edit_retention"] > 1  # it would be on the front, and the smallest k
+    assert list(twenty["seeds_elsewhere"]) == [1, 1]
+    assert not twenty["pareto"].any()
+    assert aggregate.smallest_k(table, 0.95)["k"].tolist() == [40.0]
+
+
+def test_a_regularizer_that_ended_early_throughout_has_no_smallest_k() -> None:
+    rows = ended_early()
+    (line_,) = aggregate.smallest_k(aggregate.tradeoff(rows[rows["k"] != 40.0])).to_dict("records")
+    assert math.isnan(line_["k"])
+    assert line_["reason"] == "all of it ended before 20 edits"
 
 
 def test_curves_by_hand(small: pd.DataFrame) -> None:

@@ -34,6 +34,14 @@ def test_headline_by_hand() -> None:
     )
 
 
+def test_what_ended_early_is_named() -> None:
+    rows = sweep(n=10_000)
+    rows = rows[~((rows["k"] == 20) & (rows["n_edits"] > 2))]
+    (headline,) = headlines(aggregate.tradeoff(rows), NOTHING)
+    assert headline["title"].endswith("after 6 edits")
+    assert headline["finding"].endswith("Not compared: rect 20 ended after 2 edits.")
+
+
 def test_headline_with_seeds_has_intervals() -> None:
     (headline,) = headlines(aggregate.tradeoff(sweep(seeds=(0, 1, 2), n=10_000)), NOTHING)
     assert re.search(r"keeps \d+% \(\d+% to \d+% over 3 seeds\) of the editing", headline["finding"])

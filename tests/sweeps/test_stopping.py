@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rect.errors import InputError
-from sweeps import aggregate
+from sweeps import aggregate, search
 from sweeps.config import Config, ModelSpec
 from sweeps.grid import Cell
 from sweeps.identity import make_plan
@@ -57,6 +57,8 @@ def test_a_stopped_cell_says_so_and_is_finished(tmp_path: Path) -> None:
     assert rows["n_edits"].max() == 1
     assert len(computed(store)) == 1
     assert all(not plan.missing(cell, store.done()) for cell in plan.cells)
+    weighed = search.objectives(plan, rows).set_index("cell").loc[[cell.id for cell in edited]]
+    assert weighed[["edit_score", "ability"]].isna().all(axis=None)  # after one edit it would beat those that went on
     notes = aggregate.tradeoff(rows).set_index("cell")["notes"]
     assert all("stopped after 1 edits: drift >= 0" in notes[cell.id] for cell in edited)
 

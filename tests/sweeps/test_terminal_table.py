@@ -38,3 +38,11 @@ def test_numbers_stand_beside_them_and_nothing_is_cut() -> None:
     assert max(map(len, lines)) <= 80
     beside = [line.split()[-10:-8] for line in lines if line.startswith("none")]
     assert sorted(beside) == sorted([[size, seed] for size in ("1", "1000") for seed in ("0", "1")] * 2)
+
+
+def test_what_ended_early_is_marked() -> None:
+    rows = sweep(ks=(20, 40))
+    lines = printed(rows[~((rows["k"] == 20) & (rows["n_edits"] > 2))])
+    assert [line.split("  ")[0] for line in lines if line.startswith("rect")] == ["rect 20 !", "rect 40 *"]
+    assert lines[-1] == "* on the front   ! ended early: not compared"
+    assert printed(rows)[-1] == "* on the front"
