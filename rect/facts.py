@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Any
 
 import pydantic
@@ -136,6 +136,11 @@ class Fact(_Record):
         return self.prompt.replace("{}", self.subject)
 
     @property
+    def edit(self) -> tuple[str, str, str]:
+        """What is edited: subject, prompt, target. Records that share it are one edit, whatever their ids."""
+        return self.subject, self.prompt, self.target
+
+    @property
     def shown(self) -> str:
         """What a message calls it: file and line that it was read from, else its prompt."""
         return self._where or f"fact {self.filled[:80]!r}"
@@ -156,6 +161,31 @@ def draw(facts: Sequence[Fact], seed: int, n: int, without: Collection[int] = ()
     if not order:
         raise InputError("the edit set is empty")
     return [facts[order[i % len(order)]] for i in range(n)]
+
+
+def distinct(facts: Iterable[Fact]) -> list[Fact]:
+    """Each edit once, in the order of its first record, with the rephrasings and locality prompts of all its records.
+
+    An edit that was made twice, or stands in a file twice, is one fact: what is averaged over facts counts it once.
+    """
+    records: dict[tuple[str, str, str], list[Fact]] = {}
+    for fact in facts:
+        records.setdefault(fact.edit, []).append(fact)
+    return [_together(found) for found in records.values()]
+
+
+def _together(records: Sequence[Fact]) -> Fact:
+    """The first of several records of one edit, with the prompts of all, each once."""
+    prompts: dict[str, tuple[Any, ...]] = {
+        key: tuple(dict.fromkeys(prompt for fact in records for prompt in getattr(fact, key)))
+        for key in ("rephrasings", "locality")
+    }
+    first = records[0]
+    return (
+        first
+        if all(getattr(first, key) == found for key, found in prompts.items())
+        else first.model_copy(update=prompts)
+    )
 
 
 def permutation(n: int, seed: int) -> list[int]:

@@ -36,10 +36,11 @@ def _repeated(facts: Sequence[Fact], cells: Iterable[Cell]) -> Iterable[str]:
 
 
 def _twice(facts: Sequence[Fact]) -> Iterable[str]:
-    counts = collections.Counter((fact.filled, fact.target) for fact in facts)
-    again = [filled for (filled, _), n in counts.items() if n > 1]
+    counts = collections.Counter(fact.edit for fact in facts)
+    again = {fact.edit: fact.filled for fact in facts if counts[fact.edit] > 1}
     if again:
-        yield f"{len(again)} edits stand in the edit set more than once, such as {_listed(again)}"
+        shown = _listed([*again.values()])
+        yield f"{len(again)} edits stand in the edit set more than once, such as {shown}; edit metrics count each once"
 
 
 def _contradictory(facts: Sequence[Fact]) -> Iterable[str]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tasks.base import Example, Task
 
 EDIT, ABILITY, WEIGHTS = "edit", "ability", "weights"
-VERSIONS = {EDIT: "2", ABILITY: "2", WEIGHTS: "1"}
+VERSIONS = {EDIT: "3", ABILITY: "2", WEIGHTS: "1"}
 """Go up whenever what the rows of that kind mean changes."""
 
 THRESHOLDS = (0.077, 0.171)

@@ -13,13 +13,14 @@ import torch
 
 from rect import evaluation, perplexity
 from rect import weights as weight_statistics
+from rect.facts import distinct
 from rect.model import EditableModel
 from sweeps import scoring
 from sweeps.identity import THRESHOLDS, Questions
 from sweeps.rows import Row, measurement
 
 if TYPE_CHECKING:
-    from rect.facts import Fact
+    from rect.facts import Fact, Locality
     from tasks.engines.base import Engine
 
 DRIFT_WORDS = 8
@@ -45,21 +46,22 @@ class Unedited:
     """What the unedited model said, to compare with: filled while it is unedited, kept as long as the model is."""
 
     def __init__(self) -> None:
-        self._locality: dict[Fact, tuple[tuple[int, ...], ...]] = {}
+        self._locality: dict[Locality, tuple[int, ...]] = {}
         self._neutral: torch.Tensor | None = None
 
     def remember(self, model: EditableModel, facts: Sequence[Fact]) -> None:
         """Ask the unedited model for what later measurements of these facts need."""
         assert not model.changed()
-        unknown = [fact for fact in dict.fromkeys(facts) if fact not in self._locality]
+        unknown = [fact for fact in distinct(facts) if not self._locality.keys() >= set(fact.locality)]
         found = evaluation.locality_baseline(model, unknown).tokens if unknown else ()
-        self._locality.update(zip(unknown, found, strict=True))
+        for fact, answers in zip(unknown, found, strict=True):
+            self._locality.update(zip(fact.locality, answers, strict=True))
         if self._neutral is None:
             self._neutral = perplexity.next_token_log_probabilities(model, neutral_prompts())
 
     def locality(self, facts: Sequence[Fact]) -> evaluation.Baseline:
         """Answers to the locality prompts of these facts."""
-        return evaluation.Baseline(tuple(self._locality[fact] for fact in facts))
+        return evaluation.Baseline(tuple(tuple(self._locality[one] for one in fact.locality) for fact in facts))
 
     @property
     def neutral(self) -> torch.Tensor:
@@ -76,9 +78,9 @@ def neutral_prompts() -> list[str]:
 def editing(model: EditableModel, facts: Sequence[Fact], unedited: Unedited, identity: str) -> list[Row]:
     """Reliability, generalization, locality over all facts edited so far; averaged, and per fact.
 
-    A fact that was edited several times counts once.
+    An edit that was made several times counts once, under whichever ids (`rect.facts.distinct`).
     """
-    facts = list(dict.fromkeys(facts))
+    facts = distinct(facts)
     scores = evaluation.evaluate(model, facts, unedited.locality(facts))
     rows = [
         measurement("edit", metric, figure.value, figure.stderr, figure.n, identity)

@@ -91,15 +91,16 @@ def gather(out: str | os.PathLike[str], everything: bool = False) -> Material:
 
 
 def _fact_names(plan: Plan, rows: pd.DataFrame) -> dict[int, list[str]]:
-    """Per seed the facts that rows of their own tell about, in the order of editing."""
+    """Per seed the facts that rows of their own tell about, in the order of editing, as `measure.editing` counts."""
     from rect import facts
 
     count = rows["name"].str.extract(r"/fact-(\d+)$", expand=False).astype(float).max()
     if pd.isna(count):
         return {}
     seeds = sorted({cell.seed for cell in plan.cells if cell.method})
-    drawn = {seed: facts.draw(plan.facts, seed, min(int(count) + 1, NAMED_FACTS)) for seed in seeds}
-    return {seed: [f"{fact.filled}: {fact.target}" for fact in found] for seed, found in drawn.items()}
+    drawn = {seed: facts.distinct(facts.draw(plan.facts, seed, len(plan.facts))) for seed in seeds}
+    named = min(int(count) + 1, NAMED_FACTS)
+    return {seed: [f"{fact.filled}: {fact.target}" for fact in found[:named]] for seed, found in drawn.items()}
 
 
 def _command(words: list[str]) -> str:

@@ -118,3 +118,16 @@ def test_the_digest_is_of_the_content() -> None:
     two = [fact, Fact(**{**GOOD, "target": "Oslo"})]
     assert facts.digest(two) != facts.digest(two[::-1])
     assert facts.digest([fact]) == "40c5e2c56dc6e2c33299c261ba2deb5c6ba053d5e1d052a432abc05b0ea7e165"
+
+
+def test_distinct_counts_each_edit_once_in_order() -> None:
+    one = Fact(**GOOD, id="1", rephrasings=("a",), locality=({"prompt": "x"},))
+    other = Fact(**{**GOOD, "target": "Madrid"}, id="2")
+    again = Fact(**GOOD, id="3", original="Paris", rephrasings=("b", "a"), locality=({"prompt": "x", "answer": "y"},))
+    first, second = facts.distinct([one, other, again, other])
+    assert second is other
+    assert (first.id, first.original) == ("1", None)
+    assert first.rephrasings == ("a", "b")
+    assert first.locality == (Locality(prompt="x"), Locality(prompt="x", answer="y"))
+    assert facts.distinct([one, other]) == [one, other]
+    assert facts.distinct([]) == []

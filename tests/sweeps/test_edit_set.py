@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import torch
+
 from rect import EditableModel
-from rect.facts import Fact
+from rect.facts import Fact, Locality
+from rect.update import Dense, Update
 from sweeps import edit_set, measure
 from sweeps.config import MethodSpec, ModelSpec
 from sweeps.grid import Cell
@@ -41,16 +44,48 @@ def test_doubles_and_contradictions_are_told() -> None:
     assert line.startswith("facts: 1 prompts have several targets, such as 'The capital of France is'")
     same = FACTS[1].model_copy(update={"rephrasings": ("Spain's capital is",)})
     (line,) = edit_set.notes([*FACTS, same], [cell(3)])
-    assert line == "facts: 1 edits stand in the edit set more than once, such as 'The capital of Spain is'"
+    assert line == (
+        "facts: 1 edits stand in the edit set more than once, such as 'The capital of Spain is'; "
+        "edit metrics count each once"
+    )
+    again = FACTS[1].model_copy(update={"id": "another"})
+    assert edit_set.notes([*FACTS, again], [cell(3)]) == [line]
 
 
 def test_a_fact_that_was_edited_twice_counts_once() -> None:
     model = EditableModel(*tiny_model("llama"), name="tiny")
     unedited = measure.Unedited()
     unedited.remember(model, FACTS)
-    once, twice = (
+    renamed = FACTS[1].model_copy(update={"id": "another"})
+    once, twice, under_two_ids = (
         {row["name"]: (row["value"], row["n"], row["stderr"]) for row in measure.editing(model, facts, unedited, "e")}
-        for facts in (FACTS, [*FACTS, FACTS[0], FACTS[0]])
+        for facts in (FACTS, [*FACTS, FACTS[0], FACTS[0]], [*FACTS, renamed])
     )
     assert once["reliability/token_accuracy"][1] == 3
-    assert repr(twice) == repr(once)
+    assert repr(twice) == repr(once) == repr(under_two_ids)
+
+
+def test_an_edit_in_two_records_is_asked_with_the_prompts_of_both() -> None:
+    """As one fact whose record holds them all, measured by itself."""
+    model = EditableModel(*tiny_model("llama"), name="tiny")
+    prompts = [("Its capital, France's, is", "Madrid is in"), ("France is governed from", "Berlin is in")]
+    first, second = (
+        FACTS[0].model_copy(update={"id": text, "rephrasings": (text,), "locality": (Locality(prompt=place),)})
+        for text, place in prompts
+    )
+    whole = Fact(
+        **FACTS[0].model_dump(include={"subject", "prompt", "target", "original"}),
+        rephrasings=[text for text, _ in prompts],
+        locality=[{"prompt": place} for _, place in prompts],
+    )
+    found = []
+    matrix = model.mlp_out_name(0)
+    torch.manual_seed(0)
+    changed = Update({matrix: Dense(torch.randn_like(model.weight(matrix)))})
+    for facts in ([first, FACTS[1], second], [whole, FACTS[1]]):
+        unedited = measure.Unedited()
+        unedited.remember(model, facts)
+        with model.edited(changed):
+            found.append(measure.editing(model, facts, unedited, "e"))
+    assert repr(found[0]) == repr(found[1])
+    assert {row["n"] for row in found[0] if row["name"] == "reliability/token_accuracy"} == {2}
