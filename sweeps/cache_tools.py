@@ -100,7 +100,7 @@ def _bad_updates(store: Store) -> Iterable[str]:
 
 
 def _bad_records(store: Store) -> Iterable[str]:
-    for kind in ("states", "prefixes", "failures"):
+    for kind in ("states", "prefixes", "failures", "skipped"):
         for name in store.folder.names(kind, ".json"):
             try:
                 json.loads(store.folder.read(name))

@@ -1,38 +1,72 @@
-"""What one should know of the facts of a sweep before its numbers are read: that they repeat, or contradict others."""
+"""What is known of the facts of a sweep by themselves: whose they are, that they repeat, or contradict others."""
 
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from sweeps.config import EditsSpec, ModelSpec
 from sweeps.grid import Cell
 
 if TYPE_CHECKING:
     from rect.facts import Fact
 
 SHOWN = 3
+SKIPPING = "1"  # goes up when a public data set's facts are skipped for other reasons (`rect.lengths.trouble`)
+ROOM = 32  # tokens that are kept for a context prefix, where the facts must not depend on which methods there are
+PER_TOKEN = 3  # a sampled token may be a part of a character, which is read again as U+FFFD, of so many bytes
+STOP = 2  # a full stop and a space behind the prefix
 
 
-def notes(facts: Sequence[Fact], cells: Iterable[Cell]) -> list[str]:
+def is_own(edits: EditsSpec) -> bool:
+    """Whether a fact that cannot be edited is an error, as a bad record is: in a file of one's own, or with `strict`.
+
+    In a public data set, and in the facts that come with this package, it is skipped.
+    """
+    return edits.strict or (edits.format == "facts" and edits.source != "bundled")
+
+
+def room(edits: EditsSpec, editors: Iterable[Mapping[str, Any]]) -> int:
+    """Tokens that an edit prompt must leave for context prefixes, which are known only once a model has sampled them.
+
+    Args:
+        edits: where the facts come from.
+        editors: declared things of the methods.
+    """
+    recipes = [one["prefixes"] for one in editors if one.get("prefixes") is not None]
+    longest = max((tokens for recipe in recipes for tokens, n in recipe["lengths"] if n), default=0)
+    most = PER_TOKEN * longest + STOP if longest else 0
+    return most if is_own(edits) else max(most, ROOM)
+
+
+def notes(
+    facts: Sequence[Fact], cells: Iterable[Cell], skipped: Mapping[ModelSpec, Collection[int]] | None = None
+) -> list[str]:
     """One line for each thing that is to be known.
 
     Args:
         facts: the edit set.
         cells: that draw from it.
+        skipped: per model the facts that are not drawn for it.
     """
-    lines = [*_repeated(facts, cells), *_twice(facts), *_contradictory(facts)]
+    lines = [*_repeated(len(facts), cells, skipped or {}), *_twice(facts), *_contradictory(facts)]
     return [f"facts: {line}" for line in lines]
 
 
-def _repeated(facts: Sequence[Fact], cells: Iterable[Cell]) -> Iterable[str]:
+def _repeated(n: int, cells: Iterable[Cell], skipped: Mapping[ModelSpec, Collection[int]]) -> Iterable[str]:
     """Cells that edit more facts than there are."""
-    wanted = max((cell.checkpoints[-1] * cell.batch_size for cell in cells if cell.method is not None), default=0)
-    if facts and wanted > len(facts):
-        yield (
-            f"the edit set has {len(facts)} facts, up to {wanted} are edited in a cell: they repeat, each up to "
-            f"{-(-wanted // len(facts))} times; edit metrics count each fact once"
-        )
+    wanted: dict[int, int] = {}  # {facts left out: facts drawn}
+    for cell in cells:
+        if cell.method is not None:
+            out = len(skipped.get(cell.model, ()))
+            wanted[out] = max(wanted.get(out, 0), cell.checkpoints[-1] * cell.batch_size)
+    for out, drawn in sorted(wanted.items()):
+        if 0 < n - out < drawn:
+            yield (
+                f"the edit set has {n} facts{f' ({out} of them are skipped)' if out else ''}, up to {drawn} are edited "
+                f"in a cell: they repeat, each up to {-(-drawn // (n - out))} times; edit metrics count each fact once"
+            )
 
 
 def _twice(facts: Sequence[Fact]) -> Iterable[str]:

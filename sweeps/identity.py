@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rect import fact_files, facts, models
 from rect.errors import InputError
+from sweeps import edit_set as edit_sets
 from sweeps import grid
 from sweeps.config import Config, EditsSpec, EngineSpec, MethodSpec, ModelSpec, RegularizerSpec, TasksSpec
 from sweeps.grid import Cell
@@ -98,6 +99,8 @@ class Plan:
         editors: declared things of each method on each model.
         scanned: ids of cells of which only the edit metrics are wanted: a search looks at them.
         candidates: cells that a search may add.
+        skipped: per model the facts that it cannot be edited with, by index, each with the reason: the next ones of the
+            permutation take their place (`sweeps.skipped`).
     """
 
     config: Config
@@ -109,6 +112,7 @@ class Plan:
     editors: Mapping[tuple[ModelSpec, MethodSpec], Mapping[str, Any]]
     scanned: frozenset[str] = frozenset()
     candidates: tuple[Cell, ...] = ()
+    skipped: Mapping[ModelSpec, Mapping[int, str]] = field(default_factory=dict)
 
     def cell(self, cell_id: str) -> Cell:
         return self._by_id[cell_id]
@@ -124,7 +128,9 @@ class Plan:
 
     def edited(self, cell: Cell, n_edits: int) -> list[Fact]:
         """The facts of the first operations, in order."""
-        return facts.draw(self.facts, cell.seed, n_edits * cell.batch_size) if n_edits else []
+        if not n_edits:
+            return []
+        return facts.draw(self.facts, cell.seed, n_edits * cell.batch_size, self.skipped.get(cell.model, {}))
 
     def operations(self, cell: Cell, n_edits: int) -> Iterator[Operation]:
         """The first operations of a cell, each with its id."""
@@ -176,7 +182,7 @@ def make_plan(config: Config) -> Plan:
     edit_set = _edit_set(config.edits)
     engine = engines.which(config.engine.name)
     declared = {(model, method): _editor(model, method) for model in config.models for method in config.methods}
-    content = facts.digest(edit_set)
+    content = facts_of(config.edits, edit_set, declared.values())
     named, others = (
         tuple(replace(cell, id=_sequence(cell, declared, content)) for cell in part) for part in (cells, looked)
     )
@@ -186,6 +192,14 @@ def make_plan(config: Config) -> Plan:
         return replace(plan, candidates=others)
     by_model = sorted((*named, *others), key=lambda cell: config.models.index(cell.model))
     return replace(plan, cells=tuple(by_model), scanned=frozenset(cell.id for cell in others))
+
+
+def facts_of(edits: EditsSpec, edit_set: Sequence[Fact], editors: Iterable[Mapping[str, Any]]) -> str:
+    """Id of the facts that cells draw from. Where some may be skipped, by which rule is a part of it."""
+    digest = facts.digest(edit_set)
+    if edit_sets.is_own(edits):
+        return digest
+    return identify("facts", digest, {"skipped": edit_sets.SKIPPING, "room": edit_sets.room(edits, editors)})
 
 
 def _cells(config: Config) -> tuple[list[Cell], list[Cell], list[tuple[str, str]]]:

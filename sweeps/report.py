@@ -14,6 +14,7 @@ import yaml
 from rich.console import Console
 from rich.markup import escape
 
+from rect import facts
 from rect.errors import InputError
 from sweeps import aggregate, bootstrap, collateral, report_page, search, terminal_table
 from sweeps.headlines import headlines
@@ -90,17 +91,22 @@ def gather(out: str | os.PathLike[str], everything: bool = False) -> Material:
     )
 
 
-def _fact_names(plan: Plan, rows: pd.DataFrame) -> dict[int, list[str]]:
-    """Per seed the facts that rows of their own tell about, in the order of editing, as `measure.editing` counts."""
-    from rect import facts
+def _fact_names(plan: Plan, rows: pd.DataFrame) -> dict[str, list[str]]:
+    """The facts that rows of their own tell about, in the order of editing, as `measure.editing` counts.
 
+    Per seed: {"0": ...}; for a model that skips some also {"0 MODEL": ...}.
+    """
     count = rows["name"].str.extract(r"/fact-(\d+)$", expand=False).astype(float).max()
     if pd.isna(count):
         return {}
-    seeds = sorted({cell.seed for cell in plan.cells if cell.method})
-    drawn = {seed: facts.distinct(facts.draw(plan.facts, seed, len(plan.facts))) for seed in seeds}
     named = min(int(count) + 1, NAMED_FACTS)
-    return {seed: [f"{fact.filled}: {fact.target}" for fact in found[:named]] for seed, found in drawn.items()}
+    seeds = sorted({cell.seed for cell in plan.cells if cell.method})
+    found = {}
+    for model, out in [("", {}), *((f" {model.name}", out) for model, out in plan.skipped.items() if out)]:
+        for seed in seeds:
+            drawn = facts.distinct(facts.draw(plan.facts, seed, len(plan.facts), out))[:named]
+            found[f"{seed}{model}"] = [f"{fact.filled}: {fact.target}" for fact in drawn]
+    return found
 
 
 def _command(words: list[str]) -> str:

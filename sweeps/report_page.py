@@ -38,7 +38,8 @@ class Material:
         failed: (cell, reason) of cells that failed.
         missing: (cell, what is missing) of cells that have not finished for another reason.
         left_out: number of cells in the folder that the configuration does not ask for.
-        facts: per seed the facts in the order of editing, "The capital of France is: Rome".
+        facts: per seed ("0"; "0 MODEL" where that model skips some) the facts in the order of editing, "The capital of
+            France is: Rome".
         search: what a search over k found.
         config: the configuration as resolved, YAML.
         command: what reproduces the sweep.
@@ -52,7 +53,7 @@ class Material:
     failed: Sequence[tuple[str, str]] = ()
     missing: Sequence[tuple[str, str]] = ()
     left_out: int = 0
-    facts: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    facts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     search: Sequence[Found] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
     config: str = ""
@@ -94,7 +95,7 @@ def page_data(material: Material) -> dict[str, Any]:
         "curves": _curves(material.rows),
         "paired": report_comparisons.paired(material.rows, material.outputs),
         "ranking": report_comparisons.ranking(table),
-        "fact_names": {str(seed): list(names) for seed, names in material.facts.items()},
+        "fact_names": {which: list(names) for which, names in material.facts.items()},
         "facts": _facts(material.rows, list(table["cell"])),
         "examples": _examples(material.outputs, table),
     }

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from rect import models
 from rect.errors import InputError
-from sweeps import cluster, costs, edit_set, editor_check, experiment, search, surroundings, tracking
+from sweeps import cluster, costs, edit_set, editor_check, experiment, search, skipped, surroundings, tracking
 from sweeps.config import Config
 from sweeps.grid import Cell
 from sweeps.identity import Plan, Questions, covariance_notes, make_plan
@@ -82,10 +82,12 @@ def run(
     store = Store(out)
     plan = search.decided(make_plan(config), store)
     editor_check.check(plan.cells)
-    for line in [*covariance_notes(plan), *edit_set.notes(plan.facts, plan.cells)]:
-        log.warning("%s", line)
     for spec in config.models:
         models.resolve(spec.name, spec.revision)  # a model that is not there is found out now, and fetched once
+    plan = skipped.look(plan, store)
+    told = edit_set.notes(plan.facts, plan.cells, plan.skipped)
+    for line in [*covariance_notes(plan), *skipped.notes(plan), *told]:
+        log.warning("%s", line)
     store.folder.clean()
     store.folder.write("config.yaml", config.as_yaml().encode())
     with Session(store, address, limit_cells, retry_failed, console) as session:

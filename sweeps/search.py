@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps import aggregate
+from sweeps import aggregate, skipped
 from sweeps.aggregate import GROUP
 from sweeps.fronts import pareto
 from sweeps.grid import Cell
@@ -71,7 +71,8 @@ def pick(plan: Plan, store: Store, cells: Iterable[Cell]) -> None:
 
 
 def decided(plan: Plan, store: Store) -> Plan:
-    """The plan with what its search has picked so far."""
+    """The plan with what runs have found out so far: the facts that are skipped, and what its search has picked."""
+    plan = skipped.known(plan, store)
     if plan.config.search is None:
         return plan
     prefix = f"search/{search_id(plan.config.search)}-"

@@ -74,7 +74,7 @@ function fate(points, values) {
 
 function drawFacts() {
   const cell = byId("fact-cell").value, map = data.facts[cell];
-  const names = data.fact_names[factCells.find((c) => c.cell === cell)?.seed] ?? [];
+  const one = factCells.find((c) => c.cell === cell), names = data.fact_names[`${one?.seed} ${one?.model}`] ?? data.fact_names[one?.seed] ?? [];
   if (!map) { byId("fact-map").replaceChildren("No per-fact scores."); return; }
   const fates = map.values.map((line) => fate(map.points, line)), called = (i) => `${i + 1}${names[i] ? ` (${names[i]})` : ""}`;
   const those = (wanted) => fates.flatMap((one, i) => (wanted(one) ? [called(i)] : []));
