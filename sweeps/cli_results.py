@@ -7,12 +7,16 @@ from typing import Annotated
 import typer
 
 Folder = Annotated[str, typer.Argument(help="Folder of a sweep: a path or any fsspec URL.", show_default=False)]
+Everything = Annotated[
+    bool, typer.Option("--all", help="All rows in the folder, not only those of its present configuration.")
+]
 
 
 def figure(
     name: Annotated[str, typer.Argument(help="figure-03 or 3, table-1, ...; all; or list.", show_default=False)],
     folder: Annotated[str, typer.Argument(metavar="DIR", help="Folder of a sweep.")] = "",
     score: Annotated[str, typer.Option(help="score_release, as published, or score.")] = "score_release",
+    everything: Everything = False,
 ) -> None:
     """Draw a figure or a table of the paper from a sweep: PNG, SVG and CSV in DIR/figures."""
     from rect.errors import InputError
@@ -29,7 +33,7 @@ def figure(
 
     from sweeps.figures import draw
 
-    for line in draw.listed(draw.draw(name, folder, score)):
+    for line in draw.listed(draw.draw(name, folder, score, everything)):
         typer.echo(line)
 
 
@@ -38,13 +42,14 @@ def compare(
     second: Folder,
     out: Annotated[str | None, typer.Option(metavar="FILE", help="Write all differences as CSV.")] = None,
     alpha: Annotated[float, typer.Option(min=0, max=1, help="Mark differences with an adjusted p below this.")] = 0.05,
+    everything: Everything = False,
 ) -> None:
     """Compare two sweeps cell by cell: differences, their intervals, and whether they are more than chance."""
     from rich.console import Console
 
     from sweeps import compare as work
 
-    work.run(first, second, out, alpha, Console())
+    work.run(first, second, out, alpha, Console(), everything)
 
 
 def export(
@@ -54,11 +59,12 @@ def export(
         str, typer.Option(help="tradeoff, seeds, curves, ranking, paired, smallest-k, rows, outputs.")
     ] = "tradeoff",
     out: Annotated[str | None, typer.Option(metavar="FILE", help="Default <what>.<ending> in DIR.")] = None,
+    everything: Everything = False,
 ) -> None:
     """Write a table of a sweep as CSV, parquet, LaTeX or Markdown."""
     from sweeps import export as work
 
-    typer.echo(work.export(folder, what, format, out))
+    typer.echo(work.export(folder, what, format, out, everything))
 
 
 def register(app: typer.Typer) -> None:

@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import yaml
 
-from rect.errors import InputError
-from sweeps import aggregate
+from sweeps import aggregate, asked
 from sweeps.significance import Difference, holm, unpaired
 from sweeps.significance import paired as test
-from sweeps.store import Store
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,26 +28,25 @@ class Sweep:
 
     Attributes:
         edits: the configuration's part on the edit set, or None where it is not known.
+        left_out: cells in the folder that its present configuration does not ask for.
     """
 
     name: str
     rows: pd.DataFrame
     outputs: pd.DataFrame
     edits: Any = None
+    left_out: int = 0
 
     @classmethod
-    def read(cls, folder: str | os.PathLike[str]) -> Sweep:
-        """A folder's rows and outputs.
+    def read(cls, folder: str | os.PathLike[str], everything: bool = False) -> Sweep:
+        """A folder's rows and outputs: those of its present configuration, or everything.
 
         Raises:
-            InputError: it has no rows.
+            InputError: it has no such rows.
         """
-        store = Store(folder)
-        rows = store.rows()
-        if rows.empty:
-            raise InputError(f"{folder}: there are no rows in this folder")
-        config = yaml.safe_load(store.folder.read_or_none("config.yaml") or b"") or {}
-        return cls(os.fspath(folder), aggregate.one_evaluation(rows), store.outputs(), config.get("edits"))
+        found = asked.read(folder, everything).needed()
+        rows = aggregate.one_evaluation(found.rows)
+        return cls(os.fspath(folder), rows, found.outputs, found.config.get("edits"), found.left_out)
 
 
 def differences(a: Sweep, b: Sweep) -> pd.DataFrame:
@@ -89,11 +85,13 @@ def only(a: Sweep, b: Sweep) -> pd.DataFrame:
     return merged.loc[merged["_merge"] == "left_only", KEYS].sort_values(KEYS).reset_index(drop=True)
 
 
-def run(first: str, second: str, out: str | None, alpha: float, console: Console) -> pd.DataFrame:
+def run(
+    first: str, second: str, out: str | None, alpha: float, console: Console, everything: bool = False
+) -> pd.DataFrame:
     """Print what differs, and what only one of the two has; write all of it as CSV where `out` is given."""
     from rich.table import Table
 
-    a, b = Sweep.read(first), Sweep.read(second)
+    a, b = Sweep.read(first, everything), Sweep.read(second, everything)
     table = differences(a, b)
     if out is not None:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
@@ -121,6 +119,9 @@ def run(first: str, second: str, out: str | None, alpha: float, console: Console
         console.print(shown)
     if len(table) > 40:
         console.print(f"and {len(table) - 40} more; --out FILE writes all", highlight=False)
+    for one in (a, b):
+        if one.left_out:
+            console.print(f"{one.name}: {asked.told(one.left_out)}", style="yellow", highlight=False, markup=False)
     for name, gone in ((first, only(a, b)), (second, only(b, a))):
         for line in gone.head(20).to_dict("records"):
             console.print(f"only in {name}: {_cell(line)}, {line['n_edits']} edits", highlight=False, markup=False)

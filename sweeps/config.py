@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from rect.easyeditor import environment
@@ -15,20 +15,25 @@ from rect.errors import InputError
 from sweeps import names, scales, yaml_files
 from sweeps.restrict import Restricted
 from sweeps.search_config import SearchSpec, StopSpec
-from sweeps.strict import Named, Strict, known_name, nearest
+from sweeps.strict import Named, Strict, known_name, parse
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 Count = Annotated[int, Field(ge=1)]
 Percent = Annotated[float, Field(gt=0, le=100)]
-Kind = TypeVar("Kind", bound="Strict")
 
 
 class ModelSpec(Named):
-    """A model to edit: a known name, a folder or a hub id."""
+    """A model to edit: a known name, a folder or a hub id; `label` tells two entries of one name apart in tables."""
 
     revision: str | None = None
     dtype: Dtype = "float32"
     trust_remote_code: bool = False
+    label: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """Name in the tables."""
+        return self.label or self.name
 
 
 class EditsSpec(Strict):
@@ -136,7 +141,6 @@ class BatchSequential(Restricted):
 
 
 Setting = Annotated[InstanceSequential | BatchSingle | BatchSequential, Field(discriminator="kind")]
-KINDS = ("instance-sequential", "batch-single", "batch-sequential")
 
 
 def _check_checkpoints(checkpoints: tuple[int, ...], edits: int) -> None:
@@ -228,13 +232,6 @@ class ResourcesSpec(Strict):
     max_failures: Annotated[int, Field(ge=0)] = 2
 
 
-OURS = (
-    *("unknown_key", "unknown_name", "checkpoint", "no_k", "seeds", "label", "task", "hparams_file", "restriction"),
-    *("search", "stop"),
-)
-"""Types of errors whose message is ours already."""
-
-
 class Config(Strict):
     """A whole sweep. `load` makes one from a YAML file."""
 
@@ -267,18 +264,24 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _labels(self) -> Config:
-        shown = [method.shown for method in self.methods]
-        for name in shown:
-            if shown.count(name) > 1:
-                raise PydanticCustomError("label", "two methods are called '{name}': give each its own label", {
-                    "name": name})  # fmt: skip
+        for what, shown in (("models", [m.shown for m in self.models]), ("methods", [m.shown for m in self.methods])):
+            for name in shown:
+                if shown.count(name) > 1:
+                    raise PydanticCustomError("label", "two {what} are called '{name}': give each its own label", {
+                        "what": what, "name": name})  # fmt: skip
+        bare = [model.model_copy(update={"label": None}) for model in self.models]
+        for model, one in zip(self.models, bare, strict=True):
+            if bare.count(one) > 1:
+                raise PydanticCustomError("label", "'{name}' is there twice, under two labels: leave one out", {
+                    "name": model.name})  # fmt: skip
         return self
 
     @model_validator(mode="after")
     def _restrictions(self) -> Config:
         methods = [name for method in self.methods for name in (method.shown, method.name)]
         regularizers = [one.name for one in self.regularizers] + list(self.search.regularizers if self.search else ())
-        known = {"models": [one.name for one in self.models], "methods": methods, "regularizers": regularizers}
+        models = [name for model in self.models for name in (model.shown, model.name)]
+        known = {"models": models, "methods": methods, "regularizers": regularizers}
         for index, setting in enumerate(self.settings):
             setting.check(index, known)
         return self
@@ -315,51 +318,3 @@ def validate(
 ) -> Config:
     """Validate plain data. `lines`: where a dotted key stands in `source`; `given`: keys set on the command line."""
     return parse(Config, data, source, lines, given)
-
-
-def parse(
-    kind: type[Kind], data: dict[str, Any], source: str, lines: dict[str, int] | None = None, given: Sequence[str] = ()
-) -> Kind:
-    """As `validate`, for any part of a configuration."""
-    try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        raise InputError(_one_line(error, source, lines or {}, given)) from None
-
-
-def _one_line(error: ValidationError, source: str, lines: dict[str, int], given: Sequence[str]) -> str:
-    # A list all of whose items are wrong is reported as too short besides: the items say more.
-    errors = [e for e in error.errors(include_url=False) if not (e["type"] == "too_short" and e["input"])]
-    first = errors[0]
-    key = ".".join(str(part) for part in first["loc"] if part not in KINDS)
-    if first["type"] == "unknown_key":
-        key = ".".join(filter(None, [key, first["ctx"]["key"]]))
-    where = source
-    line = lines.get(key) or lines.get(key.rpartition(".")[0])
-    if any(key == one or key.startswith(one + ".") or one.startswith(key + ".") for one in given):
-        where = "--set"
-    elif line:
-        where = f"{source}:{line}"
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"{where}: {key + ': ' if key else ''}{_reason(first)}{more}"
-
-
-def _reason(first: Any) -> str:
-    kind, message, found = first["type"], first["msg"], first["input"]
-    if kind == "missing":
-        return "this key is missing"
-    if kind == "too_short":
-        return "the list is empty: at least one entry is wanted"
-    if kind == "union_tag_not_found":
-        return f"the key 'kind' is missing: one of {', '.join(KINDS)}"
-    if kind == "union_tag_invalid":
-        tag = first["ctx"]["tag"]
-        return f"unknown kind '{tag}'{nearest(tag, KINDS) or ';'} known are {', '.join(KINDS)}"
-    if kind in OURS:
-        return message
-    hint = (
-        nearest(found, first["ctx"]["expected"].replace("'", "").split(" or "))
-        if kind == "literal_error" and isinstance(found, str)
-        else ""
-    )
-    return f"{message[0].lower()}{message[1:]}, found {found!r}{hint}"

@@ -17,7 +17,7 @@ from rich.table import Table
 from rect.easyeditor import environment
 from rect.errors import InputError
 from sweeps import collateral, names
-from sweeps.config import nearest
+from sweeps.strict import nearest
 
 if TYPE_CHECKING:
     from torch import Tensor

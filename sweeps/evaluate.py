@@ -14,10 +14,11 @@ from rich.table import Table
 from rect import models
 from rect.errors import InputError
 from sweeps import run, scoring
-from sweeps.config import EngineSpec, ModelSpec, Strict, TasksSpec, parse
+from sweeps.config import EngineSpec, ModelSpec, TasksSpec
 from sweeps.identity import Questions, questions_of, unedited
 from sweeps.rows import Row, complete, measurement
 from sweeps.store import Store
+from sweeps.strict import Strict, parse
 from tasks import engines
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,9 +11,11 @@ from pathlib import Path
 import pandas as pd
 
 from rect.errors import InputError
-from sweeps import aggregate, bootstrap, comparisons, report
+from sweeps import aggregate, asked, bootstrap, comparisons, report
 from sweeps.report_page import Material
 from sweeps.store import Store
+
+log = logging.getLogger(__name__)
 
 ENDINGS = {"csv": "csv", "parquet": "parquet", "latex": "tex", "markdown": "md"}
 SHORT = [*aggregate.IDS, "n_edits", "reliability_token_accuracy", "generalization_token_accuracy"]
@@ -32,7 +35,13 @@ TO_READ = {"tradeoff": SHORT, "seeds": [name for name in SHORT if name != "seed"
 """Columns of tables that are made to be read (LaTeX, Markdown); CSV and parquet have all."""
 
 
-def export(folder: str | os.PathLike[str], what: str = "tradeoff", format: str = "csv", out: str | None = None) -> str:
+def export(
+    folder: str | os.PathLike[str],
+    what: str = "tradeoff",
+    format: str = "csv",
+    out: str | None = None,
+    everything: bool = False,
+) -> str:
     """Write a table. Returns where it is.
 
     Args:
@@ -40,6 +49,7 @@ def export(folder: str | os.PathLike[str], what: str = "tradeoff", format: str =
         what: a key of `TABLES`.
         format: csv, parquet, latex (a `tabular` with booktabs' rules) or markdown (a table as on GitHub).
         out: a local file; default `<what>.<ending>` in the folder.
+        everything: take all rows in the folder, not only those of its present configuration.
 
     Raises:
         InputError: no such table or format, or no sweep in the folder.
@@ -48,7 +58,10 @@ def export(folder: str | os.PathLike[str], what: str = "tradeoff", format: str =
         raise InputError(f"--what {what}: there are {', '.join(TABLES)}")
     if format not in ENDINGS:
         raise InputError(f"--format {format}: there are {', '.join(ENDINGS)}")
-    table = TABLES[what](report.gather(folder))
+    made = report.gather(folder, everything)
+    if made.left_out:
+        log.warning("%s: %s", folder, asked.told(made.left_out))
+    table = TABLES[what](made)
     data = encode(table, format, TO_READ.get(what))
     name = f"{what}.{ENDINGS[format]}"
     if out is not None:

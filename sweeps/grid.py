@@ -40,7 +40,7 @@ class Cell:
     def axes(self) -> dict[str, Any]:
         """The columns that say what a cell is, as every row and every trial carries them."""
         return {
-            "model": self.model.name,
+            "model": self.model.shown,
             "method": self.method.shown if self.method else "none",
             "setting": self.setting,
             "batch_size": self.batch_size,
@@ -51,10 +51,10 @@ class Cell:
 
     def __str__(self) -> str:
         if self.method is None:
-            return f"{self.model.name} unedited"
+            return f"{self.model.shown} unedited"
         batch = f" b={self.batch_size}" if self.batch_size > 1 or self.setting.startswith("batch") else ""
         k = "" if self.k is None else f" {self.k:g}%"
-        return f"{self.model.name} {self.method.shown} {self.setting}{batch} {self.regularizer}{k} seed={self.seed}"
+        return f"{self.model.shown} {self.method.shown} {self.setting}{batch} {self.regularizer}{k} seed={self.seed}"
 
 
 def expand(config: Config) -> tuple[list[Cell], list[tuple[str, str]]]:
@@ -83,7 +83,7 @@ def expand(config: Config) -> tuple[list[Cell], list[tuple[str, str]]]:
                 edited[key] = tuple(sorted({*edited.get(key, ()), *cell.checkpoints}))
                 leads.setdefault(key, lead)
         if not edited and any(setting.models for setting in config.settings):
-            raise InputError(f"settings: none is for the model {model.name}")
+            raise InputError(f"settings: none is for the model {model.shown}")
         ordered = [replace(cell, checkpoints=points) for cell, points in edited.items()]
         first = [cell for cell in ordered if leads[replace(cell, checkpoints=())]]
         rest = [cell for cell in ordered if not leads[replace(cell, checkpoints=())]]
@@ -100,7 +100,9 @@ def _of_method(
 ) -> Iterable[tuple[Cell, bool]]:
     """Legal cells of one method on one model, each with whether it leads its group."""
     for setting in config.settings:
-        if not (setting.takes("models", model.name) and setting.takes("methods", method.shown, method.name)):
+        if not (
+            setting.takes("models", model.shown, model.name) and setting.takes("methods", method.shown, method.name)
+        ):
             continue
         every = _levels(config.regularizers)
         levels = [level for level in every if setting.takes("regularizers", level[0])]

@@ -217,7 +217,7 @@ def _cells(config: Config) -> tuple[list[Cell], list[Cell], list[tuple[str, str]
 
 def base_state(model: ModelSpec) -> str:
     """The state before any operation."""
-    return identify("base", model.model_dump(exclude={"trust_remote_code"}))
+    return identify("base", model.model_dump(exclude={"trust_remote_code", "label"}))
 
 
 def unedited(model: ModelSpec) -> Cell:

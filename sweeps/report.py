@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shlex
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import yaml
 from rich.console import Console
 from rich.markup import escape
 
 from rect import facts
 from rect.errors import InputError
-from sweeps import aggregate, bootstrap, collateral, report_page, search, terminal_table
+from sweeps import aggregate, asked, bootstrap, collateral, report_page, terminal_table
 from sweeps.headlines import headlines
 from sweeps.report_page import Material
 from sweeps.store import Store
 
 if TYPE_CHECKING:
     from sweeps.identity import Plan
-
-log = logging.getLogger(__name__)
 
 TABLE = "tradeoff.csv"
 PAGE = "report.html"
@@ -52,42 +48,32 @@ def report(out: str | os.PathLike[str], console: Console | None = None, everythi
 
 def gather(out: str | os.PathLike[str], everything: bool = False) -> Material:
     """Read a sweep's folder: of the rows, those that its present configuration asks for, or everything."""
-    store = Store(out)
-    config = store.folder.read_or_none("config.yaml")
-    rows, outputs = store.rows(), store.outputs()
-    if config is None and rows.empty:
+    found = asked.read(out, everything)
+    store, plan, rows = found.store, found.plan, found.rows
+    if not found.text and rows.empty:
         raise InputError(f"{out}: there is no sweep in this folder (no config.yaml, no rows)")
-    text = (config or b"").decode()
-    if not ((yaml.safe_load(text) or {}).get("tasks") or {}).get("keep_texts", True):
-        outputs = outputs.iloc[:0]  # an earlier run may have kept them
     environment: dict[str, Any] = json.loads(store.folder.read_or_none("environment.json") or b"{}")
-    plan = None if everything else _plan(text, store)
-    found = search.results(plan, rows) if plan else []
-    there = set(rows["cell"]) - (plan.scanned if plan else frozenset())  # of those the search's own lines tell
     failures = store.failures()
     if plan is None:
-        tasks = None
         failed = [(cell, reason) for cell, reason in failures.items()]
         missing: list[tuple[str, str]] = []
     else:
-        rows, outputs = _asked_for(rows, plan), _asked_for(outputs, plan)
-        tasks = [one.name for one in plan.questions]
         failed = [(str(cell), failures[cell.id]) for cell in plan.cells if cell.id in failures]
         missing = _missing(plan, store, failures)
     return Material(
-        name=(yaml.safe_load(text) or {}).get("name") or os.fspath(out).rstrip("/").rpartition("/")[2],
+        name=found.config.get("name") or os.fspath(out).rstrip("/").rpartition("/")[2],
         rows=rows,
-        outputs=outputs,
-        table=aggregate.tradeoff(rows, tasks),
+        outputs=found.outputs,
+        table=aggregate.tradeoff(rows, [one.name for one in plan.questions] if plan else None),
         planned=len(plan.cells) - len(plan.scanned) if plan else None,
         failed=failed,
         missing=missing,
-        left_out=len(there) - rows["cell"].nunique(),
-        search=found,
+        left_out=found.left_out,
+        search=found.search,
         facts=_fact_names(plan, rows) if plan else {},
         command=_command(environment.pop("command", [])),
         environment=environment,
-        config=text,
+        config=found.text,
     )
 
 
@@ -115,30 +101,6 @@ def _command(words: list[str]) -> str:
         return ""
     program = "sweeps" if PurePath(words[0]).name in ("sweeps", "__main__.py") else words[0]
     return shlex.join([program, *words[1:]])
-
-
-def _plan(config: str, store: Store) -> Plan | None:
-    """The plan of the folder's configuration, or None where its facts or examples are not to be had here."""
-    from sweeps.config import validate
-    from sweeps.identity import make_plan
-
-    if not config:
-        return None
-    try:
-        return search.decided(make_plan(validate(yaml.safe_load(config), store.folder.path("config.yaml"))), store)
-    except InputError as error:
-        log.warning("all rows of %s are shown, whichever configuration they belong to: %s", store.url, error)
-        return None
-
-
-def _asked_for(frame: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """Rows or outputs of the plan's cells and evaluations; rows of kind `time` belong to no evaluation."""
-    cells = {cell.id for cell in plan.cells} - plan.scanned
-    wanted = {evaluation for cell in plan.cells for evaluation in plan.wanted(cell)} | {plan.stopped}
-    keep = frame["evaluation"].isin(wanted)
-    if "kind" in frame:
-        keep |= frame["kind"] == "time"
-    return frame[frame["cell"].isin(cells) & keep].reset_index(drop=True)
 
 
 def _missing(plan: Plan, store: Store, failures: dict[str, str]) -> list[tuple[str, str]]:
@@ -174,14 +136,8 @@ def show(material: Material, console: Console) -> None:
     for one in material.search:
         console.print(f"[bold]search, {escape(one.title)}[/bold]: {escape(one.finding)}", highlight=False)
     if material.left_out:
-        console.print(left_out(material.left_out), style="yellow", highlight=False)
+        console.print(asked.told(material.left_out), style="yellow", highlight=False)
     for title, style, lines in (("failed", "red", material.failed), ("not finished", "yellow", material.missing)):
         for cell, reason in lines:
             first = reason.strip().splitlines()[0] if reason.strip() else "no reason was recorded"
             console.print(f"[{style}]{title}[/{style}] {escape(cell)}: {escape(first)}", highlight=False)
-
-
-def left_out(number: int) -> str:
-    """What is said of cells that the configuration does not ask for."""
-    cells = "1 cell" if number == 1 else f"{number} cells"
-    return f"{cells} of another configuration or an earlier version left out; sweeps report --all shows all there is"

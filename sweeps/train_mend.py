@@ -16,7 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rect.errors import InputError
 from rect.mend.settings import MendSettings
 from sweeps import surroundings, yaml_files
-from sweeps.config import Count, EditsSpec, ModelSpec, Strict
+from sweeps.config import Count, EditsSpec, ModelSpec
+from sweeps.strict import Strict
 
 if TYPE_CHECKING:
     from rich.console import Console

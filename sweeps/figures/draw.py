@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
-import yaml
 
 from rect.errors import InputError
+from sweeps import asked
+from sweeps.asked import Asked
 from sweeps.figures import panels, paper, render, weights
 from sweeps.figures.panels import Panel
 from sweeps.figures.specs import FIGURES, Figure, find
 from sweeps.store import Store
+
+log = logging.getLogger(__name__)
 
 LAYOUTS: dict[str, Callable[[pd.DataFrame, Figure, str], list[Panel]]] = {
     "tasks over edits": panels.tasks_over_edits,
@@ -40,28 +44,30 @@ class Drawn:
     missing: tuple[str, ...]
 
 
-def draw(name: str, folder: str | os.PathLike[str], score: str = "score_release") -> list[Drawn]:
-    """Draw one figure, or all, from all rows in a sweep's folder; files go to `figures/` in it.
+def draw(
+    name: str, folder: str | os.PathLike[str], score: str = "score_release", everything: bool = False
+) -> list[Drawn]:
+    """Draw one figure, or all, from the rows in a sweep's folder; files go to `figures/` in it.
 
     Each figure is written as PNG, SVG and, for those drawn from rows, CSV with every number in it.
 
     Args:
         name: as "figure-08", "8", "table-1"; "all" leaves out what the folder has nothing of.
         score: "score_release", as published, or "score".
+        everything: take all rows in the folder, not only those of its present configuration.
 
     Raises:
-        InputError: no such figure or score, no rows, or nothing of that figure in them.
+        InputError: no such figure or score, no rows, nothing of that figure in them, or two models or methods that it
+            shows by one name.
     """
     if score not in panels.SCORES:
         raise InputError(f"--score {score}: it must be {' or '.join(panels.SCORES)}")
     wanted = list(FIGURES.values()) if name == "all" else [find(name)]
-    store = Store(folder)
-    rows = store.rows()
-    if rows.empty:
-        raise InputError(f"{store.url}: there are no rows in this folder")
-    drawn = [
-        _weights(store, one, rows) if one.layout == "weights" else _panels(store, one, rows, score) for one in wanted
-    ]
+    found = asked.read(folder, everything).needed()
+    store, rows = found.store, found.rows
+    if found.left_out:
+        log.warning("%s: %s", store.url, asked.told(found.left_out))
+    drawn = [_weights(found, one) if one.layout == "weights" else _panels(store, one, rows, score) for one in wanted]
     if name != "all" and not drawn[0].files:
         raise InputError(f"{store.url}: nothing of {wanted[0].name} is in this sweep ({'; '.join(drawn[0].missing)})")
     return drawn
@@ -86,20 +92,18 @@ def _title(rows: pd.DataFrame, figure: Figure) -> str:
     return figure.title if others or theirs in there else figure.title.replace(theirs, ", ".join(there))
 
 
-def _weights(store: Store, figure: Figure, rows: pd.DataFrame) -> Drawn:
+def _weights(found: Asked, figure: Figure) -> Drawn:
     """Needs the updates: their cell must be one of the folder's present configuration."""
-    from sweeps.config import validate
-    from sweeps.identity import make_plan
-
-    config = store.folder.read_or_none("config.yaml")
-    if config is None:
-        return Drawn(figure, (), ("there is no config.yaml, so the updates cannot be told apart",))
+    plan = found.plan or asked.plan_of(found.text, found.store)
+    if plan is None:
+        return Drawn(
+            figure, (), ("there is no config.yaml that can be read here, so the updates cannot be told apart",)
+        )
     try:
-        plan = make_plan(validate(yaml.safe_load(config), store.folder.path("config.yaml")))
-        found = weights.changes(store, plan, figure)
+        changes = weights.changes(found.store, plan, figure)
     except InputError as error:
         return Drawn(figure, (), (str(error),))
-    return Drawn(figure, _write(store, figure, weights.draw(found, figure.title, FORMATS)), ())
+    return Drawn(figure, _write(found.store, figure, weights.draw(changes, figure.title, FORMATS)), ())
 
 
 def _write(store: Store, figure: Figure, files: dict[str, bytes]) -> tuple[str, ...]:

@@ -82,13 +82,20 @@ def regularizer_title(name: str) -> str:
 
 
 def points_of(rows: pd.DataFrame) -> pd.DataFrame:
-    """`aggregate.curves` with `shown` (the paper's name of the model), `level` ("rect 40") and bounds to draw."""
+    """`aggregate.curves` with `shown` (the paper's name of the model), `level` ("rect 40") and bounds to draw.
+
+    Raises:
+        InputError: two models, or two methods on a model, would be one line.
+    """
     points = aggregate.curves(rows, ("edit", "task"))
     single = points["low"].isna()
     spread = points["stderr"].where(single)
+    shown = pd.Series([paper.shown(model) for model in points["model"]], points.index, dtype=str)
+    method = points["method"].str.split(" (", regex=False).str[0]  # "mend (GPT-2 XL)": a label says for which model
+    paper.check_apart(points.assign(as_model=shown, as_method=method))
     return points.assign(
-        shown=[paper.shown(model) for model in points["model"]],
-        method=points["method"].str.split(" (", regex=False).str[0],  # "mend (GPT-2 XL)": a label says for which model
+        shown=shown,
+        method=method,
         level=[aggregate.label(name, k) for name, k in zip(points["regularizer"], points["k"], strict=True)],
         low=points["low"].fillna(points["mean"] - spread),
         high=points["high"].fillna(points["mean"] + spread),

@@ -6,7 +6,10 @@ import functools
 from importlib import resources
 from typing import Any
 
+import pandas as pd
 import yaml
+
+from rect.errors import InputError
 
 
 @functools.cache
@@ -22,6 +25,18 @@ def shown(model: str) -> str:
         if model in known or model == name:
             return str(name)
     return model.rstrip("/").rpartition("/")[2]
+
+
+def check_apart(points: pd.DataFrame) -> None:
+    """Raise InputError where two models (`model`) or methods (`method`) go by one name (`as_model`, `as_method`)."""
+    for keys, what in ((["as_model"], "model"), (["as_model", "as_method"], "method")):
+        for called, part in points.groupby(keys):
+            names = sorted(part[what].unique())
+            if len(names) > 1:
+                raise InputError(
+                    f"{' and '.join(names)} are both shown as {called[-1]} in the paper's figures: "
+                    f"name one of the two {what}s in the configuration, or run them into folders of their own"
+                )
 
 
 def unedited(model: str, task: str) -> float | None:

@@ -76,7 +76,7 @@ def changes(store: Store, plan: Plan, figure: Figure) -> list[Change]:
             rows, cols = change.shape
             size = PICTURE if rows >= cols else (PICTURE[1], PICTURE[0])
             picture = analysis.heat_map(change, size)
-            found.append(Change(name, matrix, number, (rows, cols), picture, analysis.histogram(change)))
+            found.append(Change(cell.model.shown, matrix, number, (rows, cols), picture, analysis.histogram(change)))
     return found
 
 

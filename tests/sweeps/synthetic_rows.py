@@ -42,6 +42,7 @@ def row(cell: str, n_edits: int, kind: str, name: str, value: float, **more: Any
         "engine": "transformers",
         "package_version": "0",
         "evaluation": f"{kind}-1",
+        "pass": "",
     }
     return line | more
 
