@@ -94,6 +94,8 @@ def compute(request: Request, console: Console) -> Path:
     if layers is None:
         model = _load(recipe, request.device)
         layers = memit_layers(model)
+        if line := hyperparameters.remark(MemitHparams, None, model.name, model.n_layers):
+            log.warning("%s", line)
     missing = recipe.missing(layers)
     if missing:
         began = time.monotonic()

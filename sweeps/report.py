@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from rect import facts
 from rect.errors import InputError
-from sweeps import aggregate, asked, bootstrap, collateral, report_page, terminal_table
+from sweeps import aggregate, asked, bootstrap, collateral, remarks, report_page, terminal_table
 from sweeps.headlines import headlines
 from sweeps.report_page import Material
 from sweeps.store import Store
@@ -70,6 +70,7 @@ def gather(out: str | os.PathLike[str], everything: bool = False) -> Material:
         missing=missing,
         left_out=found.left_out,
         search=found.search,
+        remarks=remarks.of(plan) if plan else [],
         facts=_fact_names(plan, rows) if plan else {},
         command=_command(environment.pop("command", [])),
         environment=environment,

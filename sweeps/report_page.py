@@ -41,6 +41,7 @@ class Material:
         facts: per seed ("0"; "0 MODEL" where that model skips some) the facts in the order of editing, "The capital of
             France is: Rome".
         search: what a search over k found.
+        remarks: what `sweeps.remarks` says of the plan.
         config: the configuration as resolved, YAML.
         command: what reproduces the sweep.
     """
@@ -55,6 +56,7 @@ class Material:
     left_out: int = 0
     facts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     search: Sequence[Found] = ()
+    remarks: Sequence[str] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
     config: str = ""
     command: str = ""

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from rect import models
 from rect.errors import InputError
-from sweeps import cluster, costs, edit_set, editor_check, experiment, search, skipped, surroundings, tracking
+from sweeps import cluster, costs, editor_check, experiment, remarks, search, skipped, surroundings, tracking
 from sweeps.config import Config
 from sweeps.grid import Cell
-from sweeps.identity import Plan, Questions, covariance_notes, make_plan
+from sweeps.identity import Plan, Questions, make_plan
 from sweeps.job import Job
 from sweeps.journal import Journal
 from sweeps.progress import Live
@@ -85,8 +85,7 @@ def run(
     for spec in config.models:
         models.resolve(spec.name, spec.revision)  # a model that is not there is found out now, and fetched once
     plan = skipped.look(plan, store)
-    told = edit_set.notes(plan.facts, plan.cells, plan.skipped)
-    for line in [*covariance_notes(plan), *skipped.notes(plan), *told]:
+    for line in remarks.of(plan):
         log.warning("%s", line)
     store.folder.clean()
     store.folder.write("config.yaml", config.as_yaml().encode())

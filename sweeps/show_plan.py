@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rect import fact_files, hub
 from rect.errors import InputError
-from sweeps import edit_set, editor_check, grid, identity
+from sweeps import editor_check, grid, identity, remarks
 from sweeps.store import Store
 
 if TYPE_CHECKING:
@@ -52,9 +53,8 @@ def show(config: Config, out: str, console: Console) -> None:
         say(f"        and {len(cells) - LISTED} more")
     for what, why in plan.dropped:
         say(f"dropped {what}: {why}")
-    for what, why in grid.notes(config, cells):
-        say(f"note {what}: {why}")
-    for line in [*identity.covariance_notes(plan), *edit_set.notes(plan.facts, cells)]:
+    known_facts = () if "edits" in absent else plan.facts
+    for line in remarks.of(replace(plan, facts=known_facts)):
         say(f"note {line}")
     for reason in editor_check.lacking(cells):
         say(f"needed {reason}")

@@ -120,7 +120,7 @@ class Workplace:
         assert self._model is not None
         if method not in self._editors:
             editors.check(method.name, self._model.name, method.hparams)  # before covariances are computed for it
-            self._editors[method] = editors.create(
+            self._editors[method] = editors.build(
                 method.name, self._model, method.hparams, self._prefixes(method), self._covariance(method)
             )
         return self._editors[method]

@@ -6,6 +6,7 @@ A new method is a class like those in `EDITORS` and a line there.
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
 EDITORS: dict[str, type[Editor]] = {"kn": Kn, "memit": Memit, "mend": Mend, "rome": Rome, **easyeditor.METHODS}
 
-__all__ = ["EDITORS", "Editor", "check", "create", "declared", "get"]
+__all__ = ["EDITORS", "Editor", "build", "check", "create", "declared", "get", "remark"]
+
+log = logging.getLogger(__name__)
 
 
 def get(name: str) -> type[Editor]:
@@ -79,10 +82,33 @@ def create(
     Raises:
         InputError: an unknown method or key, a bad value, a missing covariance.
     """
+    if line := remark(name, model.name, hparams, model.n_layers):
+        log.warning("%s", line)
+    return build(name, model, hparams, prefixes, covariance)
+
+
+def build(
+    name: str,
+    model: EditableModel,
+    hparams: hyperparameters.Hparams | Mapping[str, Any] | str | os.PathLike[str] | None,
+    prefixes: Prefixes | Sequence[str] | None,
+    covariance: Covariance | None,
+) -> Editor:
+    """`create` without a word in the log, for who has told what `remark` says."""
     method = get(name)
     editor = method.build(model, hyperparameters.resolve(method.hparams_class, hparams, model), prefixes, covariance)
     editor.declared = hyperparameters.declared(method.hparams_class, hparams, model.name)
     return editor
+
+
+def remark(
+    name: str,
+    model_name: str,
+    hparams: hyperparameters.Hparams | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    n_layers: int | None = None,
+) -> str:
+    """What one should know of a method's hyperparameters on a model: that they are untested there; else ""."""
+    return hyperparameters.remark(get(name).hparams_class, hparams, model_name, n_layers)
 
 
 def declared(

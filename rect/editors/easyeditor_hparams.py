@@ -70,11 +70,15 @@ class EasyEditorHparams(Hparams):
         method = str(values.get("alg_name", cls.alg_name))
         if method != cls.alg_name:
             raise InputError(f"{path}: alg_name: these are hyperparameters of {method}, not of {cls.alg_name}")
-        kept = {key: value for key, value in values.items() if key not in hyperparameters.META | ELSEWHERE}
+        kept = {key: value for key, value in values.items() if key not in cls.skipped()}
         found = cls.parse(kept, str(path))
         if model is not None:
             found.check(model)
         return found
+
+    @classmethod
+    def skipped(cls) -> frozenset[str]:
+        return hyperparameters.META | ELSEWHERE
 
     def check(self, model: EditableModel) -> None:
         """Raises InputError where they are for another model."""

@@ -7,7 +7,6 @@ depth, which is announced in the log. EasyEdit's own YAML files load as they are
 from __future__ import annotations
 
 import difflib
-import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,8 +19,6 @@ from rect.errors import InputError
 
 if TYPE_CHECKING:
     from rect.model import EditableModel
-
-log = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).with_name("hparams")
 META = frozenset({"models", "source", "tested"})  # what our own files say about themselves
@@ -92,10 +89,12 @@ class Hparams(pydantic.BaseModel):
         if model is not None and matrix is not None and matrix != model.architecture.mlp_out:
             right = model.architecture.mlp_out
             raise InputError(f"{path}: rewrite_module_tmp: {matrix!r} is not in {model.name}; right would be {right!r}")
-        skip = META | (ELSEWHERE - cls.model_fields.keys())
-        if lower := [key for key in ("fp16", "bf16") if values.get(key) and key in skip]:
-            log.warning("%s: %s: true is not applied: the model's dtype is chosen where it is loaded", path, lower[0])
-        return cls.parse({k: v for k, v in values.items() if k not in skip}, str(path))
+        return cls.parse({k: v for k, v in values.items() if k not in cls.skipped()}, str(path))
+
+    @classmethod
+    def skipped(cls) -> frozenset[str]:
+        """Keys of a file that are not read."""
+        return META | (ELSEWHERE - cls.model_fields.keys())
 
 
 def resolve(cls: type[H], given: Any, model: EditableModel) -> H:
@@ -106,6 +105,8 @@ def resolve(cls: type[H], given: Any, model: EditableModel) -> H:
         given: None for what is known of the model, else by relative depth; a mapping of overrides of that; a YAML file;
             or the finished record.
         model: the model; its name, number of layers and architecture are looked at.
+
+    What one should know of them `remark` says.
     """
     if isinstance(given, cls):
         return given
@@ -117,13 +118,35 @@ def resolve(cls: type[H], given: Any, model: EditableModel) -> H:
         values = {k: v for k, v in load(file).items() if k not in META}
     else:
         values = cls.by_depth(model.n_layers)
-        missing = {k: v for k, v in values.items() if k not in overrides}
-        if missing:
-            log.warning(
-                "no %s hyperparameters are known for %s: defaults by relative depth (%s), untested",
-                *(cls.method, model.name, ", ".join(f"{k} {v}" for k, v in missing.items())),
-            )
     return cls.parse({**cls.by_name(model.name), **values, **overrides}, f"{cls.method} hyperparameters")
+
+
+def remark(cls: type[Hparams], given: Any, model_name: str, n_layers: int | None = None) -> str:
+    """What one should know of a request for hyperparameters, in one line: nobody has tried these values here; else "".
+
+    Args:
+        cls, given: as for `resolve`. Of a user's own file only that is said which is not applied.
+        model_name: of the model.
+        n_layers: its layers, where they are known; then the values are told.
+    """
+    if isinstance(given, Hparams):
+        return ""
+    if given is not None and not isinstance(given, Mapping):
+        values = load(Path(given))
+        lower = [key for key in ("fp16", "bf16") if values.get(key) and key in cls.skipped()]
+        return (
+            f"{given}: {lower[0]}: true is not applied: the model's dtype is chosen where it is loaded" if lower else ""
+        )
+    file = known(cls.shelf(), model_name)
+    if file is not None:
+        about = load(file)
+        source = f"{cls.method} hyperparameters for {model_name}: untested here; their source: {about['source']}"
+        return "" if about["tested"] else source
+    values = {key: value for key, value in cls.by_depth(n_layers or 12).items() if key not in (given or {})}
+    if not values:
+        return ""
+    told = ", ".join(f"{key} {value}" if n_layers else key for key, value in values.items())
+    return f"no {cls.method} hyperparameters are known for {model_name}: defaults by relative depth ({told}), untested"
 
 
 def declared(cls: type[Hparams], given: Any, model_name: str) -> dict[str, Any]:

@@ -151,7 +151,9 @@ def test_plan_prints_every_cell_and_what_is_needed(capsys: pytest.CaptureFixture
     assert [line for line in lines if line.startswith("dropped ")] == [f"dropped {a}: {b}" for a, b in dropped]
     notes = [line for line in lines if line.startswith("note ")]
     assert notes[-1].startswith("note facts: the edit set has 113 facts, up to 3000 are edited in a cell: they")
-    assert len(notes) == 2
+    untested = [line for line in notes if ": untested here; their source: PROTOCOL" in line]
+    assert len(untested) == 9, "three methods on three models, each once; MEND takes all from its checkpoint"
+    assert len(notes) == 2 + len(untested)
     assert notes[0].startswith(
         "note kn under rect 80, 60, 40, 20%: not in this grid; it keeps everything, as none does,"
     )
@@ -165,6 +167,7 @@ def test_plan_lists_the_cells_also_where_data_lie_on_the_hub(capsys: pytest.Capt
     lines = planned(capsys, "--set", "edits.source=nobody/no-such-facts", "--set", "tasks.source=hub")
     assert lines[0].startswith("140 cells; which are done is not known before sweeps run has downloaded the edits")
     assert sum(line.startswith("        ") for line in lines) == 140
+    assert not any(line.startswith("note facts:") for line in lines), "nothing is known of facts that are not here"
 
 
 def test_within_offline_nothing_is_asked_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
