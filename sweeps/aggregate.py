@@ -6,7 +6,7 @@ file, and the order of the rows changes no result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -31,9 +31,6 @@ EDIT_METRICS = (
 )
 ABILITIES = ("perplexity", "drift")
 TASK_METRICS = ("score", "score_release", "answered")
-
-CHANCE = {"nli": 0.5, "closed_domain_qa": 0.5, "sentiment": 0.5, "dialogue": 0.25}
-"""Score of guessing among the allowed answers; 0 for a task that is not listed."""
 
 REGULARIZER_ORDER = ("none", "rect", "random", "pca", "pca-release", "magnitude")
 
@@ -78,6 +75,18 @@ def one_evaluation(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.merge(chosen, on=["kind", "name", "evaluation"], how="inner")
 
 
+def chance(every: pd.DataFrame, rows: pd.DataFrame, task: str) -> float:
+    """What knowing nothing scores in the evaluation of a task's score; NaN where no row tells.
+
+    Args:
+        every: rows of all evaluations.
+        rows: of `one_evaluation`.
+    """
+    evaluation = rows.loc[(rows["kind"] == "task") & (rows["name"] == f"{task}/score"), "evaluation"].unique()
+    known = every[(every["name"] == f"{task}/chance") & every["evaluation"].isin(evaluation)]["value"].dropna()
+    return float(known.iloc[0]) if len(known) else np.nan
+
+
 def tradeoff(rows: pd.DataFrame, tasks: Sequence[str] | None = None) -> pd.DataFrame:
     """One line per cell at its last checkpoint: what it keeps of the editing, and of the model's ability.
 
@@ -98,8 +107,9 @@ def tradeoff(rows: pd.DataFrame, tasks: Sequence[str] | None = None) -> pd.DataF
           cells of one group and seed that went as far as any of them, `stopped`: by which rule a cell was stopped
           early, `notes`: why a value is missing, or with what a cell is not compared.
     """
-    rows = one_evaluation(rows)
+    every, rows = rows, one_evaluation(rows)
     tasks = task_names(rows) if tasks is None else list(tasks)
+    floors = {task: chance(every, rows, task) for task in tasks}
     wide = _wide(rows, tasks)
     last = wide.sort_values("n_edits").drop_duplicates("cell", keep="last").reset_index(drop=True)
     notes: list[list[str]] = [[] for _ in range(len(last))]
@@ -107,7 +117,7 @@ def tradeoff(rows: pd.DataFrame, tasks: Sequence[str] | None = None) -> pd.DataF
     for metric in EDIT_METRICS:
         table[metric.replace("/", "_")] = last[metric]
     _add_edit_retention(table, wide, notes)
-    _add_task_retention(table, last, wide, tasks, notes)
+    _add_task_retention(table, last, wide, floors, notes)
     for name in ABILITIES:
         table[name] = last[name]
     stops = rows[rows["kind"] == "stop"].drop_duplicates("cell").set_index("cell")
@@ -271,8 +281,9 @@ def _why_no_edit_retention(line: pd.Series, form: str) -> str:
 
 
 def _add_task_retention(
-    table: pd.DataFrame, last: pd.DataFrame, wide: pd.DataFrame, tasks: Sequence[str], notes: list[list[str]]
+    table: pd.DataFrame, last: pd.DataFrame, wide: pd.DataFrame, floors: Mapping[str, float], notes: list[list[str]]
 ) -> None:
+    tasks = list(floors)
     unedited = wide[wide["setting"] == UNEDITED].groupby("model").mean(numeric_only=True)
     retained = pd.DataFrame(index=table.index)
     for task in tasks:
@@ -280,14 +291,13 @@ def _add_task_retention(
             table[f"{task}_{metric}"] = last[f"{task}/{metric}"]
         base = table["model"].map(unedited[f"{task}/score"]).astype(float)
         error = table["model"].map(unedited[f"{task}/score stderr"]).astype(float)
-        chance = CHANCE.get(task.split(":")[0], 0.0)
-        usable = base > chance + 2 * error.fillna(0.0)
+        usable = base > floors[task] + 2 * error.fillna(0.0)
         retained[task] = (table[f"{task}_score"] / base).where(usable)
         table[f"{task}_retention"] = retained[task]
         for i in np.flatnonzero(table[f"{task}_score"].isna()):
             notes[i].append(f"{task} was not scored at {table['n_edits'].iloc[i]} edits")
         for i in np.flatnonzero(~usable):
-            notes[i].append(_why_no_task_retention(task, base.iloc[i], error.iloc[i], chance))
+            notes[i].append(_why_no_task_retention(task, base.iloc[i], error.iloc[i], floors[task]))
     # A mean over fewer tasks than another cell's would not compare: any missing score makes it missing.
     for metric in ("score", "score_release"):
         scores = table[[f"{task}_{metric}" for task in tasks]]
@@ -300,6 +310,8 @@ def _add_task_retention(
 def _why_no_task_retention(task: str, base: float, error: float, chance: float) -> str:
     if pd.isna(base):
         return f"{task} retention: the unedited model has no score"
+    if pd.isna(chance):
+        return f"{task} retention: what knowing nothing scores (chance) is not known"
     if base == 0:
         return f"{task} retention: the unedited score is 0"
     within = f"{base:.3g} +- {error:.2g}" if not pd.isna(error) else f"{base:.3g}"

@@ -24,7 +24,8 @@ from tasks import engines
 if TYPE_CHECKING:
     from rich.console import Console
 
-COLUMNS = {"score": "score", "score_release": "release", "score_answered": "score of\nanswered", "answered": "answered"}
+COLUMNS = {"score": "score", "chance": "chance", "score_release": "release", "score_answered": "score of\nanswered"}
+COLUMNS |= {"answered": "answered"}
 WITH_ERROR = ("score", "score_release")
 
 

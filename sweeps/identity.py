@@ -80,6 +80,11 @@ class Questions:
     def name(self) -> str:
         return self.task.name
 
+    @cached_property
+    def chance(self) -> float:
+        """What knowing nothing scores on these examples; NaN where that is not known."""
+        return self.task.chance(self.examples)
+
     @property
     def described(self) -> dict[str, Any]:
         """What is asked, and where its examples come from."""

@@ -125,8 +125,11 @@ def _score_rows(one: Questions, scores: Mapping[str, Score]) -> list[Row]:
 
 def _rows(one: Questions, scores: Mapping[str, Score], asked: Fitted) -> list[Row]:
     cut = sum(was_cut for _, was_cut in asked)
-    truncated = measurement("task", f"{one.name}/truncated", cut, n=len(asked), evaluation=one.evaluation)
-    return [*_score_rows(one, scores), truncated]
+    about = {"truncated": cut, "chance": one.chance}
+    more = [
+        measurement("task", f"{one.name}/{k}", v, n=len(asked), evaluation=one.evaluation) for k, v in about.items()
+    ]
+    return [*_score_rows(one, scores), *more]
 
 
 def _outputs(one: Questions, asked: Fitted, texts: Sequence[str], scores: Sequence[float]) -> list[Row]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks import chance
 from tasks.errors import InputError
 from tasks.fields import Record
 from tasks.prompts import Template
@@ -195,6 +196,23 @@ class Task(ABC):
         task = copy.copy(self)
         task.name, task.version, task.mode = f"{self.name}:likelihood", f"{self.version}-{LIKELIHOOD}", "likelihood"
         return task
+
+    # What knowing nothing scores ------------------------------------------------------------------------------------
+
+    def chance(self, examples: Sequence[Example]) -> float:
+        """`score` of an output that knows nothing of the question (tasks.chance); NaN where that is not known."""
+        if not self.has_choices:
+            golds = [self.gold_output(example) for example in examples]
+            return chance.of_answers(golds, lambda gold: self.score([gold] * len(examples), examples)["score"].value)
+        return chance.of_choices([self._worth(example) for example in examples])
+
+    def _worth(self, example: Example) -> dict[str, float]:
+        """What each choice scores."""
+        choices = self.choices(example)
+        if self.mode == "likelihood":
+            right = self.gold_choice(example)
+            return {choice: float(index == right) for index, choice in enumerate(choices)}
+        return {choice: self.judge(choice, example).score for choice in choices}
 
     # As a message to an instruction-tuned model ---------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tasks import sources
+from tasks import harness_chance, sources
 from tasks.base import Data, Example, Examples, Judgement, Task
 from tasks.errors import InputError, nearest
 from tasks.fields import Record
@@ -164,6 +164,15 @@ class HarnessTask(Task):
         better = found["higher_is_better"].get(self._key) or {}
         names = [key for key in found["results"][self._key] if "," in key and "_stderr," not in key]
         return next((key for key in names if better.get(key.rpartition(",")[0]) is not False), None)
+
+    def chance(self, examples: Sequence[Example]) -> float:
+        """Known of accuracies of multiple choice, and of exact matches with one answer; else NaN."""
+        tasks = self._tasks()
+        docs = []
+        for example in examples:
+            name, _, index = example.id.rpartition("/")
+            docs.append((tasks[name], tasks[name].eval_docs[int(index)]))
+        return harness_chance.chance(docs)
 
     # Loading --------------------------------------------------------------------------------------------------------
 

@@ -187,3 +187,30 @@ def test_it_is_swept_beside_other_tasks(names: dict[str, str], folder: Path, tmp
         texts = mine.sort_values("index").groupby("n_edits")["output"].agg(list)
         assert texts[0] != texts[3]
     assert (rows["name"] == "lm_eval:gsm8k/exact_match/flexible-extract").sum() == 3
+
+
+def test_chance_is_read_off_the_task(names: dict[str, str], tmp_path: Path) -> None:
+    assert chance_of(names["boolq"]) == 0.5  # two of four are yes
+    assert chance_of(local(tmp_path, "boolq", "validation", BOOLQ[1:], doc_to_target="answer")) == pytest.approx(2 / 3)
+    assert chance_of(names["gsm8k"]) == 0.0  # three answers to three questions
+    twice = [*GSM8K, {"question": "And again?", "answer": "another way\n#### 18"}]
+    keys = {"num_fewshot": 0, "fewshot_split": None}
+    assert chance_of(local(tmp_path, "gsm8k", "test", twice, **keys)) == 0.5  # 18, whatever stands before it
+
+
+def test_chance_of_four_choices_and_of_a_score_of_its_own(tmp_path: Path) -> None:
+    letters = ["A", "B", "C", "D"]
+    docs = [
+        {"question": f"Which, {i}?", "choices": {"text": [f"{i} {x}" for x in letters], "label": letters}}
+        | {"answerKey": letters[i % 2]}
+        for i in range(4)
+    ]
+    assert chance_of(local(tmp_path, "arc_easy", "test", docs, validation_split=None, test_split="test")) == 0.25
+    mean = [{"metric": "brier_score", "aggregation": "brier_score", "higher_is_better": True}]
+    name = local(tmp_path, "boolq", "validation", BOOLQ, doc_to_target="answer", metric_list=mean)
+    assert chance_of(name) != chance_of(name)  # not known
+
+
+def chance_of(name: str) -> float:
+    task = tasks.get(name)
+    return task.chance(task.examples())

@@ -18,6 +18,7 @@ TASKS = (
     "ner",
     "sentiment",
 )
+CHANCE = {"nli": 0.5, "closed_domain_qa": 0.5, "sentiment": 0.5, "dialogue": 0.25}
 UNEDITED_SCORES = dict(zip(TASKS, (0.33, 0.52, 0.20, 0.72, 0.20, 0.125, 0.435, 0.657), strict=True))
 NONE = float("nan")
 
@@ -76,6 +77,7 @@ def sweep(
                 ("score_release", value * 0.9),
                 ("score_answered", value),
                 ("answered", keep),
+                ("chance", CHANCE.get(task, 0.0)),
             ):
                 more = {"stderr": error, "n": n, "evaluation": f"task-{task}"}
                 lines.append(row(cell, n_edits, "task", f"{task}/{metric}", v, **ids, **more))

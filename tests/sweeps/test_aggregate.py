@@ -24,7 +24,7 @@ def tasks(cell: str, n_edits: int, scores: dict[str, float], stderr: float = 0.0
         row(cell, n_edits, "task", f"{task}/{metric}", v * factor, stderr=stderr, **more)
         for task, v in scores.items()
         for metric, factor in (("score", 1.0), ("score_release", 0.5))
-    ]
+    ] + [row(cell, n_edits, "task", f"{task}/chance", 0.5 * (task == "nli"), **more) for task in scores]
 
 
 @pytest.fixture
@@ -86,6 +86,25 @@ def test_nli_counts_once_it_is_above_chance(small: pd.DataFrame) -> None:
     assert rect["nli_retention"] == pytest.approx(0.5 / 0.53)
     assert rect["task_retention"] == pytest.approx((0.75 + 0.5 / 0.53) / 2)
     assert rect["notes"] == ""
+
+
+def test_chance_is_the_tasks_own_and_unknown_is_said() -> None:
+    def sweep_of(task: str, floor: list[dict]) -> pd.Series:
+        lines = [row("u", 0, "task", f"{task}/score", 0.26, stderr=0.005, **unedited())]
+        lines += [*edits("none", 5, (1.0,) * 5), row("none", 5, "task", f"{task}/score", 0.25)]
+        return line(aggregate.tradeoff(pd.DataFrame(lines + floor)), "none")
+
+    four = "lm_eval:arc_easy"
+    told = [row("none", 5, "task", f"{four}/chance", 0.25)]  # any cell of the evaluation tells
+    known = sweep_of(four, told)
+    assert math.isnan(known["task_retention"])
+    assert "within two standard errors of chance (0.25) or below" in known["notes"]
+    assert sweep_of(four, [told[0] | {"value": 0.2}])["task_retention"] == pytest.approx(0.25 / 0.26)
+    for floor in ([], [told[0] | {"value": NONE}], [told[0] | {"evaluation": "another", "value": 0.0}]):
+        unknown = sweep_of(four, floor)
+        assert math.isnan(unknown["task_retention"])
+        assert f"{four} retention: what knowing nothing scores (chance) is not known" in unknown["notes"]
+    assert math.isnan(sweep_of("nli", [])["task_retention"])  # rows of an earlier version: of no task it is guessed
 
 
 def test_unedited_zero_gives_no_retention(small: pd.DataFrame) -> None:

@@ -52,6 +52,7 @@ def commit(plan: Plan, store: Store, cell: Cell, n_edits: int, leave_out: tuple[
         elif name in ("nli", "ner"):
             score = 0.9 if cell.method is None else 0.6
             rows += [measurement("task", f"{name}/{m}", score, 0.05, 2, evaluation) for m in ("score", "score_release")]
+            rows.append(measurement("task", f"{name}/chance", 0.5 * (name == "nli"), n=2, evaluation=evaluation))
             outputs.append(
                 {
                     "task": name,

@@ -58,7 +58,9 @@ def test_the_choices_of_a_likelihood_task_are_weighed(engine: TransformersEngine
         assert output["score"] == right
         assert json.loads(output["gold"]) == example.gold
     found = by_name(rows)
-    assert set(found) == {f"dialogue:likelihood/{m}" for m in ("score", "score_answered", "answered", "truncated")}
+    assert set(found) == {
+        f"dialogue:likelihood/{m}" for m in ("score", "score_answered", "answered", "truncated", "chance")
+    }
     assert found["dialogue:likelihood/score"]["value"] == sum(expected) / 4
     assert found["dialogue:likelihood/score"]["n"] == 4
     assert not math.isnan(found["dialogue:likelihood/score"]["stderr"])
