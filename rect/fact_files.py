@@ -14,10 +14,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from modelfolder.values import shown
 from rect import hub as hub_repositories
 from rect.errors import InputError
 from rect.fact_formats import FORMATS, converter
-from rect.fact_kinds import hint, shown
+from rect.fact_kinds import hint
 from rect.facts import Fact
 
 __all__ = ["FORMATS", "bundled", "hub", "is_on_hub", "load", "read"]

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from modelfolder.values import shown
 from rect.errors import InputError
-from rect.fact_kinds import shown
 from rect.facts import Fact, Locality
 
 Record = Mapping[str, Any]

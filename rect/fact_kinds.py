@@ -57,29 +57,3 @@ def hint(record: Any, format: str) -> str:
     if kind is None or kind.format == format:
         return ""
     return f"; it looks like {kind.name}, {f'format {kind.format}' if kind.format else 'which is not read here'}"
-
-
-def shown(value: Any) -> str:
-    """What a JSON value is, in a few words and one line.
-
-    >>> shown(["a", "b"])
-    'a list of 2'
-    """
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return f"a string ({_short(value)})" if value.strip() else "an empty string"
-    if isinstance(value, int | float):
-        return f"a number ({value:.6g})" if isinstance(value, float) else "a number"
-    if isinstance(value, Mapping):
-        keys = ", ".join(_short(str(key)) for key in list(value)[:3]) + (", ..." if len(value) > 3 else "")
-        return f"an object with the keys {keys}" if value else "an empty object"
-    if isinstance(value, list | tuple):
-        return f"a list of {len(value)}" if value else "an empty list"
-    return f"a {type(value).__name__}"
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 40 else f"{text[:37]}...")

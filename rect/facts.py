@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 import pydantic
 
+from modelfolder.values import shown
 from rect.errors import InputError
-from rect.fact_kinds import shown
 
 
 def _unicode(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tasks import fields
 from tasks.base import Data, Example, HubData, Judgement, Task
-from tasks.errors import InputError
 from tasks.prompts import Template
 
 
@@ -38,10 +37,7 @@ class ClosedDomainQA(Task):
     def parse(self, record: fields.Record, index: str) -> list[Example]:
         """`passage`, `question`, `answer` (true or false). Gold: "yes" or "no"."""
         texts = {name: fields.text(record, name) for name in ("passage", "question")}
-        answer = record.get("answer")
-        if not isinstance(answer, bool):
-            raise InputError(f"field 'answer' must be true or false, not {str(answer)[:40]!r}")
-        return [Example(index, texts, "yes" if answer else "no")]
+        return [Example(index, texts, "yes" if fields.flag(record, "answer") else "no")]
 
     def judge(self, output: str, example: Example) -> Judgement:
         answer = output.strip().casefold()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from modelfolder.values import shown
 from tasks import fields, readers, sources
 from tasks.base import Data, Example, Examples, Judgement, Task
 from tasks.errors import InputError, nearest
@@ -23,7 +25,7 @@ from tasks.text import is_number
 class Definition(BaseModel):
     """The keys of a task file; docs/add-a-task.md explains each."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     prompt: str = Field(min_length=1)
@@ -57,7 +59,7 @@ class CustomTask(Task):
         self.metric = (RULES[definition.rule].__doc__ or "").strip()
         try:
             self.template = Template(definition.prompt, definition.passage)
-            self._fixed = _listed(definition.choices, "choices") if isinstance(definition.choices, list) else []
+            self._fixed = _choices(definition.choices, "choices") if isinstance(definition.choices, list) else []
         except InputError as error:
             raise InputError(f"{origin}: {error}") from None
         if definition.rule == "choice" and definition.choices is None:
@@ -70,7 +72,7 @@ class CustomTask(Task):
             licence=definition.licence,
             citation=definition.citation,
         )
-        used = [[(e.id, e.fields, e.gold) for e in group] for group in self._groups]
+        used = [[(e.id, e.fields, e.gold) for e in group] for group in self._groups.values()]
         whole = json.dumps([definition.model_dump(mode="json", exclude={"examples", "data"}), used], sort_keys=True)
         self._digest = hashlib.sha256(whole.encode()).hexdigest()
         self.version = f"{definition.version}-{self._digest[:8]}"
@@ -80,7 +82,7 @@ class CustomTask(Task):
         """The fields that the prompt names, the answer (one or a list), the choices. Gold: {"answers", "choices"}."""
         texts = {name: _text(record, name) for name in self.template.fields}
         answers = _several(record, self.definition.answer)
-        choices = self._fixed or (_several(record, str(self.definition.choices)) if self.definition.choices else [])
+        choices = self._fixed or (_of_record(record, self.definition.choices) if self.definition.choices else [])
         if choices and not {a.casefold() for a in answers} & {c.casefold() for c in choices}:
             raise InputError(
                 f"field {self.definition.answer!r}: {answers[0]!r} is none of the choices {', '.join(choices)}"
@@ -125,7 +127,12 @@ def load(path: Path) -> Task:
         definition = Definition(**content)
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(f"{path}: key {'.'.join(map(str, first['loc'][:2]))!r}: {first['msg'].lower()}") from None
+        key = first["loc"][0]
+        raise InputError(
+            f"{path}: key {key!r} is {shown(content[key])}: {first['msg'].lower()}"
+            if key in content
+            else f"{path}: key {key!r} is missing"
+        ) from None
     if (definition.data is None) == (definition.examples is None):
         raise InputError(f"{path}: give either 'data' (a file of records) or 'examples' (the records themselves)")
     if definition.data is not None:
@@ -134,7 +141,7 @@ def load(path: Path) -> Task:
         records = [(f"{path}, example {i}", record) for i, record in enumerate(definition.examples or [], start=1)]
         for where, record in records:
             if not isinstance(record, dict):
-                raise InputError(f"{where}: must be a mapping of fields, not {type(record).__name__}")
+                raise InputError(f"{where}: must be a mapping of fields, not {shown(record)}")
         if not records:
             raise InputError(f"{path}: key 'examples': no records in it")
     return CustomTask(definition, records, str(path))
@@ -143,7 +150,7 @@ def load(path: Path) -> Task:
 def _from_jsonl(path: Path) -> Task:
     """Records of "prompt", "answer" (one or a list), maybe "choices". Rule: choice with choices, contains without."""
     records = list(readers.read(path))
-    chosen = "choices" in records[0][1]
+    chosen = any("choices" in record for _, record in records)
     try:
         definition = Definition(
             name=path.stem,
@@ -186,6 +193,25 @@ def _several(record: fields.Record, name: str) -> list[str]:
     return _listed(value if isinstance(value, list) else [value], f"field {name!r}")
 
 
+def _of_record(record: fields.Record, name: Any) -> list[str]:
+    """The choices of one record."""
+    if name not in record:
+        raise InputError(f"field {name!r} is missing; {nearest(name, map(str, record))}")
+    return _choices(record[name], f"field {name!r}")
+
+
+def _choices(values: Any, what: str) -> list[str]:
+    """At least two texts, of which no two are the same to the rule `choice`."""
+    if not isinstance(values, list) or len(values) < 2:
+        raise InputError(f"{what} must be a list of at least two choices, not {shown(values)}")
+    choices = _listed(values, what)
+    folded = [choice.casefold() for choice in choices]
+    for place, choice in enumerate(folded):
+        if choice in folded[:place]:
+            raise InputError(f"{what}: the choice {choices[place]!r} stands twice (case does not count)")
+    return choices
+
+
 def _listed(values: list[Any], what: str) -> list[str]:
     if not values:
         raise InputError(f"{what} is an empty list")
@@ -195,4 +221,6 @@ def _listed(values: list[Any], what: str) -> list[str]:
 def _as_text(value: Any, what: str) -> str:
     if isinstance(value, bool):
         raise InputError(f"{what} must be text, not true or false: put quotes around (YAML reads yes, no, on, off so)")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{what} must be text, not {shown(value)}")
     return fields.checked(str(value) if isinstance(value, int | float) else value, what)

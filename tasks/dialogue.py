@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from modelfolder.values import shown
 from tasks import fields
 from tasks.base import Data, Example, HubData, Judgement, Task
+from tasks.errors import InputError
 from tasks.prompts import Template
 from tasks.text import first_standalone
 
@@ -43,7 +45,11 @@ class Dialogue(Task):
         texts = {"article": fields.text(record, "article")}
         options = fields.texts(record, "options", count=len(LETTERS))
         texts |= {f"o{position}": option for position, option in enumerate(options)}
-        return [Example(index, texts, fields.label(record, "answers", {letter: letter for letter in LETTERS}))]
+        gold = fields.label(record, "answers", {letter: letter for letter in LETTERS})
+        right = options[LETTERS.index(gold)]
+        if options.count(right) > 1:
+            raise InputError(f"field 'options' holds the right one, {shown(right)}, more than once: no letter is right")
+        return [Example(index, texts, gold)]
 
     def judge(self, output: str, example: Example) -> Judgement:
         letter = first_standalone(output, LETTERS)

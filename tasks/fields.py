@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from modelfolder.values import shown
 from tasks.errors import InputError
 
 Record = Mapping[str, Any]
@@ -18,10 +19,10 @@ def text(record: Record, name: str, empty: bool = False) -> str:
 def texts(record: Record, name: str, count: int | None = None) -> list[str]:
     """A list of at least one text (of exactly `count`)."""
     values = _value(record, name)
-    wanted = f"{count} texts" if count else "texts"
-    if not isinstance(values, list | tuple) or not values or (count and len(values) != count):
-        raise InputError(f"field {name!r} must be a list of {wanted}, not {_shown(values)}")
-    return [checked(value, f"field {name!r}") for value in values]
+    wanted = "texts" if count is None else f"{count} texts"
+    if not isinstance(values, list | tuple) or not values or (count is not None and len(values) != count):
+        raise InputError(f"field {name!r} must be a list of {wanted}, not {shown(values)}")
+    return [checked(value, f"field {name!r}, element {position}") for position, value in enumerate(values, start=1)]
 
 
 def label(record: Record, name: str, labels: Mapping[str, str]) -> str:
@@ -29,13 +30,21 @@ def label(record: Record, name: str, labels: Mapping[str, str]) -> str:
     value = _value(record, name)
     if isinstance(value, str | int) and str(value) in labels:
         return labels[str(value)]
-    raise InputError(f"field {name!r} must be one of {', '.join(labels)}, not {_shown(value)}")
+    raise InputError(f"field {name!r} must be one of {', '.join(labels)}, not {shown(value)}")
+
+
+def flag(record: Record, name: str) -> bool:
+    """True or false; a text that says so is none."""
+    value = _value(record, name)
+    if not isinstance(value, bool):
+        raise InputError(f"field {name!r} must be true or false, not {shown(value)}")
+    return value
 
 
 def checked(value: Any, what: str, empty: bool = False) -> str:
     """`value` if it is a text that can be written as UTF-8."""
     if not isinstance(value, str):
-        raise InputError(f"{what} must be text, not {_shown(value)}")
+        raise InputError(f"{what} must be text, not {shown(value)}")
     if not empty and not value.strip():
         raise InputError(f"{what} is empty")
     try:
@@ -50,8 +59,3 @@ def _value(record: Record, name: str) -> Any:
         found = ", ".join(repr(str(key)) for key in list(record)[:8]) or "nothing"
         raise InputError(f"field {name!r} is missing; found {found}")
     return record[name]
-
-
-def _shown(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."

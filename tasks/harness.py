@@ -103,7 +103,7 @@ class HarnessTask(Task):
         places = []
         for name, task in self._tasks().items():
             docs = task.eval_docs
-            groups = [[Example(str(index), {}, None)] for index in range(len(docs))]
+            groups = {index: [Example(str(index), {}, None)] for index in range(len(docs))}
             for light in sources.drawn(groups, f"{PREFIX}{name}", limit, seed):
                 drawn.append(_example(task, name, int(light.id), docs[int(light.id)]))
             places.append(f"{task.DATASET_PATH} {task.DATASET_NAME or ''}".strip())

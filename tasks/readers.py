@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from modelfolder.values import shown
 from tasks.errors import InputError
 
 Located = tuple[str, dict[str, Any]]
@@ -32,6 +33,8 @@ def read(path: Path, text: str = "") -> Iterator[Located]:
         raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except ValueError as error:  # a NUL or a surrogate in the name
+        raise InputError(f"{str(path)!r}: no name of a file ({error})") from None
     empty = True
     for located in READERS[kind](path, raw):
         empty = False
@@ -45,7 +48,7 @@ def json_records(path: Path, raw: bytes) -> Iterator[Located]:
     records = _array(path, raw) if raw.lstrip()[:1] == b"[" else _lines_of_json(path, raw)
     for where, record in records:
         if not isinstance(record, dict):
-            raise InputError(f"{where}: must be a JSON object, not {type(record).__name__}")
+            raise InputError(f"{where}: must be a JSON object, not {shown(record)}")
         yield where, record
 
 
@@ -58,6 +61,8 @@ def tsv_records(path: Path, raw: bytes) -> Iterator[Located]:
         cells = [_unquoted(cell) for cell in line.split("\t")]
         if header is None:
             header = [cell.strip() for cell in cells]
+            if twice := [name for name in header if header.count(name) > 1]:
+                raise InputError(f"{where}: the header names {twice[0]!r} twice")
         elif len(cells) != len(header):
             raise InputError(
                 f"{where}: {len(cells)} columns, but the header has {len(header)}: {', '.join(header)}"[:300]
@@ -103,7 +108,7 @@ def mutual_records(path: Path, raw: bytes) -> Iterator[Located]:
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             raise InputError(f"{where}: neither a JSON object nor a dictionary of texts") from None
     if not isinstance(record, dict):
-        raise InputError(f"{where}: must hold one dictionary, not {type(record).__name__}")
+        raise InputError(f"{where}: must hold one dictionary, not {shown(record)}")
     yield where, record
 
 

@@ -16,6 +16,7 @@ from tasks.readers import Located
 logger = logging.getLogger(__name__)
 
 BUNDLED = Path(__file__).parent / "data"
+SHOWN = 3  # skipped records that are named
 ROOTS = (".", "task-data", "data/task-data")  # in a directory: itself, or the authors' folders in it
 
 
@@ -26,26 +27,53 @@ def examples(task: Task, source: str | Path, limit: int | None, seed: int) -> Ex
         from tasks import hub
 
         records, provenance = hub.records(task)
+        groups, bad = parsed_as_far_as_possible(task, records)
+        provenance = provenance | ({"skipped": str(len(bad))} if bad else {})
     else:
         paths = files(task, source)
         records = read_all(paths, task.data.text)
         kind = "bundled" if source == "bundled" else "directory"
         provenance = {"source": kind, "file": str(paths[0]), "files": str(len(paths)), "sha256": digest(paths)}
-    return Examples(drawn(parsed(task, records), task.name, limit, seed), provenance)
+        groups = parsed(task, records)
+    return Examples(drawn(groups, task.name, limit, seed), provenance)
 
 
-def parsed(task: Task, records: Iterable[Located]) -> list[list[Example]]:
+Groups = dict[int, list[Example]]
+"""{index of a record in its source: its examples}"""
+
+
+def parsed(task: Task, records: Iterable[Located]) -> Groups:
     """The examples of every record; InputError with the record's place if one is malformed."""
-    groups = []
+    groups = {}
     for index, (where, record) in enumerate(records):
         try:
-            groups.append(task.parse(record, str(index)))
+            groups[index] = task.parse(record, str(index))
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
     return groups
 
 
-def drawn(groups: list[list[Example]], name: str, limit: int | None, seed: int) -> list[Example]:
+def parsed_as_far_as_possible(task: Task, records: Iterable[Located]) -> tuple[Groups, list[str]]:
+    """The examples of a public data set, and its malformed records ("row 3 (why)"), which are skipped, and told of.
+
+    Nobody can mend these where they lie. Raises InputError where no record is left.
+    """
+    groups: Groups = {}
+    bad = []
+    for index, (where, record) in enumerate(records):
+        try:
+            groups[index] = task.parse(record, str(index))
+        except InputError as error:
+            bad.append(f"{where} ({error})")
+    if bad and not groups:
+        raise InputError(f"{task.name}: no record that can be used; first {bad[0]}")
+    if bad:
+        named = "; ".join(bad[:SHOWN]) + ("; ..." if len(bad) > SHOWN else "")
+        logger.warning("%s: %d of %d records skipped: %s", task.name, len(bad), len(groups) + len(bad), named)
+    return groups, bad
+
+
+def drawn(groups: Groups, name: str, limit: int | None, seed: int) -> list[Example]:
     """The examples of at most `limit` records: those whose hash of (seed, task, index) is smallest.
 
     So it depends neither on the order of tasks nor on the number of records, and a larger limit only adds to it.
@@ -55,13 +83,13 @@ def drawn(groups: list[list[Example]], name: str, limit: int | None, seed: int) 
     if limit is None or limit >= len(groups):
         if limit is not None and limit > len(groups):
             logger.warning("%s: %d examples asked for, the source has %d", name, limit, len(groups))
-        return [example for group in groups for example in group]
+        return [example for group in groups.values() for example in group]
     base = name.split(":")[0]  # the modes of a task share their examples
 
     def rank(index: int) -> bytes:
         return hashlib.sha256(f"{seed}:{base}:{index}".encode()).digest()
 
-    kept = sorted(sorted(range(len(groups)), key=rank)[:limit])
+    kept = sorted(sorted(groups, key=rank)[:limit])
     return [example for index in kept for example in groups[index]]
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tasks
+from tasks.base import Task
 from tasks.errors import InputError
 
 CAPITALS: dict[str, Any] = {
@@ -145,6 +146,19 @@ def test_a_task_from_jsonl(tmp_path: Path) -> None:
         ({"rule": "choice"}, "needs key 'choices'"),
         ({"rule": "choice", "choices": ["a", "b"]}, "example 1: .*'Paris' is none of the choices a, b"),
         ({"rule": "choice", "choices": [True, False]}, "put quotes around"),
+        ({"rule": "choice", "choices": []}, "choices must be a list of at least two choices, not an empty list"),
+        ({"rule": "choice", "choices": ["Paris"]}, "at least two choices, not a list of 1"),
+        ({"rule": "choice", "choices": ["Paris", "Lima", "paris"]}, "the choice 'paris' stands twice"),
+        ({"rule": "choice", "choices": "capital"}, "example 1: field 'capital' must be a list of at least two choices"),
+        ({"max_new_tokens": "20"}, r"key 'max_new_tokens' is a string \('20'\): input should be a valid integer"),
+        ({"max_new_tokens": True}, "key 'max_new_tokens' is true"),
+        ({"version": True}, "key 'version' is true"),
+        ({"prompt": ["{country}"]}, "key 'prompt' is a list of 1"),
+        ({"examples": [{"country": "A", "capital": float("nan")}]}, "example 1: field 'capital' must be text"),
+        ({"examples": [{"country": "A", "capital": None}]}, "field 'capital' must be text, not null"),
+        ({"examples": [{"country": "A", "capital": []}]}, "field 'capital' is an empty list"),
+        ({"examples": [{"country": {"a": 1}, "capital": "B"}]}, "field 'country' must be text, not an object with"),
+        ({"examples": None, "data": "a\0.jsonl"}, "no name of a file"),
         ({"rule": "number"}, "example 1: field 'capital' must be a number, not 'Paris'"),
         ({"examples": [{"country": "x", "capital": True}]}, "example 1: field 'capital' .* put quotes around"),
         ({"examples": [{"country": " ", "capital": "y"}]}, "example 1: field 'country' is empty"),
@@ -183,3 +197,62 @@ def test_any_bytes(content: bytes, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError):
             tasks.get(tmp_path / name)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.dates(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+VALUES_OF_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@given(data=st.data())
+@settings(max_examples=150)
+def test_any_value_of_any_key_is_used_or_refused(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A definition with wrong types anywhere, also in its records, gives prompts or one line."""
+    folder = tmp_path_factory.getbasetemp() / "any-value"
+    folder.mkdir(exist_ok=True)
+    whole = {**CAPITALS, "choices": ["Paris", "Lima"], "passage": "country", "version": "1", "description": "d"}
+    record = dict(CAPITALS["examples"][0])
+    for target in (whole, record):
+        for key in data.draw(st.lists(st.sampled_from(sorted(target)), max_size=2)):
+            target[key] = data.draw(VALUES)
+    if data.draw(st.booleans()):
+        whole["examples"] = [record]
+    path = folder / "any.yaml"
+    path.write_text(yaml.safe_dump(whole, allow_unicode=False), encoding="utf-8", errors="surrogatepass")
+    used_or_refused(path)
+
+
+@given(records=st.lists(st.dictionaries(st.sampled_from(["prompt", "answer", "choices"]), VALUES_OF_JSON), max_size=3))
+@settings(max_examples=150)
+def test_any_jsonl_is_used_or_refused(records: list[Any], tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "any-task.jsonl"
+    path.write_text("\n".join(json.dumps(record) for record in records), encoding="utf-8")
+    used_or_refused(path)
+
+
+def attempt(path: Path) -> tuple[Task | None, str]:
+    """The task, or the message with which its file is refused; any other exception fails the test."""
+    try:
+        return tasks.get(path), ""
+    except InputError as error:
+        return None, str(error)
+
+
+def used_or_refused(path: Path) -> None:
+    task, message = attempt(path)
+    assert (task is None) == (str(path) in message)
+    assert "\n" not in message
+    for example in () if task is None else task.examples():
+        task.prompt(example).encode()
+        task.judge(task.gold_output(example), example)
+        if task.has_choices:
+            assert 0 <= task.gold_choice(example) < len(task.choices(example))

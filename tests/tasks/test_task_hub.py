@@ -44,7 +44,38 @@ def test_rows_of_the_hub_give_the_same_examples(name: str) -> None:
     from tasks import hub, sources
 
     groups = sources.parsed(tasks.get(name), hub.located(as_on_the_hub(name), "the/dataset test"))
-    assert [example for group in groups for example in group] == task_records.examples(name)
+    assert [example for group in groups.values() for example in group] == task_records.examples(name)
+
+
+def test_a_malformed_row_of_the_hub_is_skipped_and_the_draw_of_the_others_stays(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The network alone is stood in for: the rows are of a real data set."""
+    from tasks import hub
+
+    rows = [{"dialogue": f"a{i}", "summary": f"b{i}"} for i in range(12)]
+    bad = {3, 7}
+
+    def drawn(found: list[dict[str, str]], limit: int) -> list[str]:
+        data = datasets.Dataset.from_list(found)
+        monkeypatch.setattr(hub, "records", lambda task: (hub.located(data, "the/data test"), {"source": "hub"}))
+        examples = tasks.get("summarization").examples("hub", limit=limit)
+        provenance.append(examples.provenance)
+        return [example.id for example in examples]
+
+    provenance: list[dict[str, str]] = []
+    whole = drawn(rows, 12)
+    damaged = [{**row, "summary": " "} if i in bad else row for i, row in enumerate(rows)]
+    with caplog.at_level("WARNING"):
+        assert drawn(damaged, 10) == [one for one in whole if int(one) not in bad]
+    assert "summarization: 2 of 12 records skipped: the/data test, row 3 (field 'summary' is empty); " in caplog.text
+    assert [found.get("skipped") for found in provenance] == [None, "2"]
+    some = set(drawn(rows, 6))
+    assert some - {"3", "7"} <= set(drawn(damaged, 6))
+    with pytest.raises(
+        tasks.InputError, match=r"summarization: no record that can be used; first the/data test, row 0"
+    ):
+        drawn([{"dialogue": "a", "summary": ""}] * 2, 1)
 
 
 def test_every_task_names_its_data_set() -> None:
