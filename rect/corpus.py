@@ -14,15 +14,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rect import sampling
+from rect import hub, sampling
 from rect.errors import InputError
 from rect.order import permutation
 
-# What hyperparameter files call a corpus -> (hub id, configuration, revision).
+# What hyperparameter files call a corpus -> (hub id, configuration, commit).
 KNOWN = {
-    "wikipedia": ("wikimedia/wikipedia", "20231101.en", None),
-    "wikitext": ("Salesforce/wikitext", "wikitext-103-raw-v1", None),
+    "wikipedia": ("wikimedia/wikipedia", "20231101.en", "b04c8d1ceb2f5cd4588862100d08de323dccfbaa"),
+    "wikitext": ("Salesforce/wikitext", "wikitext-103-raw-v1", "b08601e04326c79dfdd32d625aee71d232d685c3"),
 }
+LOCAL = (".txt", ".jsonl")
 SEPARATOR = "\n\n"
 SELF = "self"  # no corpus: text that the model samples itself (rect.sampling)
 BUFFER = 10_000  # texts of a data set on the hub that are shuffled at a time; its files are taken in a drawn order too
@@ -35,7 +36,7 @@ class Corpus:
     Attributes:
         source: a `.txt` file (texts divided by empty lines), a `.jsonl` file with a `text` in each line, a name in
             `KNOWN`, or a hub id, with the configuration behind a colon if it has several; or `SELF`.
-        revision: of the hub data set.
+        revision: commit of the hub data set; a name in `KNOWN` has one. A branch or a tag may be another text tomorrow.
         samples: so many texts, drawn; None for all.
         seed: of the draw.
     """
@@ -52,6 +53,11 @@ class Corpus:
                     f"corpus {SELF}: the model samples this text itself, it has no {name} ({value!r}); "
                     f"right would be tokens, or another corpus"
                 )
+        if not (self.sampled or self.local or hub.is_commit(self._hub()[2] or "")):
+            raise InputError(
+                f"corpus {self.source}: a data set of the hub may change; name the commit that is meant as "
+                f"revision (40 hexadecimal digits), not {self.revision!r}; a file ends in {' or '.join(LOCAL)}"
+            )
 
     @property
     def sampled(self) -> bool:
@@ -59,12 +65,17 @@ class Corpus:
         return self.source == SELF
 
     @property
+    def local(self) -> bool:
+        """Whether it is a file."""
+        return Path(self.source).suffix in LOCAL
+
+    @property
     def identity(self) -> dict[str, Any]:
-        """What names the text: a file by its content, a data set by id and revision."""
+        """What names the text: a file by its content, a data set by id and commit."""
         if self.sampled:
             return {"sampled": sampling.VERSION, "seed": self.seed}
         path, drawn = Path(self.source), {"samples": self.samples, "seed": self.seed}
-        if path.suffix in (".txt", ".jsonl"):
+        if self.local:
             return {"sha256": hashlib.sha256(_read(path)).hexdigest(), **drawn}
         name, configuration, revision = self._hub()
         return {"hub": name, "configuration": configuration, "revision": revision, **drawn, "buffer": BUFFER}

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-VERSION = "3"  # 3: texts are drawn with a seed
+VERSION = "4"  # 3: texts are drawn with a seed; 4: a model is its content
 QUANTUM = 2.0**-20
 PER_DIMENSION = 10
 WINDOW = 512
@@ -56,6 +56,8 @@ class Recipe:
 
     Attributes:
         model: name of the model; `revision` if it has one.
+        content: what the model is made of (`EditableModel.content`), which the key has in place of its name; None where
+            that is not known yet: see `on`.
         corpus: the text.
         tokens: how many tokens of it; "all" for the whole corpus; None for all of its `samples` if it has some, else
             for PER_DIMENSION per dimension of k (sampled text: `rect.sampling.wanted`).
@@ -73,6 +75,7 @@ class Recipe:
     cap: int = CAP
     dtype: str = "float32"
     precision: str = "float32"
+    content: str | None = None
 
     def __post_init__(self) -> None:
         if self.tokens not in (None, "all") and not (isinstance(self.tokens, int) and self.tokens > 0):
@@ -87,8 +90,19 @@ class Recipe:
     @property
     def identity(self) -> dict[str, Any]:
         """The declared things, as JSON."""
-        fields = ("model", "revision", "tokens", "window", "cap", "dtype", "precision")
+        model = ("model", "revision") if self.content is None else ("content",)
+        fields = (*model, "tokens", "window", "cap", "dtype", "precision")
         return {"version": VERSION, "corpus": self.corpus.identity, **{name: getattr(self, name) for name in fields}}
+
+    def on(self, model: EditableModel) -> Recipe:
+        """The recipe for the content of a model.
+
+        Raises:
+            InputError: it is for other content.
+        """
+        if self.content not in (None, model.content):
+            raise InputError(f"covariance: {model.name} is not what it was when this was planned ({self.content})")
+        return dataclasses.replace(self, content=model.content)
 
     def folder(self, root: Path | None = None) -> Path:
         """Where the files of this recipe lie: below `root`, by default in the project's cache."""
@@ -186,6 +200,14 @@ class Covariance:
                 )
             self._factors[layer] = factor
         return torch.cholesky_solve(right.double(), self._factors[layer].to(right.device))
+
+    def check(self, model: EditableModel) -> None:
+        """Raise InputError where they are known to be those of another model's keys."""
+        theirs = self.identity.get("content")
+        if theirs is not None and theirs != model.content:
+            raise InputError(
+                f"this covariance of keys is of another model than {model.name}: of {theirs}, not of {model.content}"
+            )
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """One safetensors file per layer, float32, each whole or not at all; what it is stands in its header."""
@@ -301,6 +323,7 @@ def collect(
     Raises:
         InputError: the corpus cannot be read or is empty.
     """
+    recipe = recipe.on(model)
     n = max(dimension(model, layer) for layer in layers)
     rows = recipe.batches(model, n)
     if recipe.corpus.sampled:
@@ -335,7 +358,11 @@ def ensure(
         layers: the layers.
         root: folder of the cache.
         progress: called with (tokens done, tokens wanted).
+
+    Raises:
+        InputError: the recipe is for another model's content, or the corpus cannot be read.
     """
+    recipe = recipe.on(model)
     folder = recipe.folder(root)
     missing = recipe.missing(layers, root)
     if missing:

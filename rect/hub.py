@@ -85,3 +85,21 @@ def snapshot(
             f"{what}: no such folder, not in the hub's cache, and the hub cannot be reached ({reason})"
         ) from None
     return Path(path)
+
+
+def is_commit(revision: str) -> bool:
+    """Whether a revision names content that cannot change."""
+    return re.fullmatch(r"[0-9a-f]{40}", revision) is not None
+
+
+def commit_here(name: str, kind: str = "model", revision: str | None = None) -> str | None:
+    """The commit that the hub's cache on this machine has for a revision; None where it has none. Asks nobody."""
+    from huggingface_hub import constants
+
+    if revision is not None and is_commit(revision):
+        return revision
+    folder = Path(constants.HF_HUB_CACHE) / f"{kind}s--{name.replace('/', '--')}" / "refs" / (revision or "main")
+    try:
+        return folder.read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 import os
 import threading
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from modelfolder import config as configs
+from modelfolder import digest as digests
 from modelfolder import loading
 from modelfolder import tokenizer as tokenizers
 from modelfolder.errors import reason
@@ -54,6 +56,8 @@ class EditableModel:
         self.tokenizer = tokenizer
         self.name = name
         self.folder = folder
+        self._read = None if folder is None else digests.signature(folder)
+        self._content: str | None = None
         self.architecture: Architecture = architecture.of(hf.config)
         self._parameters: dict[str, nn.Parameter] = dict(hf.named_parameters())
         self._originals: dict[str, Tensor] = {}
@@ -108,6 +112,31 @@ class EditableModel:
     @property
     def hidden_size(self) -> int:
         return self.hf.config.hidden_size
+
+    @property
+    def content(self) -> str:
+        """What the unedited model is made of: a commit of the hub, or a digest of its folder, or of its tensors.
+
+        Raises:
+            InputError: the folder is another than when the model was loaded.
+        """
+        with self.lock:
+            if self._content is None:
+                self._content = self._of_memory() if self.folder is None else self._of_folder(self.folder)
+            return self._content
+
+    def _of_folder(self, folder: Path) -> str:
+        found = models.content_of(folder)
+        if digests.signature(folder) != self._read:
+            raise InputError(f"{folder} has changed since {self.name} was loaded from it: load it again")
+        return found
+
+    def _of_memory(self) -> str:
+        total = hashlib.sha256(json.dumps(self.hf.config.to_dict(), sort_keys=True, default=str).encode())
+        total.update(json.dumps(self.tokenizer.get_vocab(), sort_keys=True).encode())
+        for name in sorted(self._parameters):
+            _add_tensor(total, name, self.original(name))
+        return f"memory:{total.hexdigest()}"
 
     def module(self, path: str) -> nn.Module:
         """The submodule at a dotted path such as "model.layers.5.mlp"."""
@@ -252,8 +281,7 @@ class EditableModel:
         """SHA-256 over names and bytes of the changed tensors; for an unedited model that of nothing."""
         total = hashlib.sha256()
         for name, tensor in self.changed().items():
-            total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            total.update(tensor.cpu().contiguous().view(torch.uint8).numpy().data)
+            _add_tensor(total, name, tensor)
         return total.hexdigest()
 
     @exclusive
@@ -315,6 +343,11 @@ class EditableModel:
         self.hf.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         return folder
+
+
+def _add_tensor(total: Any, name: str, tensor: Tensor) -> None:
+    total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+    total.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
 
 
 def _device(name: str) -> torch.device:

@@ -17,12 +17,12 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from modelfolder import config, tensors
+from modelfolder import config, digest, tensors
 from rect import hub
 from rect.cache import build_once, cache_folder, is_complete
 from rect.errors import InputError
 
-__all__ = ["DEFAULT", "cache_folder", "check", "resolve", "state"]
+__all__ = ["DEFAULT", "cache_folder", "check", "content", "content_of", "resolve", "state"]
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,29 @@ def check(name: str) -> None:
     folder = Path(name).expanduser()
     if name and name != DEFAULT and folder.is_dir():
         _checked(folder.absolute())
+
+
+def content(name: str, revision: str | None = None) -> str | None:
+    """What a model is made of, as ids have it; None where it is not at hand. Fetches nothing.
+
+    Args:
+        name, revision: as for `resolve`.
+
+    Raises:
+        InputError: it is at hand and cannot be used.
+    """
+    folder = _default_folder() if name == DEFAULT else Path(name).expanduser()
+    if name == DEFAULT or (name and folder.is_dir()):
+        return content_of(folder.absolute())
+    commit = hub.commit_here(name, "model", revision) if hub.is_id(name) else None
+    return None if commit is None else f"hub:{commit}"
+
+
+def content_of(folder: Path) -> str:
+    """The same of a folder that `resolve` gave. The default model is known by the file that it is converted from."""
+    if folder == _default_folder():
+        return f"gguf:{GGUF_SHA256}"
+    return digest.content(folder, cache_folder() / "digests")
 
 
 def state(name: str) -> str:

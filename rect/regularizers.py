@@ -1,6 +1,7 @@
 """Regularizers: which part of an edit's update reaches the weights.
 
-Each is a function `(update, model, k, seed) -> Update` in `REGULARIZERS`; a new one is one function and one line there.
+Each is a function `(update, model, k, seed) -> Update`; a new one is one function and one line in `REGULARIZERS`, with
+a version, which goes up whenever its masks change.
 `k` is a percentage, in (0, 100]. Masks are taken per matrix, against the weights that the operation starts from.
 RECT is the method of Gu et al., EMNLP 2024; random and PCA are its controls, magnitude is the one it lacks.
 """
@@ -11,6 +12,7 @@ import contextlib
 import difflib
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -28,7 +30,20 @@ class Weights(Protocol):
     def weight(self, name: str) -> Tensor: ...
 
 
-Regularizer = Callable[..., Update]
+@dataclass(frozen=True)
+class Regularizer:
+    """A regularizer as it is called, and the version that ids are made of.
+
+    Attributes:
+        function: `(update, model, k=100, seed=0) -> Update`.
+        version: other masks, another version.
+    """
+
+    function: Callable[..., Update]
+    version: str
+
+    def __call__(self, update: Update, model: Weights, k: float = 100, seed: int = 0) -> Update:
+        return self.function(update, model, k=k, seed=seed)
 
 
 def keep_top(delta: Tensor, weight: Tensor, k: float) -> Tensor:
@@ -127,12 +142,12 @@ def pca_release(update: Update, model: Weights, k: float = 100, seed: int = 0) -
 
 
 REGULARIZERS: dict[str, Regularizer] = {
-    "none": none,
-    "rect": rect,
-    "random": random,
-    "pca": pca,
-    "pca-release": pca_release,
-    "magnitude": magnitude,
+    "none": Regularizer(none, "1"),
+    "rect": Regularizer(rect, "1"),
+    "random": Regularizer(random, "1"),
+    "pca": Regularizer(pca, "1"),
+    "pca-release": Regularizer(pca_release, "1"),
+    "magnitude": Regularizer(magnitude, "1"),
 }
 
 

@@ -18,6 +18,7 @@ import yaml
 from rect.errors import InputError
 from sweeps import search
 from sweeps.aggregate import IDS, UNEDITED
+from sweeps.kept_plan import kept_plan
 from sweeps.store import Store
 
 if TYPE_CHECKING:
@@ -102,13 +103,10 @@ def apart(rows: pd.DataFrame) -> pd.DataFrame:
 
 def plan_of(config: str, store: Store) -> Plan | None:
     """The plan of a folder's configuration; None where it has none, or its facts or examples are not to be had here."""
-    from sweeps.config import validate
-    from sweeps.identity import make_plan
-
     if not config:
         return None
     try:
-        return search.decided(make_plan(validate(yaml.safe_load(config), store.folder.path("config.yaml"))), store)
+        return kept_plan(store)
     except InputError as error:
         log.warning("all rows of %s are shown, whichever configuration they belong to: %s", store.url, error)
         return None

@@ -7,14 +7,11 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import yaml
-
 from rect.errors import InputError
 from rect.update import UpdateError
-from sweeps import search
-from sweeps.config import validate
 from sweeps.files import StoreError
-from sweeps.identity import Plan, make_plan
+from sweeps.identity import Plan
+from sweeps.kept_plan import kept_plan
 from sweeps.store import Store
 
 KINDS = {
@@ -37,18 +34,6 @@ class Entry:
     bytes: int
     unused: int
     unused_bytes: int
-
-
-def plan_of(store: Store) -> Plan:
-    """The plan of the folder's configuration, with what its search has picked.
-
-    Raises:
-        InputError: there is no sweep.
-    """
-    data = store.folder.read_or_none("config.yaml")
-    if data is None:
-        raise InputError(f"{store.url}: there is no sweep here (no config.yaml)")
-    return search.decided(make_plan(validate(yaml.safe_load(data), f"{store.url}/config.yaml")), store)
 
 
 def used(plan: Plan) -> dict[str, set[str]]:
@@ -74,7 +59,7 @@ def unused(store: Store, plan: Plan) -> dict[str, int]:
 
 def inventory(store: Store) -> list[Entry]:
     """All kinds of files, in the order of `KINDS`."""
-    idle = unused(store, plan_of(store))
+    idle = unused(store, kept_plan(store))
     found = []
     for kind, (suffix, what) in KINDS.items():
         sizes = store.folder.sizes(kind, suffix)
@@ -85,7 +70,7 @@ def inventory(store: Store) -> list[Entry]:
 
 def verify(store: Store) -> list[str]:
     """Open everything. Returns what is wrong, one line per file; nothing is changed."""
-    plan_of(store)
+    kept_plan(store)
     return [*_bad_updates(store), *_bad_records(store), *_bad_tables(store), *_left_behind(store)]
 
 
@@ -131,7 +116,7 @@ def prune(store: Store, really: bool) -> dict[str, int]:
     Returns:
         {name: bytes} of what was, or would be, removed.
     """
-    gone = unused(store, plan_of(store))
+    gone = unused(store, kept_plan(store))
     gone |= {os.path.relpath(path, store.folder.root): os.path.getsize(path) for path in store.folder.orphans()}
     for name in gone if really else ():
         store.folder.remove(name)

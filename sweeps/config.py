@@ -35,6 +35,11 @@ class ModelSpec(Named):
         """Name in the tables."""
         return self.label or self.name
 
+    @property
+    def key(self) -> str:
+        """What names it, revision included."""
+        return self.name if self.revision is None else f"{self.name}@{self.revision}"
+
 
 class EditsSpec(Strict):
     """The facts that are edited in."""

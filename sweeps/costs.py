@@ -16,7 +16,7 @@ from typing import Any
 from rect.errors import InputError
 from sweeps import journal, search
 from sweeps.config import Config
-from sweeps.identity import Plan, make_plan
+from sweeps.identity import Plan, contents_here, make_plan
 from sweeps.store import Store
 
 RATES = "rates.json"
@@ -115,7 +115,7 @@ def _mean(values: list[float] | list[int]) -> float:
 
 
 def _machine(store: Store) -> str:
-    about = json.loads(store.folder.read_or_none("environment.json") or b"{}")
+    about = next(reversed(store.environments().values()), {})
     return ", ".join(str(about[key]) for key in ("host", "platform", "engine") if key in about)
 
 
@@ -184,6 +184,6 @@ def told(cost: Cost, rates: Rates, workers: int, price: float | None) -> list[st
 def show(config: Config, out: str, source: str, workers: int, price: float | None, say: Callable[[str], None]) -> None:
     """Tell what is missing of a sweep in a folder, and what it takes by the rates in `source`."""
     rates, store = read(source), Store(out)
-    plan = search.decided(make_plan(config), store)
+    plan = search.decided(make_plan(config, contents_here(config, store.contents())), store)
     for line in told(estimate(plan, rates, store, workers), rates, workers, price):
         say(line)

@@ -9,12 +9,13 @@ import logging
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from modelfolder import digest
 from rect import covariance, models
 from rect.covariance import Covariance, Recipe, Sums
 from rect.editors import hyperparameters, second_moment
@@ -88,7 +89,7 @@ def compute(request: Request, console: Console) -> Path:
     recipe = request.recipe
     if request.workers > 1:
         surroundings.cluster_address(request.address)
-    models.resolve(recipe.model, recipe.revision)
+    recipe = replace(recipe, content=models.content_of(models.resolve(recipe.model, recipe.revision)))
     model = None
     layers = request.layers
     if layers is None:
@@ -121,7 +122,8 @@ def memit_layers(model: EditableModel) -> tuple[int, ...]:
 
 
 def _load(recipe: Recipe, device: str) -> EditableModel:
-    return EditableModel.load(recipe.model, device, recipe.dtype, recipe.revision)
+    revision = digest.commit(recipe.content) or recipe.revision
+    return EditableModel.load(recipe.model, device, recipe.dtype, revision)
 
 
 def _check(model: EditableModel, layers: Sequence[int]) -> None:
@@ -167,6 +169,7 @@ def sharded(
 def share(recipe: Recipe, layers: Sequence[int], index: int, workers: int, device: str) -> Sums:
     """One worker's part: batches index, index + workers, ..."""
     model = _load(recipe, device)
+    recipe = recipe.on(model)
     _check(model, layers)
     dimension = max(covariance.dimension(model, layer) for layer in layers)
     rows = recipe.batches(model, dimension, index, workers)

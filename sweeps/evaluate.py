@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from rect import models
 from rect.errors import InputError
 from sweeps import run, scoring
 from sweeps.config import EngineSpec, ModelSpec, TasksSpec
+from sweeps.grid import Cell
 from sweeps.identity import Questions, questions_of, unedited
 from sweeps.rows import Row, complete, measurement
 from sweeps.store import Store
@@ -105,7 +105,7 @@ def _empty_place(request: Request, questions: Sequence[Questions]) -> Store | No
     store = Store(request.out)
     if store.folder.exists("config.yaml"):
         raise InputError(f"--out {request.out}: is the folder of a sweep; name another")
-    cell = unedited(request.model).id
+    cell = _cell(request.model).id
     there = [one.name for one in questions if (cell, 0, one.evaluation) in store.done(cell)]
     if there:
         raise InputError(f"--out {request.out}: holds {', '.join(there)} of {request.model.name}; name another folder")
@@ -120,14 +120,21 @@ def _write(
     rows: list[Row],
     outputs: list[Row],
 ) -> None:
-    cell = unedited(request.model)
+    cell = _cell(request.model)
     here = {"cell": cell.id, "n_edits": 0}
-    shared = {"engine": engine, "package_version": version("rect-sweeps")}
     for one in questions:
         store.put_evaluation(one.evaluation, {"task": one.name, **one.described})
     about = run.environment(engine, questions) | {"evaluated": request.model_dump(mode="json")}
-    store.folder.write("environment.json", json.dumps(about, indent=2).encode())
+    shared = {
+        "engine": engine,
+        "package_version": version("rect-sweeps"),
+        "environment": store.put_environment(about),
+    }
     store.write(cell.id, 0, complete(rows, {**here, **cell.axes(), **shared}), complete(outputs, here))
+
+
+def _cell(model: ModelSpec) -> Cell:
+    return unedited(model, models.content(model.name, model.revision))
 
 
 def table(rows: Sequence[Row], questions: Sequence[Questions]) -> Table:

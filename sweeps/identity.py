@@ -14,7 +14,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rect import fact_files, facts, models
+from modelfolder import digest
+from rect import fact_files, facts, models, regularizers
 from rect.errors import InputError
 from sweeps import edit_set as edit_sets
 from sweeps import grid
@@ -106,6 +107,7 @@ class Plan:
         candidates: cells that a search may add.
         skipped: per model the facts that it cannot be edited with, by index, each with the reason: the next ones of the
             permutation take their place (`sweeps.skipped`).
+        contents: what each model is made of (`rect.models.content`); None where that is not known here.
     """
 
     config: Config
@@ -118,9 +120,14 @@ class Plan:
     scanned: frozenset[str] = frozenset()
     candidates: tuple[Cell, ...] = ()
     skipped: Mapping[ModelSpec, Mapping[int, str]] = field(default_factory=dict)
+    contents: Mapping[ModelSpec, str | None] = field(default_factory=dict)
 
     def cell(self, cell_id: str) -> Cell:
         return self._by_id[cell_id]
+
+    def revision(self, model: ModelSpec) -> str | None:
+        """The commit that the sweep was planned with, whatever a branch is by now."""
+        return digest.commit(self.contents.get(model)) or model.revision
 
     @cached_property
     def _by_id(self) -> dict[str, Cell]:
@@ -143,12 +150,12 @@ class Plan:
             return
         editor = self.editors[cell.model, cell.method]
         drawn = self.edited(cell, n_edits)
-        state = base_state(cell.model)
+        state = base_state(cell.model, self.contents.get(cell.model))
         for index in range(n_edits):
             batch = tuple(drawn[index * cell.batch_size : (index + 1) * cell.batch_size])
             operation = identify("operation", state, editor, facts.digest(batch))
             seed = int(identify("mask", cell.seed, index)[:15], 16)
-            after = identify("state", operation, cell.regularizer, cell.k, seed)
+            after = identify("state", operation, *_regularized(cell), seed)
             yield Operation(operation, state, after, batch, seed)
             state = after
 
@@ -172,27 +179,55 @@ class Plan:
         return {n: evaluations for n, evaluations in missing.items() if evaluations}
 
 
-def make_plan(config: Config) -> Plan:
-    """The cells that a configuration asks for, with ids. Reads facts and examples, loads no model.
+def contents_here(config: Config, otherwise: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What the models of a configuration are made of, by `ModelSpec.key`, as far as they are at hand.
+
+    Args:
+        config: the sweep.
+        otherwise: what is known of those that are not, as `Store.contents` has it.
 
     Raises:
-        InputError: a local model that cannot be used, a method without a legal cell, or an edit set or a task's data
-            that cannot be read.
+        InputError: a local model that cannot be used.
+    """
+    found = dict(otherwise or {})
+    for spec in config.models:
+        models.check(spec.name)
+        content = models.content(spec.name, spec.revision)
+        if content is not None:
+            found[spec.key] = content
+    return found
+
+
+def make_plan(config: Config, contents: Mapping[str, str | None] | None = None) -> Plan:
+    """The cells that a configuration asks for, with ids. Reads facts and examples, loads no model.
+
+    Args:
+        config: the sweep.
+        contents: what its models are made of, by `ModelSpec.key`; None looks at the models at hand. The ids of one
+            that is neither here nor there are made of its name, and hold until it is.
+
+    Raises:
+        InputError: a local model that cannot be used, two that are the same, a method without a legal cell, or an edit
+            set or a task's data that cannot be read.
     """
     from tasks import engines
 
-    for spec in config.models:
-        models.check(spec.name)
+    known = contents_here(config) if contents is None else contents
+    made_of = {spec: known.get(spec.key) for spec in config.models}
+    _check_distinct(made_of)
     cells, looked, dropped = _cells(config)
     edit_set = _edit_set(config.edits)
     engine = engines.which(config.engine.name)
-    declared = {(model, method): _editor(model, method) for model in config.models for method in config.methods}
+    declared = {
+        (model, method): _editor(model, method, made_of[model]) for model in config.models for method in config.methods
+    }
     content = facts_of(config.edits, edit_set, declared.values())
     named, others = (
-        tuple(replace(cell, id=_sequence(cell, declared, content)) for cell in part) for part in (cells, looked)
+        tuple(replace(cell, id=_sequence(cell, declared, content, made_of[cell.model])) for cell in part)
+        for part in (cells, looked)
     )
     questions = tuple(questions_of(config.tasks, name, engine, config.engine) for name in config.tasks.names)
-    plan = Plan(config, named, tuple(dropped), edit_set, questions, engine, declared)
+    plan = Plan(config, named, tuple(dropped), edit_set, questions, engine, declared, contents=made_of)
     if config.search is None or config.search.optuna is not None:
         return replace(plan, candidates=others)
     by_model = sorted((*named, *others), key=lambda cell: config.models.index(cell.model))
@@ -220,27 +255,43 @@ def _cells(config: Config) -> tuple[list[Cell], list[Cell], list[tuple[str, str]
     return cells, [cell for cell in grown if cell not in there], dropped
 
 
-def base_state(model: ModelSpec) -> str:
-    """The state before any operation."""
-    return identify("base", model.model_dump(exclude={"trust_remote_code", "label"}))
+def _check_distinct(made_of: Mapping[ModelSpec, str | None]) -> None:
+    """Two names for one model at one dtype would be two columns of the same numbers."""
+    first: dict[str, ModelSpec] = {}
+    for spec, content in made_of.items():
+        other = first.setdefault(base_state(spec, content), spec)
+        if other != spec:
+            raise InputError(f"models: {other.name} and {spec.name} are the same model ({content}); name it once")
 
 
-def unedited(model: ModelSpec) -> Cell:
+def base_state(model: ModelSpec, content: str | None) -> str:
+    """The state before any operation. A model is its content; one that is not at hand has a name alone."""
+    if content is None:
+        return identify("base", {"name": model.name, "revision": model.revision, "dtype": model.dtype})
+    return identify("base", {"content": content, "dtype": model.dtype})
+
+
+def unedited(model: ModelSpec, content: str | None) -> Cell:
     """The cell of a model without any operation, with its id."""
     cell = Cell(model)
-    return replace(cell, id=_sequence(cell, {}, ""))
+    return replace(cell, id=_sequence(cell, {}, "", content))
 
 
-def _sequence(cell: Cell, editors: Mapping[Any, Mapping[str, Any]], edit_set: str) -> str:
+def _sequence(cell: Cell, editors: Mapping[Any, Mapping[str, Any]], edit_set: str, content: str | None) -> str:
     """A cell's id: its chain of operations however long; neither checkpoints nor the number of edits are in it."""
+    state = base_state(cell.model, content)
     if cell.method is None:
-        return identify("sequence", base_state(cell.model))
+        return identify("sequence", state)
     editor = editors[cell.model, cell.method]
-    chain = [cell.setting, cell.batch_size, cell.regularizer, cell.k, cell.seed]
-    return identify("sequence", base_state(cell.model), editor, edit_set, *chain)
+    chain = [cell.setting, cell.batch_size, *_regularized(cell), cell.seed]
+    return identify("sequence", state, editor, edit_set, *chain)
 
 
-def covariance_recipe(model: ModelSpec, method: MethodSpec) -> Recipe:
+def _regularized(cell: Cell) -> tuple[str, str, float | None]:
+    return cell.regularizer, regularizers.get(cell.regularizer).version, cell.k
+
+
+def covariance_recipe(model: ModelSpec, method: MethodSpec, content: str | None) -> Recipe:
     """What the covariance of keys is computed from, for a method that can use one."""
     from rect import editors
     from rect.editors import hyperparameters, second_moment
@@ -248,17 +299,18 @@ def covariance_recipe(model: ModelSpec, method: MethodSpec) -> Recipe:
     cls = editors.get(method.name).hparams_class
     declared = hyperparameters.declared(cls, method.hparams, model.name)
     given = second_moment.Given(**method.covariance.model_dump())
-    return second_moment.recipe(cls, declared, model.name, given, revision=model.revision, dtype=model.dtype)
+    about = {"revision": model.revision, "dtype": model.dtype, "content": content}
+    return second_moment.recipe(cls, declared, model.name, given, **about)
 
 
-def _editor(model: ModelSpec, method: MethodSpec) -> dict[str, Any]:
+def _editor(model: ModelSpec, method: MethodSpec, content: str | None) -> dict[str, Any]:
     """Declared things of a method on a model: name, version, hyperparameters, prefixes, covariance."""
     from rect import editors
 
     declared = editors.declared(method.name, model.name, method.hparams, covariance={})
     if declared.get("covariance") is None:  # the method uses none
         return declared
-    return {**declared, "covariance": covariance_recipe(model, method).identity}
+    return {**declared, "covariance": covariance_recipe(model, method, content).identity}
 
 
 def covariance_notes(plan: Plan) -> list[str]:

@@ -20,6 +20,7 @@ class Job:
         url: its output folder.
         token: a file in it that the driver wrote; where it is not seen, the folder is not shared with that node.
         missing: per cell what was missing when the run began; a cell that is not in it gets all that is missing.
+        environment: id of the run's, which its rows carry.
         register: of the operations that are being computed, see `sweeps.claims`.
     """
 
@@ -27,4 +28,5 @@ class Job:
     url: str
     token: str
     missing: Mapping[str, Missing]
+    environment: str
     register: Any

@@ -14,13 +14,10 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from rect.errors import InputError
-from sweeps import collateral, journal, search
-from sweeps.config import validate
+from sweeps import collateral, journal
 from sweeps.grid import Cell
-from sweeps.identity import Plan, make_plan
+from sweeps.identity import Plan
+from sweeps.kept_plan import kept_plan
 from sweeps.store import Store
 
 if TYPE_CHECKING:
@@ -184,11 +181,7 @@ def status(out: str | os.PathLike[str]) -> Snapshot:
         InputError: there is no sweep.
     """
     store = Store(out)
-    data = store.folder.read_or_none("config.yaml")
-    if data is None:
-        raise InputError(f"{store.url}: there is no sweep here (no config.yaml)")
-    plan = make_plan(validate(yaml.safe_load(data), f"{store.url}/config.yaml"))
-    return Tracker(search.decided(plan, store), store).snapshot()
+    return Tracker(kept_plan(store), store).snapshot()
 
 
 def render(snapshot: Snapshot) -> RenderableType:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from pathlib import PurePath
@@ -52,7 +51,6 @@ def gather(out: str | os.PathLike[str], everything: bool = False) -> Material:
     store, plan, rows = found.store, found.plan, found.rows
     if not found.text and rows.empty:
         raise InputError(f"{out}: there is no sweep in this folder (no config.yaml, no rows)")
-    environment: dict[str, Any] = json.loads(store.folder.read_or_none("environment.json") or b"{}")
     failures = store.failures()
     if plan is None:
         failed = [(cell, reason) for cell, reason in failures.items()]
@@ -60,6 +58,7 @@ def gather(out: str | os.PathLike[str], everything: bool = False) -> Material:
     else:
         failed = [(str(cell), failures[cell.id]) for cell in plan.cells if cell.id in failures]
         missing = _missing(plan, store, failures)
+    environments = _environments(store, rows)
     return Material(
         name=found.config.get("name") or os.fspath(out).rstrip("/").rpartition("/")[2],
         rows=rows,
@@ -72,14 +71,21 @@ def gather(out: str | os.PathLike[str], everything: bool = False) -> Material:
         search=found.search,
         remarks=remarks.of(plan) if plan else [],
         facts=_fact_names(plan, rows) if plan else {},
-        command=_command(environment.pop("command", [])),
-        environment=environment,
+        command=_command(environments[-1].get("command", []) if environments else []),
+        environments=environments,
         config=found.text,
     )
 
 
+def _environments(store: Store, rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """What the runs were made with that measured these rows, the earliest first."""
+    named = set(rows["environment"])
+    return [about for name, about in store.environments().items() if name in named or not named]
+
+
 def _fact_names(plan: Plan, rows: pd.DataFrame) -> dict[str, list[str]]:
     """The facts that rows of their own tell about, in the order of editing, as `measure.editing` counts.
+
 
     Per seed: {"0": ...}; for a model that skips some also {"0 MODEL": ...}.
     """

@@ -42,6 +42,7 @@ class Material:
             France is: Rome".
         search: what a search over k found.
         remarks: what `sweeps.remarks` says of the plan.
+        environments: versions, host and command of each run that measured these rows, the earliest first.
         config: the configuration as resolved, YAML.
         command: what reproduces the sweep.
     """
@@ -57,7 +58,7 @@ class Material:
     facts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     search: Sequence[Found] = ()
     remarks: Sequence[str] = ()
-    environment: Mapping[str, Any] = field(default_factory=dict)
+    environments: Sequence[Mapping[str, Any]] = ()
     config: str = ""
     command: str = ""
 
@@ -75,7 +76,7 @@ def render(material: Material) -> str:
         reasons=reasons(material.table),
         collateral=collateral.found(material.rows),
         data=page_data(material),
-        environment=flat(material.environment),
+        environments=[flat(one) for one in material.environments],
         plotly=plotly.offline.get_plotlyjs(),
     )
 

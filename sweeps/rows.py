@@ -26,6 +26,7 @@ ROWS = pa.schema(
         ("n", pa.int64()),
         ("engine", pa.string()),
         ("package_version", pa.string()),
+        ("environment", pa.string()),  # of the run: `Store.environments`
         ("evaluation", pa.string()),
         ("pass", pa.string()),  # of rows of kind `time`: which pass over the cell took it; else ""
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import logging
 import os
 import platform
@@ -23,7 +22,7 @@ from rect.errors import InputError
 from sweeps import cluster, costs, editor_check, experiment, remarks, search, skipped, surroundings, tracking
 from sweeps.config import Config
 from sweeps.grid import Cell
-from sweeps.identity import Plan, Questions, make_plan
+from sweeps.identity import Plan, Questions, contents_here, make_plan
 from sweeps.job import Job
 from sweeps.journal import Journal
 from sweeps.progress import Live
@@ -80,15 +79,16 @@ def run(
     check_modules()
     tracking.check(config.track)
     store = Store(out)
-    plan = search.decided(make_plan(config), store)
+    plan = make_plan(config)
     editor_check.check(plan.cells)
-    for spec in config.models:
-        models.resolve(spec.name, spec.revision)  # a model that is not there is found out now, and fetched once
+    plan = search.decided(_of_what_is_here(plan, store), store)
+    store.begin()
     plan = skipped.look(plan, store)
     for line in remarks.of(plan):
         log.warning("%s", line)
     store.folder.clean()
     store.folder.write("config.yaml", config.as_yaml().encode())
+    store.put_contents({spec.key: content for spec, content in plan.contents.items() if content is not None})
     with Session(store, address, limit_cells, retry_failed, console) as session:
         if config.search is not None and config.search.keep_at_least is not None:
             looking = search.scan(plan)
@@ -105,6 +105,21 @@ def run(
     if session.ran:
         costs.write(store)
     return _outcome(plan, store)
+
+
+def _of_what_is_here(plan: Plan, store: Store) -> Plan:
+    """The plan for the models as they are now: what is not there is found out, or fetched, once."""
+    for spec in plan.config.models:
+        models.resolve(spec.name, spec.revision)
+    contents, before = contents_here(plan.config), store.contents()
+    for key, content in contents.items():
+        if before.get(key, content) != content:
+            log.warning(
+                "%s is another model than when this folder was last written (%s, now %s): its cells are run anew",
+                key, before[key], content,
+            )  # fmt: skip
+    same = all(contents.get(spec.key) == content for spec, content in plan.contents.items())
+    return plan if same else make_plan(plan.config, contents)
 
 
 def _outcome(plan: Plan, store: Store) -> Outcome:
@@ -141,6 +156,7 @@ class Session:
         self.journal = Journal(store.folder)
         self._open = contextlib.ExitStack()
         self._register: Any = None
+        self._environment = ""
         os.environ.update(experiment.TUNE_SETTINGS)
 
     @property
@@ -186,8 +202,7 @@ class Session:
     def _start(self, plan: Plan) -> None:
         if self.ran:
             return
-        about = environment(plan.engine, plan.questions)
-        self.store.folder.write("environment.json", json.dumps(about, indent=2).encode())
+        self._environment = self.store.put_environment(environment(plan.engine, plan.questions))
         for one in plan.questions:
             self.store.put_evaluation(one.evaluation, {"task": one.name, **one.described})
         self.journal.write("run-prepared")
@@ -207,7 +222,7 @@ class Session:
         return EditingTrial
 
     def _job(self, plan: Plan, missing: Mapping[str, Any]) -> Job:
-        return Job(plan, self.store.url, self.journal.name, missing, self._register)
+        return Job(plan, self.store.url, self.journal.name, missing, self._environment, self._register)
 
     def __enter__(self) -> Session:
         return self

@@ -111,8 +111,15 @@ def study_of(plan: Plan, store: Store, group: Group) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     patience = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
     storage = optuna.storages.RDBStorage(url, engine_kwargs=patience)
-    name = f"{search.search_id(plan.config.search)}-{identify(*group)[:16]}"
+    name = f"{search.search_id(plan.config.search)}-{_asked(plan, group)}"
     return optuna.create_study(storage=storage, study_name=name, directions=["maximize"] * 2, load_if_exists=True)
+
+
+def _asked(plan: Plan, group: Group) -> str:
+    """Id of what the trials of a group measure: other facts, weights, seeds or tasks give other points."""
+    cells = [cell for of_k in groups(plan)[group].values() for cell in of_k]
+    asked = sorted((cell.id, *cell.checkpoints, *sorted(plan.wanted(cell))) for cell in cells)
+    return identify("study", *group, asked)[:16]
 
 
 def optimize(plan: Plan, store: Store, fit: Fit) -> None:

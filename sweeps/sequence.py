@@ -159,7 +159,11 @@ class CellRun:
         if why is not None:
             rows.append(measurement("stop", why, n_edits, evaluation=place.plan.stopped))
         self._stage(n_edits, "writing")
-        shared = {"engine": place.plan.engine, "package_version": version("rect-sweeps")}
+        shared = {
+            "engine": place.plan.engine,
+            "package_version": version("rect-sweeps"),
+            "environment": place.environment,
+        }
         here = {"cell": cell.id, "n_edits": n_edits}
         place.store.write(
             cell.id,

@@ -11,6 +11,8 @@ from sweeps import editor_check, grid, identity, remarks
 from sweeps.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
 
     from sweeps.config import Config
@@ -32,13 +34,14 @@ def show(config: Config, out: str, console: Console) -> None:
     def say(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    plan, absent = _plan(config)
+    store = Store(out)
+    plan, absent = _plan(config, store.contents())
     cells = plan.cells
     if absent:
         marks = [""] * len(cells)
         say(f"{len(cells)} cells; which are done is not known before sweeps run has downloaded the {absent}")
     else:
-        there = Store(out).done()
+        there = store.done()
         missing = [plan.missing(cell, there) for cell in cells]
         marks = [_mark(cell, set(one)) for cell, one in zip(cells, missing, strict=True)]
         say(f"{len(cells)} cells, {marks.count('done')} done in {out}; {sum(map(len, missing))} checkpoints to do")
@@ -53,6 +56,9 @@ def show(config: Config, out: str, console: Console) -> None:
         say(f"        and {len(cells) - LISTED} more")
     for what, why in plan.dropped:
         say(f"dropped {what}: {why}")
+    for spec, content in plan.contents.items():
+        if content is None:
+            say(f"note model {spec.key}: not here; what is done of it is known when sweeps run has it")
     known_facts = () if "edits" in absent else plan.facts
     for line in remarks.of(replace(plan, facts=known_facts)):
         say(f"note {line}")
@@ -60,11 +66,12 @@ def show(config: Config, out: str, console: Console) -> None:
         say(f"needed {reason}")
 
 
-def _plan(config: Config) -> tuple[Plan, str]:
+def _plan(config: Config, kept: Mapping[str, str]) -> tuple[Plan, str]:
     """The plan, and what would have to be downloaded to know its ids ("": nothing; else bundled data stands in)."""
     with hub.offline():
         try:
-            return identity.make_plan(config), ""
+            contents = identity.contents_here(config, kept)
+            return identity.make_plan(config, contents), ""
         except InputError:
             absent: dict[str, Any] = {}
             if fact_files.is_on_hub(config.edits.source):
@@ -73,7 +80,7 @@ def _plan(config: Config) -> tuple[Plan, str]:
                 absent["tasks"] = config.tasks.model_copy(update={"source": "bundled", "examples": 1})
             if not absent:
                 raise
-            return identity.make_plan(config.model_copy(update=absent)), " and ".join(absent)
+            return identity.make_plan(config.model_copy(update=absent), contents), " and ".join(absent)
 
 
 def _mark(cell: Cell, missing: set[int]) -> str:

@@ -85,7 +85,7 @@ def _stored(plan: Plan, store: Store) -> dict[ModelSpec, Looked]:
 def _name(plan: Plan, model: ModelSpec) -> str:
     """Id of what is looked at: the model, the facts, the rule."""
     content = facts_of(plan.config.edits, plan.facts, plan.editors.values())
-    return identify("skipped", base_state(model), content, edit_set.SKIPPING, _room(plan))
+    return identify("skipped", base_state(model, plan.contents.get(model)), content, edit_set.SKIPPING, _room(plan))
 
 
 def _room(plan: Plan) -> int:
@@ -118,7 +118,7 @@ def _drawn(plan: Plan, model: ModelSpec) -> dict[int, int]:
 
 
 def _reader(plan: Plan, model: ModelSpec) -> Callable[[Fact], str | None]:
-    folder = models.resolve(model.name, model.revision)
+    folder = models.resolve(model.name, plan.revision(model))
     limit = lengths.context(config.load(folder, trust_remote_code=model.trust_remote_code))
     words = tokenizer.load(folder, trust_remote_code=model.trust_remote_code)
     return lambda fact: lengths.trouble(words, limit, fact, _room(plan))

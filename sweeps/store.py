@@ -1,6 +1,8 @@
 """What a sweep leaves and what it continues from, in one folder on any fsspec path.
 
-config.yaml environment.json
+store.json                          format of the folder
+config.yaml contents.json           what was asked for last, and what its models are made of
+environments/<id>.json              versions, host and command of each run; rows say which
 updates/<operation>.safetensors     raw dW of an edit operation, put once
 states/<state>.json                 digest of the weights after a regularized operation, checked at replay
 evaluations/<evaluation>.json       task, version, and where its examples come from: file and SHA-256, or hub revision
@@ -13,6 +15,7 @@ log/<process>.jsonl                 what happened (see `sweeps.journal`)
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -20,6 +23,7 @@ import uuid
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from rect.errors import InputError
 from sweeps import rows as tables
 from sweeps.files import Folder, StoreError
 from sweeps.parts import PREFIX, Table
@@ -33,7 +37,13 @@ __all__ = ["Done", "Store", "StoreError"]
 
 log = logging.getLogger(__name__)
 
+STAMP, CONTENTS, ENVIRONMENTS = "store.json", "contents.json", "environments"
+
 Done = set[tuple[str, int, str]]  # (cell, n_edits, evaluation)
+
+
+FORMAT = 2
+"""Goes up when ids or files mean something else. 1 knew models by their names."""
 
 
 class Store:
@@ -41,12 +51,68 @@ class Store:
 
     Args:
         url: a path or an fsspec URL. Nothing is created until something is written.
+
+    Raises:
+        InputError: the folder was written in another format.
     """
 
     def __init__(self, url: str | os.PathLike[str]) -> None:
         self.folder = Folder(url)
         self._rows = Table(self.folder, "rows", tables.ROWS, tables.ROW_KEY, tables.ROWS_SINCE)
         self._outputs = Table(self.folder, "outputs", tables.OUTPUTS, tables.OUTPUT_KEY)
+        self._begun = self._check_format()
+
+    def _check_format(self) -> bool:
+        """Whether the folder is a store already."""
+        kept = self.folder.read_or_none(STAMP)
+        if kept is None:
+            if self.folder.names("rows", ".parquet"):
+                raise InputError(
+                    f"{self.url}: rows of an earlier version, whose ids do not tell which weights they are of (format "
+                    f"1, here {FORMAT}): choose another --out, or read them with the version that wrote them"
+                )
+            return False
+        try:
+            found = json.loads(kept)["format"]
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{self.folder.path(STAMP)}: does not say the folder's format") from None
+        if found != FORMAT:
+            raise InputError(
+                f"{self.url}: format {found}, this version reads {FORMAT}: choose another --out, or use the version "
+                f"that wrote it"
+            )
+        return True
+
+    def begin(self) -> None:
+        """Stamp the folder, before anything that has a meaning is written."""
+        if not self._begun:
+            self.folder.write_if_absent(STAMP, json.dumps({"format": FORMAT}).encode())
+            self._begun = True
+
+    # What the runs were
+
+    def contents(self) -> dict[str, str]:
+        """What the models of the runs were made of, by `ModelSpec.key`."""
+        return dict(json.loads(self.folder.read_or_none(CONTENTS) or b"{}"))
+
+    def put_contents(self, contents: Mapping[str, str]) -> None:
+        """Keep what models are made of, in place of what was known of those."""
+        self.folder.write(CONTENTS, json.dumps({**self.contents(), **contents}, sort_keys=True).encode())
+
+    def put_environment(self, about: Mapping[str, Any]) -> str:
+        """Keep what a run is made with. Returns its id, which the run's rows carry."""
+        data = json.dumps(about, indent=2).encode()
+        name = hashlib.sha256(data).hexdigest()[:12]
+        self.folder.write_if_absent(f"{ENVIRONMENTS}/{name}.json", data)
+        return name
+
+    def environments(self) -> dict[str, dict[str, Any]]:
+        """What the runs were made with, by id, the earliest first."""
+        found = {
+            name.rpartition("/")[2].removesuffix(".json"): json.loads(self.folder.read(name))
+            for name in self.folder.names(ENVIRONMENTS, ".json")
+        }
+        return dict(sorted(found.items(), key=lambda pair: str(pair[1].get("time", ""))))
 
     @property
     def url(self) -> str:
@@ -97,6 +163,7 @@ class Store:
 
     def write(self, cell: str, n_edits: int, rows: list[tables.Row], outputs: list[tables.Row]) -> None:
         """Commit what was measured at one checkpoint: outputs first, then rows, each as one whole file."""
+        self.begin()
         part = f"{cell[:PREFIX]}-{n_edits}-{uuid.uuid4().hex[:12]}"
         if outputs:
             self._outputs.write(part, outputs)

@@ -37,7 +37,9 @@ class EditingTrial(tune.Trainable):
                 f"--out {job.url}: this node does not see what the driver wrote there; name a shared folder"
             )
         self.journal = Journal(self.store.folder)
-        self.place = Workplace(job.plan, self.store, self.journal, alone=Claims(job.register))
+        self.place = Workplace(
+            job.plan, self.store, self.journal, environment=job.environment, alone=Claims(job.register)
+        )
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -15,6 +15,7 @@ import torch
 
 from rect import covariance, editors, models
 from rect.editors import hyperparameters
+from rect.errors import InputError
 from rect.model import EditableModel
 from rect.prefixes import Prefixes
 from sweeps import cluster
@@ -44,6 +45,7 @@ class Workplace:
         store: its output folder.
         journal: this process' log.
         device: of the model: "auto", "cpu", "cuda", ...
+        environment: id of the run's, which its rows carry.
         alone: a context in which no other cell of the run (second id) computes an operation (first id).
     """
 
@@ -53,12 +55,14 @@ class Workplace:
         store: Store,
         journal: Journal,
         device: str = "auto",
+        environment: str = "",
         alone: Callable[[str, str], AbstractContextManager[None]] | None = None,
     ) -> None:
         self.plan = plan
         self.store = store
         self.journal = journal
         self.device = device
+        self.environment = environment
         self.alone = alone or (lambda operation, cell: nullcontext())
         self._spec: ModelSpec | None = None
         self._model: EditableModel | None = None
@@ -87,12 +91,22 @@ class Workplace:
             if generates:
                 self.engine()
             self._model = EditableModel.load(
-                spec.name, self.device, spec.dtype, spec.revision, trust_remote_code=spec.trust_remote_code
+                spec.name, self.device, spec.dtype, self.plan.revision(spec), trust_remote_code=spec.trust_remote_code
             )
+            self._check(spec, self._model)
             if self.frugal:
                 self._model.tokens_per_batch = FRUGAL_TOKENS
         self._model.restore()
         return self._model
+
+    def _check(self, spec: ModelSpec, model: EditableModel) -> None:
+        """Ids are made of the content that the driver saw: here must be the same."""
+        planned = self.plan.contents.get(spec)
+        if planned is not None and model.content != planned:
+            raise InputError(
+                f"{spec.name} is here ({model.folder}) another model than this sweep was planned with: "
+                f"{model.content}, not {planned}; have the same files on every node, or run the sweep again"
+            )
 
     def engine(self) -> Engine:
         """The engine of the present model, started when it is first asked for."""
@@ -103,7 +117,7 @@ class Workplace:
             with cluster.engine_devices(limits.tensor_parallel_size):
                 self._engine = engines.create(
                     self.plan.engine,
-                    models.resolve(self._spec.name, self._spec.revision),
+                    models.resolve(self._spec.name, self.plan.revision(self._spec)),
                     dtype=limits.dtype,
                     kv_cache_gib=limits.kv_cache_gib,
                     max_model_len=limits.max_model_len,
@@ -132,7 +146,7 @@ class Workplace:
         recipe = self.plan.editors[self._spec, method].get("prefixes")
         if recipe is None:
             return None
-        name = f"prefixes/{identify(base_state(self._spec), recipe)}.json"
+        name = f"prefixes/{identify(base_state(self._spec, self.plan.contents.get(self._spec)), recipe)}.json"
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "prefixes.json"
             if not self.store.folder.exists(name):
@@ -148,7 +162,8 @@ class Workplace:
         if self.plan.editors[self._spec, method].get("covariance") is None:
             return None
         hparams: Any = hyperparameters.resolve(editors.get(method.name).hparams_class, method.hparams, self._model)
-        return covariance.ensure(self._model, covariance_recipe(self._spec, method), hparams.layers)
+        recipe = covariance_recipe(self._spec, method, self.plan.contents.get(self._spec))
+        return covariance.ensure(self._model, recipe, hparams.layers)
 
     def close(self) -> None:
         """Give the model's and the engine's memory back."""

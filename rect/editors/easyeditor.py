@@ -81,6 +81,8 @@ class EasyEditor(Editor):
             used = covariance if hparams.mom2_adjustment or cls is EasyEditorMemit else None
             if used is None and (hparams.mom2_adjustment or cls is EasyEditorMemit):
                 used = second_moment.at_hand(cls.name, hparams, model)
+            if used is not None:
+                used.check(model)
         return cls(hparams, environment.find(), drawn, used)
 
     @classmethod

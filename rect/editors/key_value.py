@@ -87,6 +87,8 @@ class KeyValueEditor(Editor):
             model.mlp_out_name(layer)  # raises where there is no such layer
         if covariance is None and hparams.mom2_adjustment:
             covariance = second_moment.at_hand(cls.name, hparams, model)
+        if covariance is not None and hparams.mom2_adjustment:
+            covariance.check(model)
         drawn = prefix_module.of(prefixes, model, hparams.context_template_length_params)
         return cls(hparams, drawn, covariance)
 

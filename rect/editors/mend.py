@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 
+from rect import hub
 from rect.editors.base import Editor
 from rect.editors.hyperparameters import Hparams
 from rect.errors import InputError
@@ -51,7 +52,7 @@ class MendHparams(Hparams):
     Attributes:
         checkpoint: a file, a folder that holds `mend.safetensors`, or a hub id; None: `results/mend/<model>`, where
             `sweeps train-mend` leaves what it trained.
-        revision: of the hub id.
+        revision: the commit of the hub id.
         lr_scale: factor of the update.
     """
 
@@ -114,13 +115,18 @@ class Mend(Editor):
     @classmethod
     def build(cls, model: EditableModel, hparams: Any, prefixes: Any, covariance: Any) -> Self:
         name = hparams.checkpoint or checkpoints.default_folder(model.name)
-        cls.check(model.name, {"checkpoint": name})
+        cls.check(model.name, {"checkpoint": name, "revision": hparams.revision})
         return cls(hparams, checkpoints.load(checkpoints.find(name, hparams.revision)), model)
 
     @classmethod
     def check(cls, model_name: str, hparams: Mapping[str, Any]) -> None:
+        name, revision = _named(hparams) or checkpoints.default_folder(model_name), hparams.get("revision")
         try:
-            checkpoints.find_here(_named(hparams) or checkpoints.default_folder(model_name))
+            if checkpoints.find_here(name) is None and not hub.is_commit(revision or ""):
+                raise InputError(
+                    f"MEND checkpoint {name!r}: a repository of the hub may change; name the commit that is meant as "
+                    f"revision (40 hexadecimal digits), not {revision!r}"
+                )
         except InputError as error:
             raise InputError(
                 f"mend needs a hypernetwork trained for {model_name}. {error}: run `{training_command(model_name)}`, "
@@ -129,7 +135,7 @@ class Mend(Editor):
 
     @classmethod
     def describe(cls, hparams: Mapping[str, Any], prefixes: Any = None, covariance: Any = None) -> dict[str, Any]:
-        """The hyperparameters; where the checkpoint's file is at hand, its digest stands for where it lies."""
+        """The hyperparameters; the digest of a checkpoint's file stands for where it lies, and a commit for itself."""
         declared, trained = dict(hparams), None
         with contextlib.suppress(InputError):  # `check` and `build` tell what is missing
             path = checkpoints.find_here(_named(hparams) or "")

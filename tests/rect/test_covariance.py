@@ -123,7 +123,7 @@ def test_a_data_set_of_the_hub_is_shuffled_with_the_seed(monkeypatch: pytest.Mon
     rows = [{"text": f"Text {i}."} for i in range(200)]
     stream = datasets.IterableDataset.from_generator(lambda: iter(rows))
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: stream)  # no hub here; the stream is a real one
-    first, again, other = (list(Corpus("some/texts", samples=20, seed=seed).texts()) for seed in (0, 0, 1))
+    first, again, other = (list(Corpus("some/texts", "0" * 40, 20, seed).texts()) for seed in (0, 0, 1))
     assert first == again != other
     assert len(set(first)) == 20
     assert any(int(text[5:-1]) >= 100 for text in first)
@@ -240,3 +240,42 @@ def test_batches_hold_rows_of_one_length_and_at_most_the_cap() -> None:
     rows = [[1] * 16] * 9 + [[1] * 5]
     assert [len(b) for b in batches(rows, 64)] == [4, 4, 1, 1]
     assert [len(b) for b in batches(rows, 8)] == [1] * 10
+
+
+def test_models_of_one_name_share_nothing(tmp_path: Path, corpus: Corpus) -> None:
+    one, other = tiny("llama"), tiny("llama", seed=1)
+    about = recipe(corpus, model=one.name)
+    first = covariance.ensure(one, about, [1], tmp_path / "cache")
+    second = covariance.ensure(other, about, [1], tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+    assert torch.equal(second.matrix(1), covariance.collect(other, about, [1]).matrix(1).float())
+    first.check(one)
+    with pytest.raises(InputError, match="of another model than tiny-llama"):
+        first.check(other)
+    with pytest.raises(InputError, match="is not what it was when this was planned"):
+        covariance.ensure(other, about.on(one), [1], tmp_path)
+    Covariance({1: torch.eye(2)}, 1, {}).check(other)  # made by hand: nothing is known of it
+
+
+def test_an_editor_refuses_the_covariance_of_another_model(corpus: Corpus) -> None:
+    from rect import editors
+
+    one, other = tiny("llama"), tiny("llama", seed=1)
+    found = covariance.collect(one, recipe(corpus), [1])
+    hparams = {"layers": [1], "mom2_adjustment": True}
+    editors.create("rome", one, hparams, ["{}"], found)
+    for method in ("rome", "memit"):
+        with pytest.raises(InputError, match="of another model"):
+            editors.create(method, other, hparams, ["{}"], found)
+
+
+def test_a_folder_of_one_name_elsewhere_has_its_own(tmp_path: Path, corpus: Corpus, monkeypatch) -> None:
+    from tests.tiny import save_tiny
+
+    for name, seed in (("a", 0), ("b", 1)):
+        save_tiny("llama", tmp_path / name / "model", seed=seed)
+        monkeypatch.chdir(tmp_path / name)
+        model = EditableModel.load("./model")
+        about = recipe(corpus, model="./model")
+        used = covariance.ensure(model, about, [1], tmp_path / "cache")
+        assert torch.allclose(used.matrix(1), covariance.collect(model, about, [1]).matrix(1).float())

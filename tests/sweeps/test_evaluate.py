@@ -41,7 +41,7 @@ def test_any_model_is_scored_without_a_sweep(folder: Path, tmp_path: Path, capsy
     outputs = Store(out).outputs()
     assert outputs["task"].value_counts().to_dict() == {"ner": 12, "nli": 3, "nli:likelihood": 3}
     assert outputs["prompt"].notna().all()
-    environment = json.loads((out / "environment.json").read_text())
+    [environment] = Store(out).environments().values()
     assert environment["tasks"]["nli"]["source"] == "bundled"
     kept = {path.stem: json.loads(path.read_text()) for path in (out / "evaluations").iterdir()}
     assert sorted(record["task"] for record in kept.values()) == ["ner", "nli", "nli:likelihood"]

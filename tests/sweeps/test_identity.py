@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rect import models, regularizers
 from rect.errors import InputError
 from sweeps.identity import Plan, identify, make_plan
 from tests.sweeps.small import small_config
+from tests.tiny import save_tiny
 
 TINY = Path("/nowhere/tiny")  # plans need no weights, so the folder need not be there
 
@@ -93,6 +97,61 @@ def test_more_k_and_seeds_add_cells() -> None:
 def test_what_a_computation_depends_on_changes_its_cells(changes: dict[str, Any]) -> None:
     edited = {cell.id for cell in plan().cells if cell.method}
     assert not edited & ids(plan(**changes))
+
+
+def test_ids_are_made_of_content(tmp_path: Path) -> None:
+    one, other, moved = tmp_path / "one", tmp_path / "other" / "one", tmp_path / "moved"
+    save_tiny("llama", one)
+    save_tiny("llama", other, seed=1)
+    shutil.copytree(one, moved)
+    first = make_plan(small_config(one))
+    assert ids(make_plan(small_config(moved))) == ids(first)  # the same model elsewhere
+    assert not ids(make_plan(small_config(other))) & ids(first)
+    contents = {str(one): models.content(str(one))}
+    shutil.rmtree(one)
+    assert ids(make_plan(small_config(one), contents)) == ids(first)  # known where the model is not
+    assert not ids(make_plan(small_config(one))) & ids(first)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_another_byte_under_the_same_name_is_another_model(tmp_path: Path, name: str) -> None:
+    save_tiny("llama", tmp_path / "model")
+    first = make_plan(small_config(tmp_path / "model"))
+    file = tmp_path / "model" / name
+    if name == "model.safetensors":
+        data = bytearray(file.read_bytes())
+        data[-1] ^= 1
+        file.write_bytes(data)
+    else:
+        file.write_text(file.read_text() + " ")
+    second = make_plan(small_config(tmp_path / "model"))
+    assert not ids(first) & ids(second)
+    assert not {one for chain in operations(first).values() for one in chain} & {
+        one for chain in operations(second).values() for one in chain
+    }
+
+
+def test_one_model_under_two_names_is_refused(tmp_path: Path) -> None:
+    save_tiny("llama", tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    both = [str(tmp_path / "one"), str(tmp_path / "two")]
+    with pytest.raises(InputError, match=r"models: .*one and .*two are the same model"):
+        make_plan(small_config(TINY, models=both))
+    lower = [both[0], {"name": both[1], "dtype": "bfloat16"}]
+    assert len(make_plan(small_config(TINY, models=lower)).cells) == 10
+
+
+def test_regularizers_have_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = plan()
+    of_rect = next(cell for cell in before.cells if cell.regularizer == "rect")
+    first = list(before.operations(of_rect, 2))
+    newer = replace(regularizers.REGULARIZERS["rect"], version="next")
+    monkeypatch.setitem(regularizers.REGULARIZERS, "rect", newer)
+    changed = {cell.regularizer for cell in before.cells if cell.id not in ids(plan())}
+    assert changed == {"rect"}
+    second = list(plan().operations(of_rect, 2))
+    assert first[0].id == second[0].id  # the raw update of the first operation is shared by all regularizers
+    assert (first[0].state, first[1].id) != (second[0].state, second[1].id)
 
 
 def test_evaluations_depend_on_examples_and_engine() -> None:

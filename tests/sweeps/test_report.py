@@ -68,7 +68,7 @@ def commit(plan: Plan, store: Store, cell: Cell, n_edits: int, leave_out: tuple[
             rows.append(measurement(name, "perplexity", 30.0, evaluation=evaluation))
     rows.append(measurement("time", "editing_seconds", 1.0))
     here = {"cell": cell.id, "n_edits": n_edits}
-    shared = {"engine": plan.engine, "package_version": "0"}
+    shared = {"engine": plan.engine, "package_version": "0", "environment": next(iter(store.environments()), "")}
     store.write(cell.id, n_edits, complete(rows, {**here, **cell.axes(), **shared}), complete(outputs, here))
 
 
@@ -76,7 +76,7 @@ def sweep(url: str, plan: Plan) -> Store:
     store = Store(url)
     store.folder.write("config.yaml", plan.config.as_yaml().encode())
     environment = {"command": ["sweeps", "run", "configs/small sweep.yaml"], "packages": {"torch": "2"}}
-    store.folder.write("environment.json", json.dumps(environment).encode())
+    store.put_environment(environment)
     return store
 
 
@@ -114,8 +114,8 @@ def test_a_finished_sweep(tmp_path: Path) -> None:
     assert "sweeps run &#39;configs/small sweep.yaml&#39;" in page
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == [
         "config.yaml",
-        "environment.json",
         "report.html",
+        "store.json",
         "tradeoff.csv",
     ]
 

@@ -47,7 +47,7 @@ def test_texts_cannot_break_out() -> None:
             generated,
             failed=[(EVIL, EVIL)],
             missing=[(EVIL, EVIL)],
-            environment={"host": EVIL},
+            environments=[{"host": EVIL}],
             config=EVIL,
             command=EVIL,
         )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import json
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from rich.console import Console
 
 from rect.errors import InputError
 from rect.update import Dense, Update
-from sweeps import journal, progress
+from sweeps import journal, progress, report
 from sweeps import run as driver
 from sweeps.config import Config
 from sweeps.identity import make_plan
@@ -61,7 +61,8 @@ def test_a_run_leaves_what_it_promises(whole: tuple[Store, str], config: Config)
     assert all(not plan.missing(cell, store.done()) for cell in plan.cells)
     out = Path(store.url)
     assert yaml.safe_load((out / "config.yaml").read_text()) == config.model_dump(mode="json")
-    environment = json.loads((out / "environment.json").read_text())
+    [(name, environment)] = Store(out).environments().items()
+    assert set(Store(out).rows()["environment"]) == {name}
     assert environment["packages"]["torch"] == torch.__version__
     assert len(computed(store)) == len(set(computed(store)))  # two workers, and the first operation is everybody's
     assert "5 of 5 cells done" in shown
@@ -80,6 +81,29 @@ def test_when_nothing_is_missing_ray_is_not_asked(
     monkeypatch.delattr(driver, "_tune")
     outcome = driver.run(config, whole[0].url)
     assert (outcome.done, outcome.failed) == (5, [])
+
+
+@pytest.mark.slow
+def test_a_model_that_was_replaced_is_run_anew_and_said(
+    folder: Path, local_ray: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = Path(shutil.copytree(folder, tmp_path / "model"))
+    small = small_config(here, regularizers=["none"], tasks={"names": ["nli"], "examples": 3})
+    out = tmp_path / "out"
+    assert driver.run(small, out).done == 2
+    before = report.gather(out).rows
+    save_tiny("llama", here, seed=1)
+    assert set(report.gather(out).rows["cell"]) == set(before["cell"])  # a report reads what was run
+    caplog.clear()
+    assert driver.run(small, out).done == 2
+    assert "is another model than when this folder was last written" in caplog.text
+    after = report.gather(out)
+    assert not set(after.rows["cell"]) & set(before["cell"])
+    assert after.left_out == 2
+    assert len(Store(out).environments()) == 2
+    assert len(set(after.rows["environment"])) == len(after.environments) == 1
+    shutil.rmtree(here)
+    assert set(report.gather(out).rows["cell"]) == set(after.rows["cell"])  # where the model is not
 
 
 @pytest.mark.slow

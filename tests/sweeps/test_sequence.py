@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 import tasks
+from rect.errors import InputError
 from rect.model import EditableModel
 from rect.update import Dense, Update, UpdateError
 from sweeps import measure
@@ -199,3 +201,29 @@ def test_edit_metrics_are_those_of_the_engines_dtype(folder: Path) -> None:
     assert all(torch.equal(parameter, before[key]) for key, parameter in model.hf.named_parameters())
     with measure.in_dtype(model, "float32"):
         assert torch.equal(model.weight(name), before[name])
+
+
+def test_a_worker_refuses_another_model_than_was_planned(folder: Path, tmp_path: Path) -> None:
+    here = Path(shutil.copytree(folder, tmp_path / "model"))
+    plan = make_plan(small_config(here, regularizers=["none"]))
+    save_tiny("llama", here, seed=1)
+    store = Store(tmp_path / "out")
+    with pytest.raises(InputError, match=r"another model than this sweep was planned with: sha256:\w+, not sha256:"):
+        run_here(plan, store)
+    assert store.rows().empty
+    assert not store.folder.names("updates")
+
+
+def test_what_other_weights_gave_is_neither_used_nor_shown(folder: Path, tmp_path: Path) -> None:
+    here, how = Path(shutil.copytree(folder, tmp_path / "model")), {"regularizers": ["none"]}
+    store = sweep(small_config(here, **how), tmp_path / "out")
+    first = store.rows()
+    save_tiny("llama", here, seed=1)
+    again = make_plan(small_config(here, **how))
+    assert all(again.missing(cell, store.done()) for cell in again.cells)
+    run_here(again, store)
+    alone = sweep(small_config(here, **how), tmp_path / "alone")
+    assert not {cell.id for cell in again.cells} & set(first["cell"])
+    both, own = values(store), values(alone)
+    assert both[both.index.isin(own.index)].equals(own)
+    assert len(both) == 2 * len(own)

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 
+from rect.errors import InputError
 from rect.update import Dense, LowRank, Update, UpdateError
 from sweeps import journal, rows
 from sweeps.files import TEMPORARY, Folder
@@ -189,3 +190,34 @@ def test_a_line_cut_by_a_kill_is_no_event(tmp_path: Path) -> None:
     path = next((tmp_path / "log").iterdir())
     path.write_bytes(path.read_bytes() + b'{"event": "cell-d')
     assert [event["event"] for event in journal.events(store.folder)] == ["cell-started"]
+
+
+def test_rows_of_an_earlier_format_are_refused_in_one_line(tmp_path: Path) -> None:
+    store = Store(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    store.write("c" * 32, 2, [row()], [])
+    assert len(Store(tmp_path / "new").rows()) == 1
+    stamp = tmp_path / "new" / "store.json"
+    for text, told in (
+        (None, r"rows of an earlier version.*format 1, here 2.*choose another --out"),
+        ('{"format": 3}', "format 3, this version reads 2"),
+        ("[", "does not say the folder's format"),
+    ):
+        stamp.unlink() if text is None else stamp.write_text(text)
+        with pytest.raises(InputError, match=told) as refusal:
+            Store(tmp_path / "new")
+        assert "\n" not in str(refusal.value)
+
+
+def test_every_environment_is_kept_and_its_id_says_which(store: Store) -> None:
+    late, early = (store.put_environment({"time": when, "host": "h"}) for when in ("2026-02", "2026-01"))
+    assert store.put_environment({"time": "2026-02", "host": "h"}) == late
+    assert list(store.environments()) == [early, late]
+    assert store.environments()[late]["time"] == "2026-02"
+
+
+def test_contents_are_those_of_the_last_run_that_saw_the_model(store: Store) -> None:
+    assert store.contents() == {}
+    store.put_contents({"a": "sha256:1", "b": "hub:2"})
+    store.put_contents({"a": "sha256:3"})
+    assert store.contents() == {"a": "sha256:3", "b": "hub:2"}
