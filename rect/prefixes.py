@@ -69,7 +69,18 @@ class Prefixes:
     @property
     def identity(self) -> dict[str, Any]:
         """What was declared: the recipe where they were drawn (it and the model give the text), else their digest."""
-        return self.origin or {"digest": self.digest}
+        if self.origin is None:
+            return {"digest": self.digest}
+        return {key: value for key, value in self.origin.items() if key != "content"}
+
+    def check(self, model: EditableModel) -> None:
+        """Raise InputError where they are known to be drawn from another model."""
+        theirs = (self.origin or {}).get("content")
+        if theirs is not None and model.folder is not None and theirs != model.content:
+            raise InputError(
+                f"these context prefixes were drawn from another model than {model.name}: from {theirs}, not from "
+                f"{model.content}; give them as a list of templates if that is meant"
+            )
 
     @staticmethod
     def recipe(seed: int = 0, lengths: Sequence[Sequence[int]] = LENGTHS) -> dict[str, Any]:
@@ -95,7 +106,8 @@ class Prefixes:
         for tokens, n in lengths:
             starts = [STARTS[i % len(STARTS)] for i in range(n)]
             templates += [f"{text}. {{}}" for text in _texts(model, starts, tokens, generator)]
-        return cls(templates, cls.recipe(seed, lengths))
+        made_of = {} if model.folder is None else {"content": model.content}
+        return cls(templates, {**cls.recipe(seed, lengths), **made_of})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write them as JSON."""
@@ -123,6 +135,7 @@ class Prefixes:
 def of(given: Prefixes | Sequence[str] | None, model: EditableModel, lengths: Sequence[Sequence[int]]) -> Prefixes:
     """The prefixes that somebody gave, or (None) such as are drawn from the model with seed 0."""
     if isinstance(given, Prefixes):
+        given.check(model)
         return given
     if given is not None:
         return Prefixes(list(given))

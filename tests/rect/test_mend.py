@@ -166,7 +166,10 @@ def test_without_a_checkpoint_the_error_says_how_to_train_one(
         check("mend", name)
     with pytest.raises(InputError, match="'elsewhere/too/far' is not there"):
         check("mend", name, {"checkpoint": "elsewhere/too/far"})
-    check("mend", name, {"checkpoint": "org/on-the-hub"})  # nothing is asked of the hub
+    commit = "0123456789" * 4
+    check("mend", name, {"checkpoint": "org/on-the-hub", "revision": commit})  # nothing is asked of the hub
+    with pytest.raises(InputError, match=r"name the commit that is meant as revision .*, not 'main'"):
+        check("mend", name, {"checkpoint": "org/on-the-hub", "revision": "main"})
 
 
 def test_what_training_left_in_its_usual_place_is_found(

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from rect import prefixes
+from rect import editors, prefixes
 from rect.errors import InputError
 from rect.model import EditableModel
 from rect.prefixes import Prefixes
 from rect.update import Dense, Update
-from tests.tiny import tiny_model
+from tests.tiny import save_tiny, tiny_model
 
 
 @pytest.fixture(scope="module", params=["byte-level", "metaspace"])
@@ -101,3 +101,17 @@ def test_an_edited_model_is_said_aloud(caplog: pytest.LogCaptureFixture) -> None
     with model.edited(Update({name: Dense(torch.ones_like(model.weight(name)))})):
         Prefixes.sample(model, lengths=((3, 1),))
     assert "edited model" in caplog.text
+
+
+def test_those_of_another_model_are_refused(tmp_path: Path) -> None:
+    for seed, name in enumerate("ab"):
+        save_tiny("llama", tmp_path / name, seed=seed)
+    one, other = (EditableModel.load(str(tmp_path / name)) for name in "ab")
+    Prefixes.sample(one, lengths=[(6, 2)]).save(tmp_path / "prefixes.json")
+    drawn = Prefixes.load(tmp_path / "prefixes.json")
+    assert drawn.identity == Prefixes.recipe(0, [(6, 2)])
+    hparams = {"layers": [1], "mom2_adjustment": False}
+    editors.create("rome", one, hparams, drawn)
+    with pytest.raises(InputError, match=r"drawn from another model than .*b: from sha256:"):
+        editors.create("rome", other, hparams, drawn)
+    editors.create("rome", other, hparams, list(drawn.templates))

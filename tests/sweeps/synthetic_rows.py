@@ -42,6 +42,7 @@ def row(cell: str, n_edits: int, kind: str, name: str, value: float, **more: Any
         "n": 100,
         "engine": "transformers",
         "package_version": "0",
+        "environment": "",
         "evaluation": f"{kind}-1",
         "pass": "",
     }

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from rect import covariance
+from rect import covariance, models
 from rect.corpus import Corpus
 from rect.covariance import Covariance, Recipe
 from rect.errors import InputError
@@ -77,13 +77,13 @@ def test_a_sweep_finds_what_the_command_left(folder: Path, text: Path) -> None:
         },
         "small.yaml",
     )
-    recipe = covariance_recipe(config.models[0], config.methods[0])
+    recipe = covariance_recipe(config.models[0], config.methods[0], models.content(str(folder)))
     assert recipe.missing([0, 1]) == []
     assert Covariance.load(recipe.folder()).tokens >= 2000
 
 
 def test_what_is_there_is_not_computed_again(folder: Path, text: Path) -> None:
-    recipe = Recipe(str(folder), Corpus(str(text)), 1000)
+    recipe = Recipe(str(folder), Corpus(str(text)), 1000).on(EditableModel.load(str(folder), "cpu"))
     compute(work.Request(recipe, (1,)))
     kept = (recipe.folder() / "layer-1.safetensors").stat()
     _, shown = compute(work.Request(recipe, (0, 1)))
@@ -95,9 +95,10 @@ def test_what_is_there_is_not_computed_again(folder: Path, text: Path) -> None:
 def test_default_layers_are_memits(folder: Path, text: Path) -> None:
     recipe = Recipe(str(folder), Corpus(str(text)), 1000)
     compute(work.Request(recipe))
-    layers = work.memit_layers(EditableModel.load(str(folder), "cpu"))
+    model = EditableModel.load(str(folder), "cpu")
+    layers = work.memit_layers(model)
     assert layers
-    assert recipe.missing(layers) == []
+    assert recipe.on(model).missing(layers) == []
 
 
 @pytest.mark.parametrize(("text", "layers"), [("5", (5,)), ("13-17", (13, 14, 15, 16, 17)), ("2, 0-1,2", (2, 0, 1))])

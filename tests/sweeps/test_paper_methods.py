@@ -103,7 +103,7 @@ def test_hyperparameters_are_the_released_ones(method: str, model: str) -> None:
 def test_covariances_are_those_of_a_hundred_thousand_texts_of_wikipedia() -> None:
     loaded = config.load(FILE)
     (memit,) = (one for one in loaded.methods if one.name == "memit")
-    recipe = covariance_recipe(loaded.models[0], memit)
+    recipe = covariance_recipe(loaded.models[0], memit, None)
     assert (recipe.corpus.source, recipe.corpus.samples, recipe.tokens) == ("wikipedia", 100_000, "all")
 
 
@@ -153,8 +153,10 @@ def test_plan_prints_every_cell_and_what_is_needed(capsys: pytest.CaptureFixture
     assert notes[-1].startswith("note facts: the edit set has 113 facts, up to 3000 are edited in a cell: they")
     untested = [line for line in notes if ": untested here; their source: PROTOCOL" in line]
     assert len(untested) == 9, "three methods on three models, each once; MEND takes all from its checkpoint"
-    assert len(notes) == 2 + len(untested)
-    assert notes[0].startswith(
+    absent = [line for line in notes if line.endswith(": not here; what is done of it is known when sweeps run has it")]
+    assert len(absent) == 3
+    assert len(notes) == 2 + len(absent) + len(untested)
+    assert notes[3].startswith(
         "note kn under rect 80, 60, 40, 20%: not in this grid; it keeps everything, as none does,"
     )
     needed = [line for line in lines if line.startswith("needed ")]

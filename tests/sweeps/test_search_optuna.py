@@ -86,7 +86,7 @@ class Here:
         assert trials == num_samples
         search_alg.set_search_properties(None, None, dict(space))
         trial = kind.__new__(kind)
-        trial.job, trial.store = Job(self.plan, self.store.url, "", {}, None), self.store
+        trial.job, trial.store = Job(self.plan, self.store.url, "", {}, "", None), self.store
         trial.journal = Journal(self.store.folder)
         with Workplace(self.plan, self.store, trial.journal) as trial.place:
             for number in range(trials):

@@ -47,7 +47,7 @@ def run_trials(kind: type[EditingTrial], config: Config, store: Store) -> list[d
     """Run all cells with one trial's methods. Returns its last results."""
     plan = make_plan(config)
     trial = kind.__new__(kind)  # Tune's own part needs Tune
-    trial.job, trial.store, trial.journal = Job(plan, store.url, "", {}, None), store, Journal(store.folder)
+    trial.job, trial.store, trial.journal = Job(plan, store.url, "", {}, "", None), store, Journal(store.folder)
     last = []
     with Workplace(plan, store, trial.journal) as trial.place:
         for cell in plan.cells:
