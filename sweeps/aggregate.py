@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from sweeps import intervals
 from sweeps.fronts import front, furthest
 
 UNEDITED = "unedited"
@@ -33,26 +34,6 @@ ABILITIES = ("perplexity", "drift")
 TASK_METRICS = ("score", "score_release", "answered")
 
 REGULARIZER_ORDER = ("none", "rect", "random", "pca", "pca-release", "magnitude")
-
-# 97.5% points of Student's t for 1, 2, ... degrees of freedom; beyond the table the normal's 1.96 is within 2%.
-_T: tuple[float, ...] = (
-    12.706,
-    4.303,
-    3.182,
-    2.776,
-    2.571,
-    2.447,
-    2.365,
-    2.306,
-    2.262,
-    2.228,
-    2.201,
-    2.179,
-    2.160,
-    2.145,
-    2.131,
-)
-_T += (2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)
 
 
 def task_names(rows: pd.DataFrame) -> list[str]:
@@ -131,21 +112,17 @@ def tradeoff(rows: pd.DataFrame, tasks: Sequence[str] | None = None) -> pd.DataF
 
 
 def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
-    """Average `tradeoff` lines over seeds: `seeds` of them, and `<column>_low`, `<column>_high` for both retentions.
+    """Average `tradeoff` lines over seeds, `seeds` of them. How sure both retentions are, `retention.kept` says.
 
-    The bounds are the 95% interval of the mean (Student's t), NaN for a single seed. A seed whose value is missing is
-    left out of the mean and of `<column>_seeds`. Only cells of equal numbers of edits are averaged; `seeds_elsewhere`
-    is the number of seeds that ended at another one; a line with any is on no front, as survivors are no fair sample.
+    A seed whose value is missing is left out of the mean. Only cells of equal numbers of edits are averaged;
+    `seeds_elsewhere` is the number of seeds that ended at another one; a line with any is on no front, as survivors are
+    no fair sample.
     """
     keys = [*GROUP, "regularizer", "k", "n_edits"]
     values = [c for c in table.columns if c not in {*keys, "cell", "seed", "pareto", "stopped", "notes"}]
     groups = table.groupby(keys, dropna=False, sort=False)
     mean = groups[values].mean().reset_index()
     mean["seeds"] = groups["seed"].nunique().to_numpy()
-    for column in ("edit_retention", "task_retention"):
-        low, high = interval(mean[column], groups[column].std(), groups[column].count())
-        mean[f"{column}_low"], mean[f"{column}_high"] = low, high
-        mean[f"{column}_seeds"] = groups[column].count().to_numpy()
     every = mean.groupby([*GROUP, "regularizer", "k"], dropna=False)["seeds"].transform("sum")
     mean["seeds_elsewhere"] = every - mean["seeds"]
     whole = mean[mean["seeds_elsewhere"] == 0]
@@ -155,6 +132,9 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
 
 def curves(rows: pd.DataFrame, kinds: Iterable[str] = ("edit", "task", "ability")) -> pd.DataFrame:
     """Every averaged measurement over the number of edits: mean over seeds and its 95% interval.
+
+    The interval is over edited models, on the task's examples as they are. On a curve of a single seed it is over the
+    facts or examples of that edited model; on one of several, a point that only one has (the unedited model) has none.
 
     The unedited model is the point `n_edits` = 0 of each of its model's curves. In the setting `batch-single` each
     batch size is a cell of its own and one point of a curve: there `n_edits` is the batch size, `batch_size` is NaN.
@@ -178,18 +158,15 @@ def curves(rows: pd.DataFrame, kinds: Iterable[str] = ("edit", "task", "ability"
     points = pd.concat([edited, starts[edited.columns]], ignore_index=True) if len(starts) else edited
     points = points.assign(square=points["stderr"].astype(float) ** 2)
     groups = points.groupby([*keys, "kind", "name", "n_edits"], dropna=False, sort=True)
-    out = groups.agg(mean=("value", "mean"), seeds=("seed", "nunique"), stderr=("square", "mean")).reset_index()
-    out["stderr"] = np.sqrt(out["stderr"])
-    out["low"], out["high"] = interval(out["mean"], groups["value"].std(), groups["value"].count())
+    told = {"seeds": ("seed", "nunique"), "square": ("square", "mean"), "n": ("n", "sum")}
+    out = groups.agg(mean=("value", "mean"), count=("value", "count"), spread=("value", "var"), **told).reset_index()
+    out["stderr"] = np.sqrt(out["square"])
+    out["n"] = out["n"].where(out["kind"] != "ability", 0)  # no share of so many: nothing follows from equal values
+    of, df = intervals.variance(*(out[name].to_numpy(dtype=float) for name in ("spread", "count", "square", "n")))
+    several = out.groupby([*keys, "kind", "name"], dropna=False)["count"].transform("max") > 1
+    of = np.where(several & (out["count"] < 2), np.nan, of)
+    out["low"], out["high"] = intervals.bounds(out["mean"].to_numpy(dtype=float), of, df)
     return out[[*keys, "kind", "name", "n_edits", "mean", "low", "high", "stderr", "seeds"]]
-
-
-def interval(mean: pd.Series, std: pd.Series, count: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """95% interval of a mean over `count` seeds, mean -+ t * std / sqrt(count); NaN where count < 2."""
-    degrees = count.to_numpy() - 1
-    t = np.array([np.nan if d < 1 else _T[d - 1] if d <= len(_T) else 1.96 for d in degrees])
-    half = t * std.to_numpy(dtype=float) / np.sqrt(np.maximum(count.to_numpy(), 1))
-    return mean.to_numpy(dtype=float) - half, mean.to_numpy(dtype=float) + half
 
 
 def smallest_k(table: pd.DataFrame, share: float = 0.95, metric: str = "edit_retention") -> pd.DataFrame:

@@ -65,7 +65,7 @@ def read(out: str | os.PathLike[str], everything: bool = False) -> Asked:
     config = yaml.safe_load(text) or {}
     rows, outputs = store.rows(), store.outputs()
     if not (config.get("tasks") or {}).get("keep_texts", True):
-        outputs = outputs.iloc[:0]  # an earlier run may have kept them
+        outputs = outputs.assign(prompt=None, output=None, gold=None)  # an earlier run may have kept them
     plan = None if everything else plan_of(text, store)
     if plan is None:
         return Asked(store, apart(rows), outputs, None, config, text)

@@ -1,25 +1,25 @@
-"""`sweeps compare`: two sweeps side by side, cell by cell, with the significance of what differs."""
+"""`sweeps compare`: two sweeps side by side, and how sure what differs is."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from sweeps import aggregate, asked
-from sweeps.significance import Difference, holm, unpaired
-from sweeps.significance import paired as test
+from sweeps import aggregate, asked, intervals, units
+from sweeps.intervals import Estimate
+from sweeps.measured import EDITING, Measurements
+from sweeps.units import Measured
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-KEYS = [*aggregate.IDS, "n_edits"]
-WHAT = ["reliability/token_accuracy", "generalization/token_accuracy", "locality/token_accuracy"]
-COLUMNS = [*KEYS, "what", "a", "b", "difference", "low", "high", "p", "p_adjusted", "pairs", "how"]
+AXES = [*aggregate.GROUP, "regularizer", "k", "n_edits"]
+COLUMNS = [*AXES, "what", "a", "b", "difference", "low", "high", "p", "p_adjusted", "models", "units", "how"]
 
 
 @dataclass(frozen=True)
@@ -50,39 +50,84 @@ class Sweep:
 
 
 def differences(a: Sweep, b: Sweep) -> pd.DataFrame:
-    """b minus a for every cell and checkpoint that both have, per editing metric and task.
+    """b minus a at every checkpoint that both have, per editing metric and task, over edited models.
 
     Cells are matched by what they are (model, method, setting, ...), not by their ids: two sweeps may well differ in
-    hyperparameters, engine or version. Facts are paired where both sweeps draw from the same edit set, examples where
-    both were asked the same prompt; else the two means are compared by their standard errors, and `how` says so.
+    hyperparameters, engine or version. Edited models are paired by their seed where both sweeps draw from the same edit
+    set, else Welch's t compares the means of all seeds. Where there is one on either side, the interval is over its
+    facts (the same edit set) or examples (the same prompts), or by the two standard errors; `how` says which.
 
     Returns:
-        `COLUMNS`; `p_adjusted` is Holm's over the whole table.
+        `COLUMNS`: `a` and `b` are means over the `models` compared; `p_adjusted` is Holm's over the whole table.
     """
-    left, right = _means(a.rows), _means(b.rows)
-    both = left.merge(right, on=[*KEYS, "what"], suffixes=("_a", "_b"))
-    facts = _paired_facts(a, b) if a.edits is not None and a.edits == b.edits else {}
-    examples = _paired_examples(a, b)
+    same = a.edits is not None and a.edits == b.edits
+    found = [Measurements(one.rows, one.outputs, None, i, None if same else i, True) for i, one in enumerate((a, b))]
+    left, right = _models(a.rows), _models(b.rows)
+    tasks = sorted({*aggregate.task_names(a.rows)} & {*aggregate.task_names(b.rows)})
     lines = []
-    for line in both.to_dict("records"):
-        key = tuple(_plain(line[name]) for name in [*KEYS, "what"])
-        pairs = facts.get(key, examples.get(key))
-        if pairs is not None and len(pairs) > 1:
-            found, how = test(pairs), "paired facts" if key in facts else "paired examples"
-        else:
-            found = unpaired(line["value_a"], line["stderr_a"], line["value_b"], line["stderr_b"])
-            how = "by standard errors"
-        lines.append({**{name: line[name] for name in [*KEYS, "what"]}, **_figures(line, found, how)})
+    for key in [key for key in left if key in right]:
+        n_edits = key[-1]
+        for what in (*EDITING, *tasks):
+            sides = [
+                {seed: _figure(of, cell, n_edits, what) for seed, cell in cells.items()}
+                for of, cells in zip(found, (left[key], right[key]), strict=True)
+            ]
+            line = _line([{s: one for s, one in side.items() if not pd.isna(one.value)} for side in sides], same)
+            if line:
+                lines.append(dict(zip(AXES, key, strict=True)) | {"what": what} | line)
     table = pd.DataFrame(lines, columns=[name for name in COLUMNS if name != "p_adjusted"])
-    table["p_adjusted"] = holm(table["p"])
-    return table.sort_values([*KEYS, "what"], kind="stable").reset_index(drop=True)[COLUMNS]
+    table["k"] = table["k"].astype(float)
+    table["p_adjusted"] = intervals.holm(table["p"].astype(float))
+    return table.sort_values([*AXES, "what"], kind="stable").reset_index(drop=True)[COLUMNS]
+
+
+def _models(rows: pd.DataFrame) -> dict[tuple[Any, ...], dict[int, str]]:
+    """Per values of `AXES` {seed: cell}; a missing k is None, as NaN is not equal to itself."""
+    found: dict[tuple[Any, ...], dict[int, str]] = {}
+    points = rows[[*AXES, "seed", "cell"]].drop_duplicates([*AXES, "seed"])
+    for *key, seed, cell in points.itertuples(index=False, name=None):
+        found.setdefault(tuple(None if pd.isna(value) else value for value in key), {})[seed] = cell
+    return found
+
+
+def _figure(found: Measurements, cell: str, n_edits: int, what: str) -> Measured:
+    return found.edit(cell, n_edits, what) if what in EDITING else found.task(cell, n_edits, what)
+
+
+def _line(sides: Sequence[Mapping[int, Measured]], same: bool) -> dict[str, Any]:
+    """The figures of one comparison; nothing where one side has no value."""
+    a, b = sides
+    seeds = [seed for seed in a if seed in b]
+    if not a or not b:
+        return {}
+    if (same and seeds) or (len(a) == 1 and [*a] == [*b]):
+        a, b = ({seed: side[seed] for seed in seeds} for side in (a, b))
+        found = intervals.mean([units.difference(b[seed], a[seed]) for seed in seeds])
+        how = f"{len(seeds)} edited models, paired" if len(seeds) > 1 else _of_one(a[seeds[0]], b[seeds[0]])
+    else:
+        found = intervals.welch([*a.values()], [*b.values()])
+        how = f"{len(a)} and {len(b)} edited models, not paired"
+    first, second = intervals.mean([*a.values()]), intervals.mean([*b.values()])
+    return {"a": first.value, "b": second.value, **_figures(found), "how": how}
+
+
+def _of_one(a: Measured, b: Measured) -> str:
+    if not set(a.parts) & set(b.parts):
+        return "one model each, by standard errors"
+    return f"one model each, its {'examples' if next(iter(a.parts.values())).common else 'facts'} paired"
+
+
+def _figures(found: Estimate) -> dict[str, Any]:
+    figures = {"difference": found.value, "low": found.low, "high": found.high, "p": found.p()}
+    return {**figures, "models": found.models, "units": found.units}
 
 
 def only(a: Sweep, b: Sweep) -> pd.DataFrame:
     """Cells with a checkpoint that `a` has and `b` has not."""
-    mine, theirs = a.rows[KEYS].drop_duplicates(), b.rows[KEYS].drop_duplicates()
-    merged = mine.merge(theirs, on=KEYS, how="left", indicator=True)
-    return merged.loc[merged["_merge"] == "left_only", KEYS].sort_values(KEYS).reset_index(drop=True)
+    keys = [*AXES, "seed"]
+    mine, theirs = a.rows[keys].drop_duplicates(), b.rows[keys].drop_duplicates()
+    merged = mine.merge(theirs, on=keys, how="left", indicator=True)
+    return merged.loc[merged["_merge"] == "left_only", keys].sort_values(keys).reset_index(drop=True)
 
 
 def run(
@@ -103,8 +148,8 @@ def run(
         markup=False,
     )
     shown = Table(box=None, pad_edge=False)
-    for title in ("cell", "edits", "what", "a", "b", "b - a", "95% interval", "p", "pairs"):
-        shown.add_column(title, justify="left" if title in ("cell", "what") else "right", overflow="fold")
+    for title in ("cell", "edits", "what", "a", "b", "b - a", "95% interval", "p", "how"):
+        shown.add_column(title, justify="left" if title in ("cell", "what", "how") else "right", overflow="fold")
     largest = table.assign(size=table["difference"].abs()).sort_values(["p_adjusted", "size"], ascending=[True, False])
     for line in largest.head(40).to_dict("records"):
         known = not pd.isna(line["low"])
@@ -113,10 +158,12 @@ def run(
             f"{line['difference']:+.3f}", f"{line['low']:+.3f} to {line['high']:+.3f}" if known else "-",
             ("-" if pd.isna(line["p_adjusted"]) else f"{line['p_adjusted']:.3g}")
             + (" *" if line["p_adjusted"] < alpha else ""),
-            str(line["pairs"]) if line["pairs"] else "-",
+            line["how"],
         )  # fmt: skip
     if len(table):
         console.print(shown)
+    if (table["models"] < 2).any():
+        console.print("one model each: interval and p are over its facts or examples, of these two models alone")
     if len(table) > 40:
         console.print(f"and {len(table) - 40} more; --out FILE writes all", highlight=False)
     for one in (a, b):
@@ -130,57 +177,10 @@ def run(
     return table
 
 
-def _means(rows: pd.DataFrame) -> pd.DataFrame:
-    """Averaged measurements: KEYS, `what` ("reliability", "ner"), value, stderr; of several cells alike the mean."""
-    wanted = rows["name"].isin(WHAT) | ((rows["kind"] == "task") & rows["name"].str.endswith("/score"))
-    part = rows[wanted].assign(what=rows.loc[wanted, "name"].str.split("/").str[0])
-    return part.groupby([*KEYS, "what"], dropna=False)[["value", "stderr"]].mean().reset_index()
-
-
-def _paired_facts(a: Sweep, b: Sweep) -> dict[tuple[Any, ...], pd.Series]:
-    """Differences per fact, by KEYS and metric."""
-    pattern = r"^(?P<what>reliability|generalization|locality)/token_accuracy/fact-(?P<unit>\d+)$"
-
-    def side(rows: pd.DataFrame) -> pd.DataFrame:
-        named = rows["name"].str.extract(pattern)
-        return rows.join(named).dropna(subset=["what"])[[*KEYS, "what", "unit", "value"]]
-
-    return _by_key(side(a.rows).merge(side(b.rows), on=[*KEYS, "what", "unit"], suffixes=("_a", "_b")))
-
-
-def _paired_examples(a: Sweep, b: Sweep) -> dict[tuple[Any, ...], pd.Series]:
-    """Differences per example, by KEYS and task; only examples with the same prompt."""
-    if a.outputs.empty or b.outputs.empty:
-        return {}
-
-    def side(one: Sweep) -> pd.DataFrame:
-        cells = one.rows[["cell", *KEYS]].drop_duplicates()
-        kept = one.outputs[one.outputs["evaluation"].isin(set(one.rows["evaluation"]))].dropna(subset=["prompt"])
-        merged = kept.merge(cells, on=["cell", "n_edits"])
-        return merged.rename(columns={"task": "what", "score": "value"})[[*KEYS, "what", "index", "prompt", "value"]]
-
-    return _by_key(side(a).merge(side(b), on=[*KEYS, "what", "index", "prompt"], suffixes=("_a", "_b")))
-
-
-def _by_key(pairs: pd.DataFrame) -> dict[tuple[Any, ...], pd.Series]:
-    change = pairs.assign(change=pairs["value_b"] - pairs["value_a"])
-    groups: Iterable[Any] = change.groupby([*KEYS, "what"], dropna=False, sort=False)
-    return {tuple(_plain(value) for value in key): group["change"] for key, group in groups}
-
-
-def _plain(value: Any) -> Any:
-    """NaN is not equal to itself, and so no key."""
-    return None if isinstance(value, float) and pd.isna(value) else value
-
-
-def _figures(line: Mapping[Any, Any], found: Difference, how: str) -> dict[str, Any]:
-    means = {"a": line["value_a"], "b": line["value_b"], "difference": line["value_b"] - line["value_a"]}
-    return {**means, "low": found.low, "high": found.high, "p": found.p, "pairs": found.n, "how": how}
-
-
 def _cell(line: Mapping[Any, Any]) -> str:
     if line["setting"] == aggregate.UNEDITED:
         return f"{line['model']} unedited"
     batch = f" b={line['batch_size']}" if line["batch_size"] > 1 else ""
     level = aggregate.label(line["regularizer"], line["k"])
-    return f"{line['model']} {line['method']} {line['setting']}{batch} {level} seed={line['seed']}"
+    seed = f" seed={line['seed']}" if "seed" in line else ""
+    return f"{line['model']} {line['method']} {line['setting']}{batch} {level}{seed}"

@@ -1,4 +1,4 @@
-"""Who is better, and how sure that is: RECT against its controls pair by pair, and everything in order.
+"""RECT against its controls at the same k: who is better, and how sure that is.
 
 Pure functions of the tables, as in `sweeps.aggregate`. What cannot be compared gets a line all the same, with NaN and
 the reason in `note`.
@@ -6,23 +6,23 @@ the reason in `note`.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sweeps.aggregate import GROUP, UNEDITED, interval, label, one_evaluation
-from sweeps.significance import NONE, Difference, holm
-from sweeps.significance import paired as test
+from sweeps import intervals, units
+from sweeps.aggregate import GROUP, UNEDITED, label, one_evaluation, task_names
+from sweeps.intervals import NONE, Estimate
+from sweeps.measured import EDITING, Measurements
+from sweeps.units import Measured
 
 CONTROLS = ("random", "pca", "pca-release", "magnitude")
-EDITING = ("reliability", "generalization", "locality")
 ALL_TASKS = "all tasks"
-NEEDED = ["cell", *GROUP, "regularizer", "k", "seed", "n_edits", "kind", "name", "value", "n", "evaluation"]
+NEEDED = ["cell", *GROUP, "regularizer", "k", "seed", "n_edits", "kind", "name", "value", "stderr", "n", "evaluation"]
 PAIRED_COLUMNS = [*GROUP, "n_edits", "k", "against", "what", "rect", "other", "difference", "low", "high", "p"]
-PAIRED_COLUMNS += ["p_adjusted", "pairs", "note"]
+PAIRED_COLUMNS += ["p_adjusted", "models", "units", "note"]
 
 
 def paired(
@@ -31,27 +31,29 @@ def paired(
     regularizer: str = "rect",
     controls: Sequence[str] = CONTROLS,
 ) -> pd.DataFrame:
-    """RECT minus each control at the same k, over pairs that share everything else, at the last common checkpoint.
+    """RECT minus each control at the same k, edited models paired by their seed, at the last common checkpoint.
 
-    Pairs are facts for the editing metrics (token accuracy, per fact and seed); tasks for `all tasks` (score, per task
-    and seed); examples for each task, where `outputs` are given.
+    Compared is what is reported: the editing metrics (token accuracy), the score of each task, and `all tasks`, their
+    mean. Over several seeds the test is paired t over their differences; of one seed the interval is over its facts or
+    examples, for this one edited model, and there is no p: it says nothing of regularizers.
 
     Args:
-        rows: the rows table, with rows per fact.
-        outputs: the outputs table.
+        rows: the rows table.
+        outputs: the outputs table: examples are paired where it has their scores.
         regularizer: whose part is taken.
         controls: those that do not occur in a group at any k are left out; at a k that only one side has, a line says
             what is missing.
 
     Returns:
-        one line per group, k, control and what was compared: `rect` and `other` (means over the pairs), `difference`
-        with its 95% bootstrap interval `low` to `high`, `p` of the sign-flip test, `p_adjusted` (Holm, within group and
-        k), `pairs`, `note`.
+        one line per group, k, control and what was compared: `rect` and `other` (means over the models compared),
+        `difference` with its 95% interval `low` to `high`, two-sided `p`, `p_adjusted` (Holm, within group and k),
+        `models`: pairs of edited models, `units`: facts or examples behind them, `note`.
     """
-    rows = rows.loc[rows["setting"] != UNEDITED, NEEDED]
+    rows = one_evaluation(rows.loc[rows["setting"] != UNEDITED, NEEDED])
     points = rows.drop_duplicates(["cell", "n_edits"])
-    units = _units(rows, points, outputs, (regularizer, *controls))
-    sides = dict(iter(units.groupby([*GROUP, "n_edits", "regularizer", "k"], sort=False)))  # those without k drop out
+    wanted = points[points["regularizer"].isin([regularizer, *controls]) & points["k"].notna()]
+    found = Measurements(rows, outputs, wanted)
+    tasks = task_names(rows)
     lines: list[dict[str, Any]] = []
     for keys, group in points.groupby(list(GROUP), dropna=False, sort=True):
         mine = group[group["regularizer"] == regularizer]
@@ -59,137 +61,64 @@ def paired(
         for k in sorted(mine["k"].dropna().unique()):
             for control in [name for name in controls if name in there and name != regularizer]:
                 other = group[(group["regularizer"] == control) & (group["k"] == k)]
-                common = set(mine.loc[mine["k"] == k, "n_edits"]) & set(other["n_edits"])
+                first = mine[mine["k"] == k]
+                common = set(first["n_edits"]) & set(other["n_edits"])
                 head = dict(zip(GROUP, keys, strict=True)) | {"k": k, "against": control}
                 if not common:
                     why = f"no cell {label(control, k)}" if other.empty else "no checkpoint in common"
                     lines.append(head | {"n_edits": np.nan, "what": "", **_figures(NONE, why)})
                     continue
                 n_edits = max(common)
-                lines += [
-                    head | {"n_edits": n_edits} | line
-                    for line in _of_pair(sides, (*keys, n_edits), (regularizer, k), (control, k))
-                ]
+                sides = [_by_seed(side, n_edits) for side in (first, other)]
+                names = label(regularizer, k), label(control, k)
+                lines += [head | {"n_edits": n_edits} | line for line in _of_pair(found, tasks, sides, n_edits, names)]
     table = pd.DataFrame(lines).reindex(columns=PAIRED_COLUMNS)
     if len(table):
-        table["p_adjusted"] = table.groupby([*GROUP, "k"], dropna=False)["p"].transform(holm)
+        table["p_adjusted"] = table.groupby([*GROUP, "k"], dropna=False)["p"].transform(intervals.holm)
     return table
 
 
-def _figures(found: Difference, note: str = "", means: tuple[float, float] = (np.nan, np.nan)) -> dict[str, Any]:
-    difference = {"difference": found.mean, "low": found.low, "high": found.high, "p": found.p, "pairs": found.n}
-    return {"rect": means[0], "other": means[1], **difference, "note": note}
+def _by_seed(side: pd.DataFrame, n_edits: int) -> dict[int, str]:
+    """{seed: cell}"""
+    at = side[side["n_edits"] == n_edits]
+    return dict(zip(at["seed"].tolist(), at["cell"].tolist(), strict=True))
 
 
-def _units(
-    rows: pd.DataFrame, points: pd.DataFrame, outputs: pd.DataFrame | None, names: Sequence[str]
-) -> pd.DataFrame:
-    """One line per cell, checkpoint and thing that can be paired: `what`, `unit`, `value`, the cell's columns.
-
-    Args:
-        rows: of the edited cells.
-        points: one row per cell and checkpoint.
-        outputs: as for `paired`.
-        names: regularizers of which lines are wanted.
-    """
-    ids = [*GROUP, "regularizer", "k", "seed", "n_edits"]
-    units = _named(rows["name"].unique())
-    rows = one_evaluation(rows[rows["name"].isin(units["name"]) & rows["kind"].isin(["edit", "task"])])
-    evaluations = rows["evaluation"].unique()
-    rows = rows[_both(rows, points, names)]
-    each = rows[["cell", *ids, "name", "value"]].merge(units, on="name")
-    parts = [each]
-    if outputs is not None and len(outputs):
-        kept = outputs[outputs["evaluation"].isin(evaluations)]
-        each = kept[["cell", "n_edits", "task", "index", "score"]].merge(points[["cell", *ids]], on=["cell", "n_edits"])
-        parts.append(each.rename(columns={"task": "what", "score": "value"}).assign(unit=each["index"].astype(str)))
-    return pd.concat([part[[*ids, "what", "unit", "value"]] for part in parts], ignore_index=True)
-
-
-def _named(names: Iterable[str]) -> pd.DataFrame:
-    """Measurements that can be paired: `name`, `what` and `unit` (a fact's number, or a task)."""
-    fact = re.compile(rf"({'|'.join(EDITING)})/token_accuracy/fact-(\d+)")
-    found: list[tuple[str, str, str]] = []
-    for name in names:
-        if match := fact.fullmatch(name):
-            found.append((name, match[1], match[2]))
-        elif name.endswith("/score"):
-            found.append((name, ALL_TASKS, name.removesuffix("/score")))
-    return pd.DataFrame(found, columns=["name", "what", "unit"], dtype=str)
-
-
-def _both(rows: pd.DataFrame, points: pd.DataFrame, names: Sequence[str]) -> pd.Series:
-    """Which rows are of a k that, in their group, several of the regularizers have: the others have no counterpart."""
-    level = [*GROUP, "k"]
-    wanted = points[points["regularizer"].isin(names) & points["k"].notna()]
-    several = wanted.groupby(level, dropna=False)["regularizer"].transform("nunique") > 1
-    return rows["cell"].isin(wanted.loc[several, "cell"])
+def _figures(found: Estimate, note: str = "", means: tuple[float, float] = (np.nan, np.nan)) -> dict[str, Any]:
+    p = found.p() if found.models > 1 else np.nan
+    difference = {"difference": found.value, "low": found.low, "high": found.high, "p": p}
+    return {
+        "rect": means[0],
+        "other": means[1],
+        **difference,
+        "models": found.models,
+        "units": found.units,
+        "note": note,
+    }
 
 
 def _of_pair(
-    sides: Mapping[Any, pd.DataFrame], place: tuple[Any, ...], first: tuple[str, float], second: tuple[str, float]
+    found: Measurements, tasks: Sequence[str], sides: Sequence[dict[int, str]], n_edits: int, names: tuple[str, str]
 ) -> Iterable[dict[str, Any]]:
-    """Lines of one comparison; `place`: values of GROUP and n_edits, the others: (regularizer, k)."""
-
-    def side(one: tuple[str, float]) -> pd.Series:
-        part = sides.get((*place, *one), pd.DataFrame(columns=["what", "seed", "unit", "value"]))
-        return part.groupby(["what", "seed", "unit"])["value"].mean()
-
-    both = pd.concat({"rect": side(first), "other": side(second)}, axis=1)
-    present = set(both.index.get_level_values("what"))
-    tasks = sorted(present - {*EDITING, ALL_TASKS})
+    """Lines of one comparison; `sides`: {seed: cell} of either, `names`: what they are called."""
+    seeds = sorted(set(sides[0]) | set(sides[1]))
     for what in [*EDITING, ALL_TASKS, *tasks]:
-        part = both.loc[what] if what in present else both.iloc[:0]
-        known = part.dropna()
-        if known.empty:
-            empty = [label(*one) for one, column in ((first, "rect"), (second, "other")) if part[column].isna().all()]
-            yield {"what": what, **_figures(NONE, f"{what} was not measured per pair: {', '.join(empty)}")}
+        pairs = [tuple(_figure(found, side.get(seed), n_edits, what, tasks) for side in sides) for seed in seeds]
+        known = [(a, b) for a, b in pairs if not (np.isnan(a.value) or np.isnan(b.value))]
+        if not known:
+            empty = [name for i, name in enumerate(names) if all(np.isnan(pair[i].value) for pair in pairs)]
+            why = f"not measured: {', '.join(empty)}" if empty else "no seed in common"
+            yield {"what": what, **_figures(NONE, f"{what}: {why}")}
             continue
-        means = float(known["rect"].mean()), float(known["other"].mean())
-        gone = len(part) - len(known)
-        note = f"{gone} without a counterpart left out" if gone else ""
-        yield {"what": what, **_figures(test(known["rect"] - known["other"]), note, means)}
+        means = float(np.mean([a.value for a, _ in known])), float(np.mean([b.value for _, b in known]))
+        gone = len(pairs) - len(known)
+        note = f"{gone} of {len(pairs)} seeds without a counterpart left out" if gone else ""
+        yield {"what": what, **_figures(intervals.mean([units.difference(a, b) for a, b in known]), note, means)}
 
 
-RANKED_COLUMNS = ["model", "setting", "batch_size", "n_edits", "method", "regularizer", "k"]
-RANKED_COLUMNS += ["edit_score", "task_retention", "balance", "low", "high", "rank", "seeds", "note"]
-
-
-def ranking(table: pd.DataFrame) -> pd.DataFrame:
-    """Methods with their regularizers in order, within each model, setting, batch size and number of edits.
-
-    What is ranked is `balance`, the harmonic mean of `edit_score` and `task_retention` (capped at 1): high only where
-    the facts are learned and the tasks survive. `edit_retention` would not do: it is relative to each method's own.
-
-    Args:
-        table: what `aggregate.tradeoff` returns.
-
-    Returns:
-        one line per competitor, the means over its seeds and the balance of these; `low` to `high` is its 95% interval
-        over seeds (Student's t, from the balances of the single seeds), NaN for one seed; `rank` is 1 for the best,
-        equal ones share the mean of their ranks, NaN with the reason in `note` where a side is missing.
-    """
-    places = ["model", "setting", "batch_size", "n_edits"]
-    edited = table[table["setting"] != UNEDITED]
-    who = ["method", "regularizer", "k"]
-    groups = edited.groupby([*places, *who], dropna=False, sort=False)
-    mean = groups[["edit_score", "task_retention"]].mean().reset_index()
-    mean["seeds"] = groups["seed"].nunique().to_numpy()
-    mean["balance"] = _balance(mean)
-    each = edited.assign(balance=_balance(edited)).groupby([*places, *who], dropna=False, sort=False)["balance"]
-    mean["low"], mean["high"] = interval(mean["balance"], each.std(), each.count())
-    mean["rank"] = mean.groupby(places, dropna=False)["balance"].rank(ascending=False, method="average")
-    gone = [
-        ", ".join(f"{what} is missing" for what in ("edit_score", "task_retention") if pd.isna(line[what]))
-        for _, line in mean.iterrows()
-    ]
-    mean["note"] = gone
-    order = mean.sort_values([*places, "rank", *who], na_position="last", kind="stable")
-    return order.reindex(columns=RANKED_COLUMNS).reset_index(drop=True)
-
-
-def _balance(table: pd.DataFrame) -> pd.Series:
-    """2 e t / (e + t) of edit_score e and task_retention t, both within 0 and 1; 0 where both are."""
-    editing, ability = (table[side].astype(float).clip(0, 1) for side in ("edit_score", "task_retention"))
-    total = editing + ability
-    return (2 * editing * ability / total.where(total > 0)).where(total != 0, 0.0)
+def _figure(found: Measurements, cell: str | None, n_edits: int, what: str, tasks: Sequence[str]) -> Measured:
+    if cell is None:
+        return units.MISSING
+    if what == ALL_TASKS:
+        return units.average([found.task(cell, n_edits, task) for task in tasks])
+    return found.edit(cell, n_edits, what) if what in EDITING else found.task(cell, n_edits, what)

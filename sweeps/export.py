@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from rect.errors import InputError
-from sweeps import aggregate, asked, bootstrap, comparisons, report
+from sweeps import aggregate, asked, comparisons, ranking, report, retention
 from sweeps.report_page import Material
 from sweeps.store import Store
 
@@ -23,9 +23,9 @@ SHORT += ["locality_token_accuracy", "edit_retention", "task_score", "task_reten
 
 TABLES: dict[str, Callable[[Material], pd.DataFrame]] = {
     "tradeoff": lambda made: made.table,
-    "seeds": lambda made: aggregate.over_seeds(made.table),
+    "seeds": lambda made: _seeds(made),
     "curves": lambda made: aggregate.curves(made.rows),
-    "ranking": lambda made: comparisons.ranking(made.table),
+    "ranking": lambda made: ranking.ranking(made.table, made.sides),
     "paired": lambda made: comparisons.paired(made.rows, made.outputs),
     "smallest-k": lambda made: _smallest_k(made),
     "rows": lambda made: made.rows,
@@ -126,9 +126,19 @@ def _text(value: object) -> str:
     return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 
 
+LEVEL = [*aggregate.GROUP, "n_edits", "regularizer", "k"]
+
+
+def _seeds(made: Material) -> pd.DataFrame:
+    """Means over seeds, with the intervals of both retentions."""
+    known = made.kept.drop(columns=list(retention.SIDES))
+    return aggregate.over_seeds(made.table).merge(known, on=LEVEL, how="left")
+
+
 def _smallest_k(made: Material) -> pd.DataFrame:
-    """Per regularizer the smallest k that keeps enough of the editing, with its bootstrap interval over facts."""
+    """Per regularizer the smallest k that keeps enough of the editing, how sure that is, and where it may lie."""
     best = aggregate.smallest_k(made.table)
-    sure = bootstrap.edit_retention(made.rows)
+    sides = [f"{side}{name}" for side in retention.SIDES for name in ("_low", "_high", "_models", "_units")]
+    best = best.merge(made.kept[[*LEVEL, *sides, "p_keeps"]], on=LEVEL, how="left")
     keys = [*aggregate.GROUP, "regularizer"]
-    return best.merge(sure[[*keys, "facts", "k_low", "k_high"]].drop_duplicates(keys), on=keys, how="left")
+    return best.merge(made.kept[[*keys, "k_low", "k_high"]].drop_duplicates(keys), on=keys, how="left")

@@ -7,10 +7,8 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from sweeps import aggregate
-
-KEEP = 0.95
-"""Share of the editing that a regularizer is asked to keep."""
+from sweeps import aggregate, intervals
+from sweeps.retention import KEEP
 
 
 def headlines(table: pd.DataFrame, sure: pd.DataFrame, share: float = KEEP) -> list[dict[str, str]]:
@@ -18,7 +16,7 @@ def headlines(table: pd.DataFrame, sure: pd.DataFrame, share: float = KEEP) -> l
 
     Args:
         table: what `aggregate.tradeoff` returns.
-        sure: what `bootstrap.edit_retention` returns for the same rows and share.
+        sure: what `retention.kept` returns for the same table and share.
     """
     if table.empty:
         return []
@@ -74,12 +72,12 @@ def _finding(
         name = aggregate.label(first["regularizer"], first["k"])
         ks = [f"{k:g}" for k in sorted(group.loc[group["regularizer"] == first["regularizer"], "k"])]
         of = f" of {', '.join(ks)}" if len(ks) > 1 else ""
-        finding = (
-            f"{name} is the smallest k{of} that keeps {share:.0%} of the editing: it keeps {_share(chosen, 'edit')}"
-        )
-        finding += f" of the editing and {_share(chosen, 'task')} of the tasks"
-        finding += f", against {_share(none, 'task')} of the tasks without regularization." if len(none) else "."
-        finding += _range_of_k(sure[(sure["regularizer"] == first["regularizer"]) & (sure["k"] == first["k"])])
+        mine = sure[(sure["regularizer"] == first["regularizer"]) & (sure["k"] == first["k"])]
+        plain = sure[sure["regularizer"] == "none"]
+        finding = f"{name} is the smallest k{of} that keeps {share:.0%} of the editing: it keeps "
+        finding += f"{_share(chosen, 'edit', mine)} of the editing and {_share(chosen, 'task', mine)} of the tasks"
+        unregularized = f", against {_share(none, 'task', plain)} of the tasks without regularization"
+        finding += f"{unregularized if len(none) else ''}.{_how_sure(mine, share, len(ks))}"
     scores = [("unedited", unedited), ("unregularized", none)]
     if len(chosen) and chosen.iloc[0]["regularizer"] != "none":
         scores.append((aggregate.label(chosen.iloc[0]["regularizer"], chosen.iloc[0]["k"]), chosen))
@@ -92,29 +90,46 @@ def _finding(
     return {"finding": finding, "scores": text}
 
 
-def _range_of_k(sure: pd.DataFrame) -> str:
-    """How far the choice of k depends on which facts were edited; nothing of fewer than two."""
-    if sure.empty or sure["facts"].iloc[0] < 2:  # of one fact every draw is the same
+def _how_sure(sure: pd.DataFrame, share: float, tried: int) -> str:
+    """Over several edited models whether enough is shown to be kept; of one only what its own facts leave open."""
+    if sure.empty or math.isnan(sure["edit_retention_low"].iloc[0]):
         return ""
     line = sure.iloc[0]
-    low, high = line["k_low"], line["k_high"]
+    between = f" the smallest k is {_between(line['k_low'], line['k_high'])}" if tried > 1 else ""
+    if line["edit_retention_models"] == 1:
+        told = " This is one edited model: the intervals are over its own facts and examples."
+        return told + (f" Over its facts{between}." if between else "")
+    shown = "is shown" if line["p_keeps"] < 1 - intervals.LEVEL else "is not shown"
+    test = f"test of non-inferiority, p {p_text(line['p_keeps'])}"
+    return f" That it keeps at least {share:.0%} {shown} ({test})" + (f"; by that test{between}." if between else ".")
+
+
+def _between(low: float, high: float) -> str:
+    if math.isinf(low):
+        return "larger than any that was run"
     if math.isinf(high):
-        between = f"at least {low:g}, or no k is enough" if not math.isinf(low) else "larger than any that was run"
-    else:
-        between = f"between {low:g} and {high:g}" if low < high else f"{low:g}"
-    kept = f"{line['low']:.0%} to {line['high']:.0%}"
-    drawn = f"Drawing the {int(line['facts'])} facts anew"
-    return f" {drawn}, it keeps {kept} of the editing, and the smallest k is {between} (95% of draws)."
+        return f"at least {low:g}, or none is enough"
+    return f"between {low:g} and {high:g}" if low < high else f"{low:g}"
 
 
-def _share(line: pd.DataFrame, what: str) -> str:
-    """ "97% (94% to 100%)" of the first line, with the interval over seeds where there is one."""
-    value = line[f"{what}_retention"].iloc[0]
+def p_text(p: float) -> str:
+    """ "= 0.012", "< 0.001"."""
+    return "< 0.001" if p < 0.001 else f"= {p:.2g}"
+
+
+def _share(line: pd.DataFrame, what: str, sure: pd.DataFrame) -> str:
+    """ "97% (94% to 100% over 3 edited models)" of the first line, with its interval where there is one."""
+    side = f"{what}_retention"
+    value = line[side].iloc[0]
     if math.isnan(value):
         return "an unknown share"
-    low, high = line[f"{what}_retention_low"].iloc[0], line[f"{what}_retention_high"].iloc[0]
-    bounds = "" if math.isnan(low) else f" ({max(low, 0.0):.0%} to {high:.0%} over {line['seeds'].iloc[0]} seeds)"
-    return f"{value:.0%}{bounds}"
+    if sure.empty or math.isnan(sure[f"{side}_low"].iloc[0]):
+        return f"{value:.0%}"
+    low, high, models, units = (sure[f"{side}{name}"].iloc[0] for name in ("_low", "_high", "_models", "_units"))
+    over = (
+        f"{models} edited models" if models > 1 else f"its {count(int(units), 'fact' if what == 'edit' else 'example')}"
+    )
+    return f"{value:.0%} ({max(low, 0.0):.0%} to {high:.0%} over {over})"
 
 
 def _number(value: float) -> str:

@@ -28,6 +28,7 @@ ROW_GROUP = 200_000  # rows
 ROW_GROUP_BYTES = 128 * 2**20  # in memory
 LARGE = "large-"  # what names of large files begin with; those of parts begin with their cell's id, hex digits
 PREFIX = 16  # characters of a cell's id in the names of its parts
+_NONE = {pa.string(): ""}  # what stands for a value that a part lacks; of any other type nothing
 ATTEMPTS = 5  # to read a folder from which parts vanish
 
 
@@ -39,7 +40,7 @@ class Table:
         name: of the sub-folder, `rows` or `outputs`.
         schema: columns and types.
         key: columns that tell one line from another.
-        since: columns of text that parts of earlier versions lack; they read as "".
+        since: columns that parts of earlier versions lack; text reads as "", a number as none.
     """
 
     def __init__(
@@ -95,7 +96,8 @@ class Table:
                 found = part.read_row_groups(groups, columns=wanted.names, use_threads=False)
                 for column in self.since:
                     if column in wanted.names and column not in found.column_names:
-                        found = found.append_column(column, pa.array([""] * len(found), pa.string()))
+                        kind = wanted.field(column).type
+                        found = found.append_column(column, pa.array([_NONE.get(kind)] * len(found), kind))
                 yield found.select(wanted.names).cast(wanted)
         except (pa.ArrowException, KeyError) as error:
             raise StoreError(f"{self.folder.path(name)}: not a readable parquet file ({error})") from None

@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from rect import facts
 from rect.errors import InputError
-from sweeps import aggregate, asked, bootstrap, collateral, remarks, report_page, terminal_table
+from sweeps import aggregate, asked, collateral, remarks, report_page, terminal_table
 from sweeps.headlines import headlines
 from sweeps.report_page import Material
 from sweeps.store import Store
@@ -133,7 +133,7 @@ def show(material: Material, console: Console) -> None:
         console.print("There are no results yet.")
     else:
         console.print(terminal_table.of(material.table))
-        for headline in headlines(material.table, bootstrap.edit_retention(material.rows)):
+        for headline in headlines(material.table, material.kept):
             console.print(f"[bold]{escape(headline['title'])}[/bold]: {escape(headline['finding'])}", highlight=False)
             console.print(escape(headline["scores"]), highlight=False)
         for reason, count in report_page.reasons(material.table):

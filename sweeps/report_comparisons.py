@@ -1,34 +1,38 @@
 """The report's comparisons: RECT against its controls, and the order of methods, as plain data with a sentence each.
 
-Numbers come from `sweeps.comparisons`. What cannot be compared is named, and where there are too few pairs for any test
-the sentence says so.
+Numbers come from `sweeps.comparisons` and `sweeps.ranking`. What cannot be compared is named. Of one edited model
+nothing is said to hold for others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
 from sweeps import comparisons
+from sweeps import ranking as order
 from sweeps.aggregate import GROUP, label
 from sweeps.headlines import count, place
 from sweeps.plain import plain
+from sweeps.retention import Sides
 
 ALPHA = 0.05
 SUMMARY = (*comparisons.EDITING, comparisons.ALL_TASKS)
 
-PAIRED_NOTE = (
-    "RECT minus the control at the same k. Pairs share everything else: facts for reliability, generalization and "
-    "locality, tasks for all tasks, examples for a single task, each once per seed. Brackets: 95% bootstrap interval "
-    f"of the mean over the pairs. p: sign-flip test, adjusted (Holm) for all comparisons at one k; a difference is "
-    f"shown where it is below {ALPHA:g}."
+SEVERAL = (
+    "RECT minus the control at the same k, edited models paired by their seed. Brackets: 95% interval of the mean over "
+    "edited models (Student's t). p: paired t over edited models, adjusted (Holm) for all comparisons at one k; a "
+    f"difference is shown where it is below {ALPHA:g}."
 )
-RANKING_NOTE = (
+ONE = (
+    "RECT minus the control at the same k. Each line is of two edited models, one of either side. Brackets: 95% "
+    "interval over their facts or examples, for these two alone. What would hold for others, several seeds would tell."
+)
+BALANCE = (
     "Balance: the harmonic mean of the editing (reliability and generalization) and the share of the tasks that is "
     "kept, at most 1 each; high only where the facts are learned and the tasks survive. Brackets: 95% interval over "
-    "seeds."
 )
 
 
@@ -36,7 +40,7 @@ def paired(rows: pd.DataFrame, outputs: pd.DataFrame) -> dict[str, Any]:
     """`note` and `blocks`: one per group, k and control, and one per group for what has no counterpart.
 
     A block is `model, method, setting, batch_size, regularizer, k, against, title, sentence` and `lines`:
-    [what, mean of RECT, mean of the control, difference, low, high, adjusted p, pairs, note].
+    [what, mean of RECT, mean of the control, difference, low, high, adjusted p, edited models, units, note].
     """
     there = set(rows["regularizer"].unique())
     for wanted in ({"rect"}, set(comparisons.CONTROLS)):
@@ -44,22 +48,21 @@ def paired(rows: pd.DataFrame, outputs: pd.DataFrame) -> dict[str, Any]:
             names = " or ".join(sorted(wanted))
             return {"note": f"Nothing to compare: this sweep has no cell with {names}.", "blocks": []}
     table = comparisons.paired(rows, outputs)
-    columns = ["what", "rect", "other", "difference", "low", "high", "p_adjusted", "pairs", "note"]
+    columns = ["what", "rect", "other", "difference", "low", "high", "p_adjusted", "models", "units", "note"]
     blocks = []
     for keys, group in table.groupby(list(GROUP), dropna=False, sort=False):
         ids = dict(zip(GROUP, (plain(key) for key in keys), strict=True))
         compared, gaps = group[group["what"] != ""], group[group["what"] == ""]
-        families = compared.groupby("k")["p"].count()
         for _, part in compared.groupby(["k", "against"], sort=False):
             k, against = float(part["k"].iloc[0]), str(part["against"].iloc[0])
             title = f"{_place(keys, part['n_edits'].iloc[0])}: {label('rect', k)} against {label(against, k)}"
             lines = [[plain(value) for value in line] for line in part[columns].itertuples(index=False, name=None)]
             block = {"regularizer": "rect", "k": plain(k), "against": label(against, k), "title": title}
-            blocks.append(ids | block | {"sentence": _sentence(part, int(families[k])), "lines": lines})
+            blocks.append(ids | block | {"sentence": _sentence(part), "lines": lines})
         if len(gaps):
             block = {"regularizer": "rect", "k": None, "against": "", "title": f"{_place(keys)}: not compared"}
             blocks.append(ids | block | {"sentence": _gaps(gaps), "lines": []})
-    return {"note": PAIRED_NOTE, "blocks": blocks}
+    return {"note": SEVERAL if (table["models"] > 1).any() else ONE, "blocks": blocks}
 
 
 def _place(keys: tuple[Any, ...], n_edits: float = float("nan")) -> str:
@@ -82,36 +85,48 @@ def _shared(notes: pd.Series) -> str:
     return ", ".join(notes)
 
 
-def _sentence(lines: pd.DataFrame, family: int) -> str:
-    """Ahead, behind, no difference shown, too few pairs, not measured: of every thing compared one.
-
-    n pairs cannot give a p below 2 / 2**n. Where even that, adjusted for the `family` of comparisons at this k, is not
-    below ALPHA, there are too few pairs.
-    """
+def _sentence(lines: pd.DataFrame) -> str:
+    """Of several edited models: ahead, behind, no difference shown; of one: what its own facts and examples say."""
+    several = lines["models"] > 1
     shown = lines["p_adjusted"] < ALPHA
-    least = family * 2.0 ** (1 - lines["pairs"])
-    whole = lines["what"].isin(SUMMARY) & (lines["pairs"] > 0) & ~shown
+    whole = lines["what"].isin(SUMMARY)
     parts = []
     for verdict, sign in (("ahead", 1), ("behind", -1)):
         found = lines[shown & (sign * lines["difference"] > 0)]
         if len(found):
             parts.append(f"RECT is {verdict} in {_differences(found)}.")
-    level, few = lines[whole & (least < ALPHA)], lines[whole & (least >= ALPHA)]
+    level = lines[whole & several & ~shown]
     if len(level):
         parts.append(f"No difference is shown in {_differences(level)}.")
-    if len(few):
-        parts.append(f"Too few pairs to tell, with {count(family, 'comparison')} at this k: {_differences(few)}.")
-    gone = lines.loc[lines["what"].isin(SUMMARY) & (lines["pairs"] == 0), "note"]
+    parts += _of_one(lines[lines["models"] == 1])
+    gone = lines.loc[whole & (lines["models"] == 0), "note"]
     return " ".join([*parts, *(f"Missing: {note}." for note in gone)])
 
 
+def _of_one(lines: pd.DataFrame) -> list[str]:
+    """What is higher, lower or neither on the one edited model of either side."""
+    whole = lines["what"].isin(SUMMARY)
+    told = [
+        f"{verdict} in {_differences(found)}"
+        for verdict, found in (
+            ("higher", lines[lines["low"] > 0]),
+            ("lower", lines[lines["high"] < 0]),
+            ("neither", lines[whole & ~((lines["low"] > 0) | (lines["high"] < 0))]),
+        )
+        if len(found)
+    ]
+    return [f"On this one edited model RECT is {'; '.join(told)}."] if told else []
+
+
 def _differences(lines: pd.DataFrame) -> str:
-    """ "reliability (+0.600, +0.520 to +0.680, 30 pairs) and locality (...)"."""
+    """ "reliability (+0.600, +0.520 to +0.680, 3 edited models) and locality (...)"."""
     found = []
     for _, line in lines.iterrows():
         interval = "" if pd.isna(line["low"]) else f" {line['low']:+.3f} to {line['high']:+.3f},"
-        pairs = count(int(line["pairs"]), "pair")
-        found.append(f"{line['what'].replace('_', ' ')} ({line['difference']:+.3f},{interval} {pairs})")
+        kind = "fact" if line["what"] in comparisons.EDITING else "example"
+        models, units = int(line["models"]), int(line["units"])
+        over = count(models, "edited model") if models > 1 else count(units, kind)
+        found.append(f"{line['what'].replace('_', ' ')} ({line['difference']:+.3f},{interval} {over})")
     return _joined(found)
 
 
@@ -120,14 +135,14 @@ def _joined(parts: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def ranking(table: pd.DataFrame) -> dict[str, Any]:
+def ranking(table: pd.DataFrame, sides: Mapping[str, Sides] | None = None) -> dict[str, Any]:
     """`note` and `blocks`: one per model, setting, batch size and number of edits.
 
     A block is `model, setting, batch_size, title, sentence` and `lines`: [method and regularizer, rank, balance, low,
-    high, edit_score, task_retention, seeds, note], the best first.
+    high, edit_score, task_retention, seeds, p, note], the best first. Arguments: see `sweeps.ranking`.
     """
-    ranked = comparisons.ranking(table)
-    columns = ["name", "rank", "balance", "low", "high", "edit_score", "task_retention", "seeds", "note"]
+    ranked = order.ranking(table, sides)
+    columns = ["name", "rank", "balance", "low", "high", "edit_score", "task_retention", "seeds", "p", "note"]
     pairs = zip(ranked["regularizer"], ranked["k"], strict=True)
     named = [label(regularizer, k) for regularizer, k in pairs]
     ranked = ranked.assign(name=[f"{method} {name}" for method, name in zip(ranked["method"], named, strict=True)])
@@ -139,7 +154,8 @@ def ranking(table: pd.DataFrame) -> dict[str, Any]:
         ids = {"model": model, "setting": setting, "batch_size": plain(batch_size)}
         title = place([model, setting], batch_size, n_edits)
         blocks.append(ids | {"title": title, "sentence": _order(part), "lines": lines})
-    return {"note": RANKING_NOTE if blocks else "Nothing to rank: there is no edited cell.", "blocks": blocks}
+    over = "edited models." if (ranked["seeds"] > 1).any() else "the facts and examples of one edited model."
+    return {"note": BALANCE + over if blocks else "Nothing to rank: there is no edited cell.", "blocks": blocks}
 
 
 def _order(part: pd.DataFrame) -> str:
@@ -152,11 +168,11 @@ def _order(part: pd.DataFrame) -> str:
     rest = known.drop(best.index)
     text = f"First{', equal' if len(best) > 1 else ''}: {_joined(best['name'])} (balance {best['balance'].iloc[0]:.3f})"
     text += f", before {rest['name'].iloc[0]} ({rest['balance'].iloc[0]:.3f})." if len(rest) else "."
-    if known["low"].isna().all():
-        return f"{text} One seed each, so there is no interval: how much of this order is chance is not known.{missing}"
-    overlap = rest[rest["high"] >= best["low"].min()]
-    if len(overlap):
-        text += f" The interval of the first overlaps with that of {_joined(overlap['name'])}."
-    elif len(rest) and rest["high"].notna().all():
-        text += " Its interval overlaps with no other."
+    if known["seeds"].max() < 2:
+        return f"{text} One edited model each: how others would be ordered is not known.{missing}"
+    ahead, level = rest[rest["p"] < ALPHA], rest[rest["p"] >= ALPHA]
+    if len(ahead):
+        text += f" It is shown to be ahead of {_joined(ahead['name'])}."
+    if len(level):
+        text += f" It is not shown to be ahead of {_joined(level['name'])}."
     return text + missing

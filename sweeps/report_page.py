@@ -7,15 +7,15 @@ only draws, filters and sorts. Nothing is fetched: plotly.js is embedded, and th
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
-from sweeps import aggregate, bootstrap, collateral, report_comparisons
+from sweeps import aggregate, collateral, report_comparisons, retention
 from sweeps.headlines import headlines
 from sweeps.plain import plain
 from sweeps.search import Found
@@ -62,6 +62,16 @@ class Material:
     config: str = ""
     command: str = ""
 
+    @cached_property
+    def sides(self) -> dict[str, retention.Sides]:
+        """What the errors of each cell's figures are made of."""
+        return retention.sides(self.rows, self.outputs, self.table)
+
+    @cached_property
+    def kept(self) -> pd.DataFrame:
+        """What each regularizer keeps, with intervals."""
+        return retention.kept(self.table, self.sides)
+
 
 def render(material: Material) -> str:
     """The page as text."""
@@ -72,7 +82,7 @@ def render(material: Material) -> str:
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.get_template("report.html.j2").render(
         material=material,
-        headlines=headlines(material.table, bootstrap.edit_retention(material.rows)),
+        headlines=headlines(material.table, material.kept),
         reasons=reasons(material.table),
         collateral=collateral.found(material.rows),
         data=page_data(material),
@@ -97,7 +107,7 @@ def page_data(material: Material) -> dict[str, Any]:
         "tasks": aggregate.task_names(material.rows),
         "curves": _curves(material.rows),
         "paired": report_comparisons.paired(material.rows, material.outputs),
-        "ranking": report_comparisons.ranking(table),
+        "ranking": report_comparisons.ranking(table, material.sides),
         "fact_names": {which: list(names) for which, names in material.facts.items()},
         "facts": _facts(material.rows, list(table["cell"])),
         "examples": _examples(material.outputs, table),
@@ -108,8 +118,8 @@ def _curves(rows: pd.DataFrame) -> dict[str, Any]:
     """`aggregate.curves`, packed: what many lines share is there once.
 
     `groups`: the columns of what a line belongs to; `names` of measurements; `edits`: lists of numbers of edits;
-    `lines`: [group, name, edits, means, half widths of the interval, its kind]. The kind is the number of seeds where
-    the interval is over seeds, 0 where it is a standard error.
+    `lines`: [group, name, edits, means, half widths of the interval, edited models it is over]: 1 where it is over the
+    facts or examples of one.
     """
     points = aggregate.curves(rows)
     ids = ["model", "method", "setting", "batch_size", "regularizer", "k"]
@@ -118,15 +128,14 @@ def _curves(rows: pd.DataFrame) -> dict[str, Any]:
     def place(what: str, value: Any) -> int:
         return packed[what].setdefault(value, len(packed[what]))
 
-    values = ["n_edits", "mean", "high", "stderr", "seeds"]
+    values = ["n_edits", "mean", "high", "seeds"]
     lines = []
     for keys, group in points.groupby([*ids, "name"], dropna=False, sort=False):
-        edits, mean, high, stderr, seeds = (group[column].tolist() for column in values)
-        over_seeds = any(not math.isnan(value) for value in high)
-        half = [value - m for value, m in zip(high, mean, strict=True)] if over_seeds else stderr
+        edits, mean, high, seeds = (group[column].tolist() for column in values)
+        half = [value - m for value, m in zip(high, mean, strict=True)]
         where = place("groups", tuple(plain(value) for value in keys[:-1])), place("names", keys[-1])
         numbers = [plain(value) for value in mean], [plain(value, 3) for value in half]
-        lines.append([*where, place("edits", tuple(edits)), *numbers, max(seeds) if over_seeds else 0])
+        lines.append([*where, place("edits", tuple(edits)), *numbers, max(seeds)])
     return {"ids": ids, **{what: [*found] for what, found in packed.items()}, "lines": lines}
 
 

@@ -45,8 +45,12 @@ OUTPUTS = pa.schema(
         ("gold", pa.string()),  # JSON
         ("score", pa.float64()),
         ("evaluation", pa.string()),
+        ("unit", pa.string()),  # examples of one unit are drawn together (ner: those of a sentence)
+        ("numerator", pa.float64()),  # what it adds to the sums whose ratio is the task's score;
+        ("denominator", pa.float64()),  # NaN where the score is the mean of `score`
     ]
 )
+OUTPUTS_SINCE = ("unit", "numerator", "denominator")  # columns that parts of earlier versions lack
 OUTPUT_KEY = ["cell", "n_edits", "evaluation", "task", "index"]
 
 Row = dict[str, Any]

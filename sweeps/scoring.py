@@ -133,6 +133,10 @@ def _rows(one: Questions, scores: Mapping[str, Score], asked: Fitted) -> list[Ro
 
 
 def _outputs(one: Questions, asked: Fitted, texts: Sequence[str], scores: Sequence[float]) -> list[Row]:
+    counts = [
+        one.task.counts(text, example) if one.task.mode == "generate" else None
+        for text, example in zip(texts, one.examples, strict=True)
+    ]
     return [
         {
             "task": one.name,
@@ -142,8 +146,11 @@ def _outputs(one: Questions, asked: Fitted, texts: Sequence[str], scores: Sequen
             "gold": json.dumps(example.gold, ensure_ascii=False),
             "score": score,
             "evaluation": one.evaluation,
+            "unit": one.task.unit(example),
+            "numerator": math.nan if parts is None else parts[0],
+            "denominator": math.nan if parts is None else parts[1],
         }
-        for index, (example, (prompt, _), text, score) in enumerate(
-            zip(one.examples, asked, texts, scores, strict=True)
+        for index, (example, (prompt, _), text, score, parts) in enumerate(
+            zip(one.examples, asked, texts, scores, counts, strict=True)
         )
     ]

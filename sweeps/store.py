@@ -59,7 +59,7 @@ class Store:
     def __init__(self, url: str | os.PathLike[str]) -> None:
         self.folder = Folder(url)
         self._rows = Table(self.folder, "rows", tables.ROWS, tables.ROW_KEY, tables.ROWS_SINCE)
-        self._outputs = Table(self.folder, "outputs", tables.OUTPUTS, tables.OUTPUT_KEY)
+        self._outputs = Table(self.folder, "outputs", tables.OUTPUTS, tables.OUTPUT_KEY, tables.OUTPUTS_SINCE)
         self._begun = self._check_format()
 
     def _check_format(self) -> bool:

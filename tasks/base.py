@@ -157,6 +157,14 @@ class Task(ABC):
             )
         return summarize([self.judge(output, example) for output, example in paired(outputs, examples)])
 
+    def counts(self, output: str, example: Example) -> tuple[float, float] | None:
+        """What an output adds to the two sums whose ratio is `score`; None where that is the mean of the judgements."""
+        return None
+
+    def unit(self, example: Example) -> str:
+        """What tells independent units of examples apart: the example itself (ner: its sentence)."""
+        return example.id
+
     # Scoring by likelihood, for tasks with a fixed set of answers ---------------------------------------------------
 
     @property

@@ -70,6 +70,15 @@ class NER(Task):
             answered=named > 0,
         )
 
+    def counts(self, output: str, example: Example) -> tuple[float, float]:
+        """(2 TP, entities named + entities in gold)."""
+        hits, named, gold = _counts(output, example)
+        return 2.0 * hits, float(named + gold)
+
+    def unit(self, example: Example) -> str:
+        """The sentence."""
+        return example.id.rpartition("/")[0] or example.id
+
     def gold_output(self, example: Example) -> str:
         return " " + ", ".join(example.gold) if example.gold else ""
 
@@ -77,11 +86,31 @@ class NER(Task):
         pairs = paired(outputs, examples)
         answered = [(output, example) for output, example in pairs if split(output)]
         return {
-            "score": _micro_f1(pairs),
-            "score_release": _release(pairs),
-            "score_answered": _micro_f1(answered),
+            "score": self._micro_f1(pairs),
+            "score_release": self._release(pairs),
+            "score_answered": self._micro_f1(answered),
             "answered": mean(bool(split(output)) for output, _ in pairs),
         }
+
+    def _micro_f1(self, pairs: Sequence[tuple[str, Example]]) -> Score:
+        """F1 = 2 TP / (named + gold), summed over the pairs; the units of its error are sentences."""
+        sums: dict[str, list[float]] = {}
+        for output, example in pairs:
+            sums_of = sums.setdefault(self.unit(example), [0.0, 0.0])
+            for i, count in enumerate(self.counts(output, example)):
+                sums_of[i] += count
+        return ratio([a for a, _ in sums.values()], [b for _, b in sums.values()], n=len(pairs))
+
+    def _release(self, pairs: Sequence[tuple[str, Example]]) -> Score:
+        """Mean over types of (gold entities that occur in their output) / (gold entities)."""
+        sentences = {name: position for position, name in enumerate(dict.fromkeys(self.unit(e) for _, e in pairs))}
+        sums = {name: ([0.0] * len(sentences), [0.0] * len(sentences)) for name in TYPES.values()}
+        for output, example in pairs:
+            at = sentences[self.unit(example)]
+            occurring, gold = sums.setdefault(example.fields["type"], ([0.0] * len(sentences), [0.0] * len(sentences)))
+            occurring[at] += sum(entity in output for entity in example.gold)
+            gold[at] += len(example.gold)
+        return mean_of_ratios(list(sums.values()), n=len(pairs))
 
 
 def joined(tokens: Sequence[str]) -> str:
@@ -114,30 +143,3 @@ def _counts(output: str, example: Example) -> tuple[int, int, int]:
     """True positives, entities named, entities in gold (those with a comma inside count as their pieces)."""
     named, gold = set(split(output)), {piece for entity in example.gold for piece in split(entity)}
     return len(named & gold), len(named), len(gold)
-
-
-def _sentence(example: Example) -> str:
-    return example.id.rpartition("/")[0] or example.id
-
-
-def _micro_f1(pairs: Sequence[tuple[str, Example]]) -> Score:
-    """F1 = 2 TP / (named + gold), summed over the pairs; the units of its error are sentences."""
-    sums: dict[str, list[float]] = {}
-    for output, example in pairs:
-        hits, named, gold = _counts(output, example)
-        sums_of = sums.setdefault(_sentence(example), [0.0, 0.0])
-        sums_of[0] += 2 * hits
-        sums_of[1] += named + gold
-    return ratio([a for a, _ in sums.values()], [b for _, b in sums.values()], n=len(pairs))
-
-
-def _release(pairs: Sequence[tuple[str, Example]]) -> Score:
-    """Mean over types of (gold entities that occur in their output) / (gold entities)."""
-    sentences = {name: position for position, name in enumerate(dict.fromkeys(_sentence(e) for _, e in pairs))}
-    sums = {name: ([0.0] * len(sentences), [0.0] * len(sentences)) for name in TYPES.values()}
-    for output, example in pairs:
-        at = sentences[_sentence(example)]
-        occurring, gold = sums.setdefault(example.fields["type"], ([0.0] * len(sentences), [0.0] * len(sentences)))
-        occurring[at] += sum(entity in output for entity in example.gold)
-        gold[at] += len(example.gold)
-    return mean_of_ratios(list(sums.values()), n=len(pairs))

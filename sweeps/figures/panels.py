@@ -45,7 +45,7 @@ class Series:
     Attributes:
         key: what decides its colour and mark: a task, a regularizer ("rect 40"), or a number in order ("2").
         x: numbers, or indices of the panel's categories.
-        low, high: 95% interval over seeds where there are several, else one standard error around y; may be NaN.
+        low, high: 95% interval over edited models, of one over its facts or examples; may be NaN.
         published: taken from the paper.
     """
 
@@ -82,14 +82,12 @@ def regularizer_title(name: str) -> str:
 
 
 def points_of(rows: pd.DataFrame) -> pd.DataFrame:
-    """`aggregate.curves` with `shown` (the paper's name of the model), `level` ("rect 40") and bounds to draw.
+    """`aggregate.curves` with `shown` (the paper's name of the model) and `level` ("rect 40").
 
     Raises:
         InputError: two models, or two methods on a model, would be one line.
     """
     points = aggregate.curves(rows, ("edit", "task"))
-    single = points["low"].isna()
-    spread = points["stderr"].where(single)
     shown = pd.Series([paper.shown(model) for model in points["model"]], points.index, dtype=str)
     method = points["method"].str.split(" (", regex=False).str[0]  # "mend (GPT-2 XL)": a label says for which model
     paper.check_apart(points.assign(as_model=shown, as_method=method))
@@ -97,8 +95,6 @@ def points_of(rows: pd.DataFrame) -> pd.DataFrame:
         shown=shown,
         method=method,
         level=[aggregate.label(name, k) for name, k in zip(points["regularizer"], points["k"], strict=True)],
-        low=points["low"].fillna(points["mean"] - spread),
-        high=points["high"].fillna(points["mean"] + spread),
     )
 
 

@@ -29,10 +29,10 @@ function drawPaired() {
   drawBlocks("paired", (block) => (block.k === null ? inFilters(block) : visible(block)), (block) => {
     const ends = block.lines.flatMap(([, , , value, low, high]) => [value, low, high].filter((v) => v !== null)).concat(0);
     const [from, to] = [Math.min(...ends), Math.max(...ends)];
-    const lines = block.lines.map(([what, mine, other, value, low, high, p, pairs, note]) => [
-      what.replaceAll("_", " "), shown(mine), shown(other), signed(value) + between(low, high, signed), bar(value, low, high, from, to), p === null ? "–" : p < 0.001 ? "< 0.001" : p.toFixed(3), pairs, note,
+    const lines = block.lines.map(([what, mine, other, value, low, high, p, models, units, note]) => [
+      what.replaceAll("_", " "), shown(mine), shown(other), signed(value) + between(low, high, signed), bar(value, low, high, from, to), p === null ? "–" : p < 0.001 ? "< 0.001" : p.toFixed(3), models, units, note,
     ]);
-    const table = listed(["compared", label(block), block.against, "difference (95%)", "", "p", "pairs", ""], lines);
+    const table = listed(["compared", label(block), block.against, "difference (95%)", "", "p", "edited models", "facts or examples", ""], lines);
     return element("article", { class: "compared" }, element("h3", {}, block.title), element("p", {}, block.sentence), ...(lines.length ? [element("details", {}, element("summary", {}, "Numbers"), table)] : []));
   });
 }
@@ -40,10 +40,10 @@ function drawPaired() {
 function drawRanking() {
   const across = FILTERS.filter(([name]) => name !== "method"); // methods are what is ranked
   drawBlocks("ranking", (block) => across.every(([name, of]) => !chosen[name] || of(block) === chosen[name]), (block) => {
-    const lines = block.lines.map(([name, rank, balance, low, high, editing, tasks, seeds, note]) => [
-      name, rank ?? "–", shown(balance) + between(low, high, shown), bar(balance, low, high, 0, 1), shown(editing), percent(tasks), seeds, note,
+    const lines = block.lines.map(([name, rank, balance, low, high, editing, tasks, seeds, p, note]) => [
+      name, rank ?? "–", shown(balance) + between(low, high, shown), bar(balance, low, high, 0, 1), shown(editing), percent(tasks), seeds, p === null ? "–" : p < 0.001 ? "< 0.001" : p.toFixed(3), note,
     ]);
     return element("article", { class: "compared" }, element("h3", {}, block.title), element("p", {}, block.sentence),
-      listed(["method and regularizer", "rank", "balance (95%)", "", "reliability and generalization", "tasks kept", "seeds", ""], lines));
+      listed(["method and regularizer", "rank", "balance (95%)", "", "reliability and generalization", "tasks kept", "seeds", "p (behind the first)", ""], lines));
   });
 }

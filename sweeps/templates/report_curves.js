@@ -25,8 +25,8 @@ function drawCurves() {
     const draw = () => mine === lastCurves && drawPanel(`curve-${name}`, title, lines, drawn);
     if (heavy()) later(draw); else draw();
   }
-  const seeds = present.some(([name]) => named.get(name).some((line) => line.seeds > 0));
-  byId("curve-note").textContent = (seeds ? "Bars: 95% interval of the mean over seeds. " : "Bars: one standard error over examples or facts. ")
+  const seeds = present.some(([name]) => named.get(name).some((line) => line.seeds > 1));
+  byId("curve-note").textContent = (seeds ? "Bars: 95% interval over edited models. " : "Bars: 95% interval over the facts or examples of one edited model. ")
     + (drawn.length > 1 ? `Line styles: ${drawn.slice(0, 5).map((g, i) => `${g} ${DASHES[i]}`).join(", ")}. ` : "")
     + (cut ? `Only the first ${MANY_LINES} lines are drawn: choose a model, a method or a setting.` : "");
 }

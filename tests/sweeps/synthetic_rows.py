@@ -135,6 +135,9 @@ def outputs(rows: pd.DataFrame, each: int = 3) -> pd.DataFrame:
                         "gold": json.dumps("positive"),
                         "score": 1.0 if point == 0 else 0.0,
                         "evaluation": f"task-{task}",
+                        "unit": str(index),
+                        "numerator": NONE,
+                        "denominator": NONE,
                     }
                 )
     return pd.DataFrame(lines)

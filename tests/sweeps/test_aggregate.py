@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from synthetic_rows import NONE, row, sweep, unedited
 
 from sweeps import aggregate, fronts
@@ -270,13 +271,15 @@ def test_curves_by_hand(small: pd.DataFrame) -> None:
     assert list(ner.index) == [0, 1, 3]
     assert list(ner["seeds"]) == [1, 2, 2]
     assert list(ner["mean"]) == pytest.approx([0.4, 0.38, 0.12])
-    # Two values 0.04 apart: std 0.04 / sqrt 2, so t * std / sqrt 2 = 12.706 * 0.02.
-    assert ner.loc[3, "high"] - ner.loc[3, "mean"] == pytest.approx(12.706 * 0.02)
-    assert math.isnan(ner.loc[0, "low"])
+    # Two values 0.04 apart: std 0.04 / sqrt 2, so t * std / sqrt 2 = t * 0.02.
+    assert ner.loc[3, "high"] - ner.loc[3, "mean"] == pytest.approx(stats.t.ppf(0.975, 1) * 0.02)
+    assert math.isnan(ner.loc[0, "low"])  # the unedited model is one, on a curve of two
     assert ner.loc[3, "stderr"] == pytest.approx(0.01)
     rect = curve[(curve["regularizer"] == "rect") & (curve["name"] == "ner/score")]
     assert list(rect["mean"]) == pytest.approx([0.4, 0.4, 0.3])
     assert list(rect["k"]) == [40.0] * 3
+    half = stats.t.ppf(0.975, 99) * 0.01  # one seed: over its hundred examples
+    assert list(rect["high"] - rect["mean"]) == pytest.approx([half] * 3)
     reliability = curve[(curve["regularizer"] == "rect") & (curve["name"] == "reliability/token_accuracy")]
     assert list(reliability["n_edits"]) == [1, 3]
 
@@ -297,9 +300,7 @@ def test_over_seeds_by_hand(small: pd.DataFrame) -> None:
     rect = mean[mean["regularizer"] == "rect"].iloc[0]
     assert rect["seeds"] == 2
     assert rect["task_retention"] == pytest.approx(0.625)  # 0.75 and 0.5
-    assert rect["task_retention_high"] == pytest.approx(0.625 + 12.706 * 0.125)
     assert rect["edit_retention"] == pytest.approx(0.875)
-    assert rect["edit_retention_low"] == pytest.approx(0.875)
 
 
 def test_smallest_k() -> None:

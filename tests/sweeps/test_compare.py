@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from rich.console import Console
+from scipy import stats
 from synthetic_rows import NONE, row, unedited
 
 from rect.errors import InputError
@@ -29,7 +30,14 @@ def sweep(
     outputs = pd.DataFrame(
         [
             {"cell": name, "n_edits": 4, "task": "ner", "index": i, "prompt": f"question {i}", "output": "o"}
-            | {"gold": '"g"', "score": v, "evaluation": "task-1"}
+            | {
+                "gold": '"g"',
+                "score": v,
+                "evaluation": "task-1",
+                "unit": str(i),
+                "numerator": NONE,
+                "denominator": NONE,
+            }
             for i, v in enumerate(ner)
         ]
     )
@@ -38,29 +46,59 @@ def sweep(
 
 def test_by_hand() -> None:
     a = sweep("a", [1.0, 0.5, 0.0, 1.0], [0.0, 0.0, 1.0])
-    b = sweep("b", [1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0])
+    b = sweep("b", [1.0, 1.0, 1.0, 1.0], [1.0, 0.5, 1.0])
     table = compare.differences(a, b)
     assert sorted(table["what"]) == ["ner", "ner", "reliability"]
     edited = table[table["setting"] != "unedited"].set_index("what")
+    theirs = stats.ttest_1samp([0, 0.5, 1, 0], 0)
     assert edited.loc["reliability", "difference"] == pytest.approx(0.375)
-    assert edited.loc["reliability", "how"] == "paired facts"
-    assert edited.loc["reliability", "pairs"] == 4
-    assert edited.loc["reliability", "p"] == pytest.approx(0.5)  # of 4 patterns of the two that differ: ++ and --
-    assert edited.loc["ner", "how"] == "paired examples"
-    assert edited.loc["ner", "difference"] == pytest.approx(2 / 3)
+    assert edited.loc["reliability", "how"] == "one model each, its facts paired"
+    assert edited.loc["reliability", "p"] == pytest.approx(theirs.pvalue)
+    assert edited.loc["reliability", "high"] == pytest.approx(theirs.confidence_interval(0.95).high)
+    assert edited.loc["ner", "how"] == "one model each, its examples paired"
+    assert edited.loc["ner", "p"] == pytest.approx(stats.ttest_1samp([1, 0.5, 0], 0).pvalue)
     assert (table["p_adjusted"].dropna() >= table["p"].dropna()).all()
     same = table[table["setting"] == "unedited"].iloc[0]
-    assert (same["difference"], same["how"]) == (0.0, "by standard errors")
+    assert (same["difference"], same["how"]) == (0.0, "one model each, by standard errors")
     assert same["p"] == 1.0
 
 
+def several(name: str, values: list[float], edits: object = "same") -> compare.Sweep:
+    """A seed per value."""
+    parts = [sweep(f"{name}{seed}", [v, v], [v], edits, seed=seed) for seed, v in enumerate(values)]
+    rows, outputs = (pd.concat([getattr(part, what) for part in parts]) for what in ("rows", "outputs"))
+    return compare.Sweep(name, rows, outputs, edits)
+
+
+def test_seeds_are_the_units_where_there_are_several() -> None:
+    """Two facts and one example in each of three edited models are three pairs, not six."""
+    first, second = [0.5, 0.7, 0.6], [0.6, 0.75, 0.8]
+    table = compare.differences(several("a", first), several("b", second)).set_index(["setting", "what"])
+    line = table.loc[("instance-sequential", "reliability")]
+    assert (line["models"], line["how"]) == (3, "3 edited models, paired")
+    assert line["p"] == pytest.approx(stats.ttest_rel(second, first).pvalue)
+    other = compare.differences(several("a", first), several("b", second, "other")).set_index(["setting", "what"])
+    line = other.loc[("instance-sequential", "reliability")]
+    assert line["how"] == "3 and 3 edited models, not paired"
+    assert line["p"] == pytest.approx(stats.ttest_ind(second, first, equal_var=False).pvalue)
+
+
+def test_a_sweep_is_never_paired_with_the_rows_of_another() -> None:
+    """The same cells in both, and no outputs: the two standard errors add up, they do not cancel."""
+    a, b = (sweep("a", [1.0, 1.0], [v]) for v in (0.5, 0.6))
+    a, b = (compare.Sweep(name, one.rows, one.outputs.iloc[:0]) for name, one in (("a", a), ("b", b)))
+    ner = compare.differences(a, b).set_index(["setting", "what"]).loc[("instance-sequential", "ner")]
+    assert ner["high"] - ner["difference"] == pytest.approx(stats.t.ppf(0.975, 198) * math.hypot(0.1, 0.1))
+
+
 def test_other_facts_and_prompts_are_not_paired() -> None:
-    a, b = sweep("a", [1.0, 0.5], [0.0, 1.0]), sweep("b", [1.0, 1.0], [1.0, 1.0], edits="other")
-    b.outputs["prompt"] = "another question"
+    a, b = sweep("a", [1.0, 0.5, 0.2], [0.0, 1.0]), sweep("b", [1.0, 1.0, 0.0], [1.0, 0.5], edits="other")
+    b.outputs["prompt"] = [f"another question {i}" for i in range(2)]
     edited = compare.differences(a, b).set_index(["setting", "what"]).loc["instance-sequential"]
-    assert (edited["how"] == "by standard errors").all()
-    ner = edited.loc["ner"]
-    assert ner["high"] - ner["difference"] == pytest.approx(1.96 * math.hypot(0.1, 0.1))
+    assert (edited["how"] == "one model each, by standard errors").all()
+    reliability = edited.loc["reliability"]
+    theirs = stats.ttest_ind([1.0, 1.0, 0.0], [1.0, 0.5, 0.2], equal_var=False)
+    assert reliability["p"] == pytest.approx(theirs.pvalue)
 
 
 def test_cells_are_matched_by_what_they_are() -> None:
@@ -92,7 +130,8 @@ def test_command(tmp_path: Path) -> None:
     console = Console(record=True, width=160, file=io.StringIO())
     table = compare.run(str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "new" / "all.csv"), 0.05, console)
     text = console.export_text()
-    assert "3 figures in common, 1 of them differ" in text
+    assert "3 figures in common, 0 of them differ" in text
+    assert "one model each: interval and p are over its facts or examples, of these two models alone" in text
     assert "+0.500" in text
     assert f"only in {tmp_path / 'b'}: m rome instance-sequential rect 20 seed=0, 4 edits" in text
     assert len(pd.read_csv(tmp_path / "new" / "all.csv")) == len(table)
@@ -102,4 +141,4 @@ def test_command(tmp_path: Path) -> None:
 
 def test_regularizers_without_k_are_matched_too() -> None:
     a, b = sweep("a", [1.0, 1.0], [1.0], k=NONE), sweep("b", [1.0, 0.0], [1.0], k=NONE)
-    assert compare.differences(a, b).set_index("what").loc["reliability", "pairs"] == 2
+    assert compare.differences(a, b).set_index("what").loc["reliability", "units"] == 2

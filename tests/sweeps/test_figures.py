@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 from small import small_config
 from small import sweep as run
 from synthetic_rows import NONE, TASKS, row, sweep, unedited
@@ -73,7 +74,8 @@ def test_tasks_over_edits(rows: pd.DataFrame) -> None:
     ner = series(rome, "ner")
     assert ner.x == (0, 5, 10)
     assert ner.y == pytest.approx((0.5, 0.4, 0.2))
-    assert ner.low == pytest.approx((0.49, 0.39, 0.19))  # one seed: a standard error
+    half = 0.01 * stats.t.ppf(0.975, 99)  # one seed: over its hundred examples
+    assert ner.low == pytest.approx((0.5 - half, 0.4 - half, 0.2 - half))
     assert series(rome, "ner", published=True).y == (0.435,)
     # What the sweep does not have is a panel all the same, and says so.
     assert [panel.note for panel in found] == ["not in this sweep"] * 2 + ["", "not in this sweep"]
@@ -157,7 +159,7 @@ def test_several_seeds_give_an_interval(rows: pd.DataFrame) -> None:
     again = rows[rows["cell"] == "rome"].assign(seed=1, cell="rome-1", value=lambda frame: frame["value"] + 0.04)
     ner = series(made(pd.concat([rows, again]), "figure-03")[2], "ner")
     assert ner.y[1] == pytest.approx(0.42)
-    assert ner.high[1] - ner.y[1] == pytest.approx(12.706 * 0.02)
+    assert ner.high[1] - ner.y[1] == pytest.approx(stats.t.ppf(0.975, 1) * 0.02)
 
 
 def test_table_of_a_figure_holds_every_number(rows: pd.DataFrame) -> None:

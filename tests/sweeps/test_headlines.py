@@ -8,10 +8,15 @@ import pandas as pd
 import pytest
 from synthetic_rows import sweep
 
-from sweeps import aggregate, bootstrap
+from sweeps import aggregate, retention
 from sweeps.headlines import headlines
 
-NOTHING = pd.DataFrame(columns=bootstrap.COLUMNS)
+NOTHING = pd.DataFrame(columns=retention.COLUMNS)
+
+
+def told(rows: pd.DataFrame) -> list[dict[str, str]]:
+    table = aggregate.tradeoff(rows)
+    return headlines(table, retention.kept(table, retention.sides(rows, None, table)))
 
 
 def test_headline_by_hand() -> None:
@@ -43,8 +48,12 @@ def test_what_ended_early_is_named() -> None:
 
 
 def test_headline_with_seeds_has_intervals() -> None:
-    (headline,) = headlines(aggregate.tradeoff(sweep(seeds=(0, 1, 2), n=10_000)), NOTHING)
-    assert re.search(r"keeps \d+% \(\d+% to \d+% over 3 seeds\) of the editing", headline["finding"])
+    (headline,) = told(sweep(seeds=(0, 1, 2), n=10_000))
+    assert re.search(r"keeps \d+% \(\d+% to \d+% over 3 edited models\) of the editing", headline["finding"])
+    assert (
+        "That it keeps at least 95% is shown (test of non-inferiority, p < 0.001); by that test" in headline["finding"]
+    )
+    assert "one edited model" not in headline["finding"]
 
 
 def test_headline_where_no_k_is_enough() -> None:
@@ -72,22 +81,36 @@ def test_unknown_share_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("k_low", "k_high", "told"),
+    ("k_low", "k_high", "said"),
     [
-        (40.0, 80.0, "the smallest k is between 40 and 80 (95% of draws)"),
-        (80.0, 80.0, "the smallest k is 80 (95% of draws)"),
-        (80.0, float("inf"), "the smallest k is at least 80, or no k is enough (95% of draws)"),
+        (40.0, 80.0, "the smallest k is between 40 and 80."),
+        (80.0, 80.0, "the smallest k is 80."),
+        (80.0, float("inf"), "the smallest k is at least 80, or none is enough."),
+        (float("inf"), float("inf"), "the smallest k is larger than any that was run."),
     ],
 )
-def test_how_sure_the_choice_is(k_low: float, k_high: float, told: str) -> None:
+def test_how_sure_the_choice_is(k_low: float, k_high: float, said: str) -> None:
     rows = sweep(ks=(20, 80), n=10_000)
-    sure = bootstrap.edit_retention(rows).assign(low=0.9, high=1.0, k_low=k_low, k_high=k_high)
-    (headline,) = headlines(aggregate.tradeoff(rows), sure)
-    assert headline["finding"].endswith(f"Drawing the 4 facts anew, it keeps 90% to 100% of the editing, and {told}.")
+    table = aggregate.tradeoff(rows)
+    sure = retention.kept(table, retention.sides(rows, None, table)).assign(k_low=k_low, k_high=k_high)
+    (headline,) = headlines(table, sure)
+    assert headline["finding"].endswith(f"Over its facts {said}")
+    several = sure.assign(edit_retention_models=3, task_retention_models=3, p_keeps=0.3)
+    (headline,) = headlines(table, several)
+    test = "That it keeps at least 95% is not shown (test of non-inferiority, p = 0.3); by that test"
+    assert headline["finding"].endswith(f"{test} {said}")
 
 
-def test_one_fact_says_nothing_of_others() -> None:
-    rows = sweep(ks=(20, 80), facts=1, n=10_000)
-    (headline,) = headlines(aggregate.tradeoff(rows), bootstrap.edit_retention(rows))
-    assert "smallest k" in headline["finding"]
-    assert "anew" not in headline["finding"]
+def test_of_one_edited_model_nothing_is_said_of_others() -> None:
+    (headline,) = told(sweep(ks=(20, 80), n=10_000))
+    assert re.search(r"keeps \d+% \(\d+% to \d+% over its 6 facts\) of the editing", headline["finding"])
+    assert "This is one edited model: the intervals are over its own facts and examples." in headline["finding"]
+    assert not re.search(r"signific|shown|\bp\b|test|edited models", headline["finding"])
+
+
+def test_one_fact_has_no_interval() -> None:
+    rows = sweep(ks=(20, 80), checkpoints=(1,), n=10_000)
+    rows.loc[rows["kind"] == "edit", "stderr"] = float("nan")
+    (headline,) = told(rows)
+    assert re.search(r"it keeps \d+% of the editing", headline["finding"])
+    assert "facts" not in headline["finding"]

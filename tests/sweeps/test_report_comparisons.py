@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pandas as pd
 import pytest
+from scipy import stats
 from synthetic_rows import NONE, outputs, row, sweep, unedited
 
 from sweeps import aggregate, report_comparisons
@@ -13,62 +15,65 @@ from sweeps import aggregate, report_comparisons
 NO_OUTPUTS = pd.DataFrame()
 
 
-def rows(facts: int, control: str = "random") -> pd.DataFrame:
-    """RECT 40 holds every fact, the control none; RECT 20 has no counterpart."""
+def rows(seeds: int, control: str = "random", spread: float = 0.01) -> pd.DataFrame:
+    """RECT 40 holds nearly every fact, the control few; RECT 20 has no counterpart."""
     lines = [row("base", 0, "task", "ner/score", 0.5, **unedited())]
-    for name, k, value in (("rect", 40.0, 1.0), (control, 40.0, 0.0), ("rect", 20.0, 1.0)):
-        lines += [
-            row(f"{name}{k}", 6, "edit", f"reliability/token_accuracy/fact-{i}", value, regularizer=name, k=k)
-            for i in range(facts)
-        ]
+    for name, k, value in (("rect", 40.0, 0.95), (control, 40.0, 0.1), ("rect", 20.0, 0.9)):
+        for seed in range(seeds):
+            fact, ids = "reliability/token_accuracy", {"regularizer": name, "k": k, "seed": seed}
+            own = value + spread * seed * (name == "rect")
+            lines.append(row(f"{name}{k}{seed}", 6, "edit", fact, own, stderr=0.02, n=50, **ids))
     return pd.DataFrame(lines)
 
 
 def test_a_difference_that_is_shown() -> None:
-    found = report_comparisons.paired(rows(12), NO_OUTPUTS)
+    found = report_comparisons.paired(rows(3), NO_OUTPUTS)
     compared, alone = found["blocks"]
     assert compared["title"] == "m, rome, instance-sequential, after 6 edits: rect 40 against random 40"
-    assert compared["sentence"].startswith("RECT is ahead in reliability (+1.000, +1.000 to +1.000, 12 pairs). ")
-    assert compared["lines"][0][:4] == ["reliability", 1.0, 0.0, 1.0]
-    assert compared["lines"][0][6] == pytest.approx(2 / 2**12, rel=1e-3)
-    assert compared["lines"][0][7] == 12
+    assert compared["sentence"].startswith("RECT is ahead in reliability (+0.860, +0.835 to +0.885, 3 edited models). ")
+    assert compared["lines"][0][:4] == ["reliability", 0.96, 0.1, 0.86]
+    assert compared["lines"][0][6:8] == [pytest.approx(stats.ttest_1samp([0.85, 0.86, 0.87], 0).pvalue, rel=1e-3), 3]
+    assert "paired t over edited models" in found["note"]
     json.dumps(found, allow_nan=False)
     # What is missing is named.
-    assert "Missing: locality was not measured per pair: rect 40, random 40." in compared["sentence"]
-    assert compared["lines"][2] == [
-        "locality",
-        *[None] * 6,
-        0,
-        "locality was not measured per pair: rect 40, random 40",
-    ]
+    assert "Missing: locality: not measured: rect 40, random 40." in compared["sentence"]
+    assert compared["lines"][2] == ["locality", *[None] * 6, 0, 0, "locality: not measured: rect 40, random 40"]
     assert alone["title"] == "m, rome, instance-sequential: not compared"
     assert alone["sentence"] == "Not compared: rect 20 with random (no cell at this k)."
 
 
-@pytest.mark.parametrize(("facts", "enough"), [(5, False), (6, True)])
-def test_too_few_pairs_for_any_test(facts: int, enough: bool) -> None:
-    """Five pairs of one comparison cannot give a p below 2 / 32."""
-    sentence = report_comparisons.paired(rows(facts), NO_OUTPUTS)["blocks"][0]["sentence"]
-    few = f"Too few pairs to tell, with 1 comparison at this k: reliability (+1.000, +1.000 to +1.000, {facts} pairs)."
-    assert (few in sentence) is not enough
-    assert ("RECT is ahead" in sentence) is enough
+def test_of_one_edited_model_nothing_is_called_shown() -> None:
+    """The difference is forty standard errors, and says nothing of regularizers: it is one model's."""
+    found = report_comparisons.paired(rows(1), NO_OUTPUTS)
+    sentence = found["blocks"][0]["sentence"]
+    assert sentence.startswith(
+        "On this one edited model RECT is higher in reliability (+0.850, +0.794 to +0.906, 50 facts)."
+    )
+    assert not re.search(r"signific|shown|ahead|behind|\bp\b|t-test|edited models", sentence)
+    assert not re.search(r"signific|shown|ahead|behind|\bp:", found["note"])
+    assert found["blocks"][0]["lines"][0][6] is None
+
+
+def test_two_seeds_that_differ_show_nothing() -> None:
+    sentence = report_comparisons.paired(rows(2, spread=0.2), NO_OUTPUTS)["blocks"][0]["sentence"]
+    assert sentence.startswith("No difference is shown in reliability (+0.950, -0.321 to +2.221, 2 edited models).")
 
 
 def test_the_number_of_comparisons_counts() -> None:
-    """Six pairs are enough for one comparison and too few for two."""
-    both = pd.concat([rows(6), rows(6, "magnitude").query("regularizer == 'magnitude'")])
-    blocks = report_comparisons.paired(both, NO_OUTPUTS)["blocks"]
+    """A difference that one comparison shows, and two do not."""
+    one, two = rows(3, spread=0.47), rows(3, "magnitude", 0.47).query("regularizer == 'magnitude'")
+    assert "RECT is ahead" in report_comparisons.paired(one, NO_OUTPUTS)["blocks"][0]["sentence"]
+    blocks = report_comparisons.paired(pd.concat([one, two]), NO_OUTPUTS)["blocks"]
     assert [block["against"] for block in blocks] == ["random 40", "magnitude 40", ""]
-    assert all("with 2 comparisons at this k: reliability" in block["sentence"] for block in blocks[:2])
+    assert all(block["sentence"].startswith("No difference is shown") for block in blocks[:2])
     assert blocks[2]["sentence"] == (
         "Not compared: rect 20 with random (no cell at this k); rect 20 with magnitude (no cell at this k)."
     )
 
 
 def test_equal_sides_show_no_difference() -> None:
-    table = rows(12).assign(value=1.0)
-    sentence = report_comparisons.paired(table, NO_OUTPUTS)["blocks"][0]["sentence"]
-    assert sentence.startswith("No difference is shown in reliability (+0.000, +0.000 to +0.000, 12 pairs).")
+    sentence = report_comparisons.paired(rows(3).assign(value=1.0), NO_OUTPUTS)["blocks"][0]["sentence"]
+    assert sentence.startswith("No difference is shown in reliability (+0.000,")
 
 
 @pytest.mark.parametrize(("gone", "names"), [("random", "magnitude or pca or pca-release or random"), ("rect", "rect")])
@@ -89,23 +94,32 @@ def test_examples_are_pairs_too() -> None:
         "ner",
         "nli",
     ]
-    assert [line[7] for line in block["lines"]] == [4, 4, 4, 2, 3, 3]
+    assert [line[8] for line in block["lines"]] == [6, 6, 6, 400, 200, 200]  # the outputs are not those of the scores
 
 
 def table(*cells: tuple[str, float, float, float, int]) -> pd.DataFrame:
     names = ("regularizer", "k", "edit_score", "task_retention", "seed")
-    same = {"model": "m", "setting": "instance-sequential", "method": "rome", "batch_size": 1, "n_edits": 6}
+    same = {
+        "model": "m",
+        "setting": "instance-sequential",
+        "method": "rome",
+        "batch_size": 1,
+        "n_edits": 6,
+        "cell": "c",
+    }
     return pd.DataFrame([same | dict(zip(names, cell, strict=True)) for cell in cells])
 
 
 def test_order_of_one_seed_is_called_uncertain() -> None:
     cells = ("none", NONE, 1.0, 0.5, 0), ("rect", 40.0, 0.8, 0.8, 0), ("pca", 40.0, 0.8, NONE, 0)
-    (block,) = report_comparisons.ranking(table(*cells))["blocks"]
+    found = report_comparisons.ranking(table(*cells))
+    (block,) = found["blocks"]
     assert block["title"] == "m, instance-sequential, after 6 edits"
     assert block["sentence"] == (
-        "First: rome rect 40 (balance 0.800), before rome none (0.667). One seed each, so there is no interval: how "
-        "much of this order is chance is not known. Not ranked: rome pca 40 (task_retention is missing)."
+        "First: rome rect 40 (balance 0.800), before rome none (0.667). One edited model each: how others would be "
+        "ordered is not known. Not ranked: rome pca 40 (task_retention is missing)."
     )
+    assert found["note"].endswith("95% interval over the facts and examples of one edited model.")
     assert [line[:3] for line in block["lines"]] == [
         ["rome rect 40", 1, 0.8],
         ["rome none", 2, 0.66667],
@@ -114,17 +128,16 @@ def test_order_of_one_seed_is_called_uncertain() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spread", "said"),
-    [(0.001, "Its interval overlaps with no other."), (0.2, "overlaps with that of rome none.")],
+    ("spread", "said"), [(0.001, "It is shown to be ahead of"), (0.2, "It is not shown to be ahead of")]
 )
-def test_order_says_whose_intervals_overlap(spread: float, said: str) -> None:
+def test_order_says_of_whom_the_first_is_shown_to_be_ahead(spread: float, said: str) -> None:
     cells = [
-        (name, k, value + sign * spread, value + sign * spread, seed)
-        for name, k, value in (("rect", 40.0, 0.75), ("none", NONE, 0.5))
-        for seed, sign in enumerate((-1, 1))
+        (name, k, value + sign * step, value + sign * step, seed)
+        for name, k, value, sign in (("rect", 40.0, 0.75, 1), ("none", NONE, 0.5, -1))
+        for seed, step in enumerate((-spread, 0.0, spread))
     ]
     (block,) = report_comparisons.ranking(table(*cells))["blocks"]
-    assert block["sentence"].endswith(said)
+    assert block["sentence"].endswith(f"{said} rome none.")
 
 
 def test_equal_ones_are_first_together() -> None:
