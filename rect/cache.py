@@ -12,6 +12,8 @@ from pathlib import Path
 
 import filelock
 
+from rect import places
+
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
@@ -19,7 +21,12 @@ MANIFEST = "manifest.json"
 
 def cache_folder() -> Path:
     """Where converted models and statistics are kept: RECT_SWEEPS_CACHE, else ~/.cache/rect-sweeps."""
-    return Path(os.environ.get("RECT_SWEEPS_CACHE") or "~/.cache/rect-sweeps").expanduser().absolute()
+    return places.expanded(os.environ.get("RECT_SWEEPS_CACHE") or "~/.cache/rect-sweeps").absolute()
+
+
+def check_cache(folder: Path) -> None:
+    """Raises InputError where nothing can be written into a folder of the cache."""
+    places.check_folder(f"cache {folder} (RECT_SWEEPS_CACHE says where it is)", folder)
 
 
 def is_complete(folder: Path) -> bool:
@@ -39,9 +46,13 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
 
     Returns:
         The folder.
+
+    Raises:
+        InputError: the cache cannot be written.
     """
     if is_complete(folder):
         return folder
+    check_cache(folder.parent)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder.parent / f".{folder.name}.lock"):
         if is_complete(folder):

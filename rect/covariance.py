@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from rect import products, sampling
-from rect.cache import cache_folder
+from rect.cache import cache_folder, check_cache
 from rect.corpus import Corpus, batches, windows
 from rect.errors import InputError
 from rect.exclusive import exclusive
@@ -368,6 +368,7 @@ def ensure(
     if missing:
         if model.changed():
             raise ValueError(f"{model.name} is edited: covariances are those of the unedited model")
+        check_cache(folder)
         wanted = recipe.wanted(max(dimension(model, layer) for layer in missing))
         log.warning("covariance of layers %s is not in %s: it is computed now", missing, folder)
         collect(model, recipe, missing, _Announce(wanted, progress)).save(folder)

@@ -16,6 +16,7 @@ from typing import Any
 
 from modelfolder.values import shown
 from rect import hub as hub_repositories
+from rect import places
 from rect.errors import InputError
 from rect.fact_formats import FORMATS, converter
 from rect.fact_kinds import hint
@@ -37,7 +38,7 @@ def bundled() -> list[Fact]:
 
 def is_on_hub(source: str) -> bool:
     """Whether `read` would look for a source on the hub."""
-    return source != "bundled" and not Path(source).exists() and not source.endswith((".json", ".jsonl"))
+    return source != "bundled" and not os.path.exists(source) and not source.endswith((".json", ".jsonl"))
 
 
 def read(source: str, format: str = "facts", strict: bool = False) -> list[Fact]:
@@ -84,8 +85,8 @@ def hub(
         InputError: it cannot be had, or its records are not of this format.
     """
     converter(format)
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
+    folder = places.expanded(name)
+    if not os.path.isdir(folder):
         if not hub_repositories.is_id(name):
             raise InputError(f"data set {name!r}: no such folder, nor can it be the id of a data set on the hub")
         folder = hub_repositories.snapshot(name, "dataset", revision, DATA_FILES)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import zipfile
 from pathlib import Path
 
 from modelfolder import config, digest, tensors
-from rect import hub
+from rect import hub, places
 from rect.cache import build_once, cache_folder, is_complete
 from rect.errors import InputError
 
@@ -50,8 +51,8 @@ def resolve(name: str, revision: str | None = None) -> Path:
     """
     if name == DEFAULT:
         return build_once(_default_folder(), convert_default)
-    folder = Path(name).expanduser()
-    if name and folder.is_dir():
+    folder = places.expanded(name)
+    if name and os.path.isdir(folder):
         return _checked(folder.absolute())
     if not hub.is_id(name):
         raise InputError(
@@ -62,8 +63,8 @@ def resolve(name: str, revision: str | None = None) -> Path:
 
 def check(name: str) -> None:
     """Raise InputError where a name is a local folder whose model cannot be used. Loads and fetches nothing."""
-    folder = Path(name).expanduser()
-    if name and name != DEFAULT and folder.is_dir():
+    folder = places.expanded(name)
+    if name and name != DEFAULT and os.path.isdir(folder):
         _checked(folder.absolute())
 
 
@@ -98,8 +99,8 @@ def state(name: str) -> str:
         return "not converted yet; its wheel is " + (
             "installed" if _installed_gguf() else "not installed: will be fetched"
         )
-    folder = Path(name).expanduser()
-    if name and folder.is_dir():
+    folder = places.expanded(name)
+    if name and os.path.isdir(folder):
         return f"ready in {folder}" if (folder / "config.json").is_file() else f"{folder} has no config.json"
     if not hub.is_id(name):
         return "no such folder"

@@ -116,6 +116,8 @@ def prune(store: Store, really: bool) -> dict[str, int]:
     Returns:
         {name: bytes} of what was, or would be, removed.
     """
+    if really:
+        store.folder.check_writable(store.url)
     gone = unused(store, kept_plan(store))
     gone |= {os.path.relpath(path, store.folder.root): os.path.getsize(path) for path in store.folder.orphans()}
     for name in gone if really else ():

@@ -6,6 +6,7 @@ Everything heavy is imported inside the commands, so that --help answers at once
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -288,8 +289,14 @@ cli_results.register(app)
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Entry point: runs a command and leaves with its exit code."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # bars of transformers and of downloads are for people who watch
+    if not _is_somewhere():
+        _error("the working directory was deleted, or cannot be read: change to one that is there")
+        sys.exit(BAD_INPUT)
     try:
         code = typer.main.get_command(app).main(arguments, prog_name="sweeps", standalone_mode=False)
     except typer.TyperException as error:
@@ -303,6 +310,13 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     if code == INTERRUPTED:
         _error("interrupted; what was finished is kept")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _is_somewhere() -> bool:
+    try:
+        return os.path.isdir(os.getcwd())
+    except OSError:
+        return False
 
 
 def _error(text: str) -> None:

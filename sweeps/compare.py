@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from rect import places
 from sweeps import aggregate, asked, intervals, units
 from sweeps.intervals import Estimate
 from sweeps.measured import EDITING, Measurements
@@ -136,6 +137,8 @@ def run(
     """Print what differs, and what only one of the two has; write all of it as CSV where `out` is given."""
     from rich.table import Table
 
+    if out is not None:
+        places.check_file(f"--out {out}", out)
     a, b = Sweep.read(first, everything), Sweep.read(second, everything)
     table = differences(a, b)
     if out is not None:

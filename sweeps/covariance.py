@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from modelfolder import digest
 from rect import covariance, models
+from rect.cache import check_cache
 from rect.covariance import Covariance, Recipe, Sums
 from rect.editors import hyperparameters, second_moment
 from rect.editors.memit import MemitHparams
@@ -99,6 +100,7 @@ def compute(request: Request, console: Console) -> Path:
             log.warning("%s", line)
     missing = recipe.missing(layers)
     if missing:
+        check_cache(recipe.folder())
         began = time.monotonic()
         if request.workers == 1:
             found = _here(model or _load(recipe, request.device), recipe, missing, console)

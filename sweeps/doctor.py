@@ -179,6 +179,7 @@ def _shared_memory() -> Iterator[Finding]:
 
 
 def _ray() -> Iterator[Finding]:
+    from rect import places
     from rect.errors import InputError
     from sweeps import surroundings
 
@@ -192,7 +193,7 @@ def _ray() -> Iterator[Finding]:
     except InputError as error:
         yield Finding("Ray", found, "wrong", str(error))
     mode = os.environ.get("RAY_AUTH_MODE")
-    file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+    file = places.expanded(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token"))
     token = "in RAY_AUTH_TOKEN" if os.environ.get("RAY_AUTH_TOKEN") else f"in {file}" if file.is_file() else None
     if address and mode != "token":
         advice = "Set RAY_AUTH_MODE=token on all nodes: an open Ray port runs anybody's code"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rect import places
 from rect.easyeditor import environment
 from rect.errors import InputError
 from sweeps import collateral, names
@@ -69,8 +71,10 @@ def edit(
     _check_dtype(dtype)
     if request.save:
         check_empty(request.save)
-    if request.save_update and request.save_update.exists():
+    if request.save_update and os.path.exists(request.save_update):
         raise InputError(f"--save-update {request.save_update}: the file is there already; name a new one")
+    if request.save_update:
+        places.check_file(f"--save-update {request.save_update}", request.save_update)
 
     from rect import editors, regularizers, weights
     from rect.model import EditableModel
@@ -202,10 +206,10 @@ def _check_dtype(dtype: str) -> None:
 
 
 def check_empty(folder: str) -> None:
-    """Raises InputError where a folder to save into holds anything."""
-    path = Path(folder)
-    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+    """Raises InputError where a folder to save into holds anything, or cannot be written."""
+    if os.path.isfile(folder) or (os.path.isdir(folder) and any(os.scandir(folder))):
         raise InputError(f"--save {folder}: it is there already and not empty; name a new folder")
+    places.check_folder(f"--save {folder}", folder)
 
 
 def read_prompts(file: Path) -> list[str]:

@@ -60,10 +60,14 @@ def evaluate(request: Request, console: Console) -> list[Row]:
     Raises:
         InputError: no such model, task or data; or the folder holds these scores, or a sweep, already.
     """
+    store = None if request.out is None else Store(request.out)
+    if store is not None:
+        store.folder.check_writable(f"--out {request.out}")
     engine = engines.which(request.engine.name)
     folder = models.resolve(request.model.name, request.model.revision)
     questions = [questions_of(request.tasks, name, engine, request.engine) for name in request.tasks.names]
-    store = _empty_place(request, questions)
+    if store is not None:
+        _check_empty(store, request, questions)
     count = sum(len(one.examples) for one in questions)
     console.print(f"{request.model.name}: {count} examples of {len(questions)} tasks, {engine}", highlight=False)
     limits = request.engine
@@ -98,18 +102,14 @@ def evaluate(request: Request, console: Console) -> list[Row]:
     return rows
 
 
-def _empty_place(request: Request, questions: Sequence[Questions]) -> Store | None:
-    """The store, if none of these scores is in it: a second measurement of the same thing would not be seen."""
-    if request.out is None:
-        return None
-    store = Store(request.out)
+def _check_empty(store: Store, request: Request, questions: Sequence[Questions]) -> None:
+    """Raises InputError where some of these scores are there: a second measurement of a thing would not be seen."""
     if store.folder.exists("config.yaml"):
         raise InputError(f"--out {request.out}: is the folder of a sweep; name another")
     cell = _cell(request.model).id
     there = [one.name for one in questions if (cell, 0, one.evaluation) in store.done(cell)]
     if there:
         raise InputError(f"--out {request.out}: holds {', '.join(there)} of {request.model.name}; name another folder")
-    return store
 
 
 def _write(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from rect import places
 from rect.errors import InputError
 from sweeps import aggregate, asked, comparisons, ranking, report, retention
 from sweeps.report_page import Material
@@ -58,17 +59,21 @@ def export(
         raise InputError(f"--what {what}: there are {', '.join(TABLES)}")
     if format not in ENDINGS:
         raise InputError(f"--format {format}: there are {', '.join(ENDINGS)}")
+    store = Store(folder)
+    name = f"{what}.{ENDINGS[format]}"
+    if out is None:
+        store.folder.check_writable(os.fspath(folder))
+    else:
+        places.check_file(f"--out {out}", out)
     made = report.gather(folder, everything)
     if made.left_out:
         log.warning("%s: %s", folder, asked.told(made.left_out))
     table = TABLES[what](made)
     data = encode(table, format, TO_READ.get(what))
-    name = f"{what}.{ENDINGS[format]}"
     if out is not None:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         Path(out).write_bytes(data)
         return out
-    store = Store(folder)
     store.folder.write(name, data)
     return store.folder.path(name)
 

@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from rect import places
+
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
@@ -39,6 +41,9 @@ class Folder:
 
     Args:
         url: a path, or anything that fsspec knows: "s3://bucket/sweep", "memory://sweep".
+
+    Raises:
+        InputError: a path at which no folder can be, or that cannot be read.
     """
 
     def __init__(self, url: str | os.PathLike[str]) -> None:
@@ -47,6 +52,8 @@ class Folder:
         self.root = root.rstrip("/")
         self.local = isinstance(self.fs, LocalFileSystem)
         self.url = self.root if self.local else os.fspath(url)  # absolute: another process may be elsewhere
+        if self.local:
+            places.check_readable(os.fspath(url), self.root)
 
     def __repr__(self) -> str:
         return f"Folder({self.url!r})"
@@ -68,6 +75,11 @@ class Folder:
                 log.warning("%s cannot be reached (%s); trying again in %.1f s", self.url, error, wait)
             time.sleep(wait)
             wait = min(2 * wait, 10.0)
+
+    def check_writable(self, what: str) -> None:
+        """Raises InputError where nothing can be written; `what` names the folder. An object store says so itself."""
+        if self.local:
+            places.check_folder(what, self.root)
 
     def path(self, name: str) -> str:
         return f"{self.root}/{name}"

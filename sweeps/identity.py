@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelfolder import digest
@@ -334,7 +334,7 @@ def covariance_notes(plan: Plan) -> list[str]:
 def _edit_set(edits: EditsSpec) -> tuple[Fact, ...]:
     if edits.source == "bundled":
         found = fact_files.bundled()
-    elif Path(edits.source).exists() or edits.source.endswith((".json", ".jsonl")):
+    elif os.path.exists(edits.source) or edits.source.endswith((".json", ".jsonl")):
         found = fact_files.load(edits.source, format=edits.format, strict=edits.strict)
     else:
         found = fact_files.hub(edits.source, format=edits.format)

@@ -37,8 +37,9 @@ def report(out: str | os.PathLike[str], console: Console | None = None, everythi
     Raises:
         InputError: there is no sweep in that folder.
     """
-    material = gather(out, everything)
     store = Store(out)
+    store.folder.check_writable(os.fspath(out))
+    material = gather(out, everything)
     store.folder.write(TABLE, material.table.to_csv(index=False).encode())
     store.folder.write(PAGE, report_page.render(material).encode())
     show(material, console or Console())

@@ -79,6 +79,7 @@ def run(
     check_modules()
     tracking.check(config.track)
     store = Store(out)
+    store.folder.check_writable(f"--out {os.fspath(out)}")
     plan = make_plan(config)
     editor_check.check(plan.cells)
     plan = search.decided(_of_what_is_here(plan, store), store)

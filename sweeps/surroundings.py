@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from rect import places
 from rect.errors import InputError
 
 LONGEST = 103 if sys.platform == "darwin" else 107
@@ -166,7 +167,7 @@ def set_where_unset(**values: str) -> Iterator[None]:
 
 def token_in_memory() -> dict[str, str]:
     """A token for a Ray of one's own where the home folder cannot keep the one that Ray would write; else nothing."""
-    home = Path.home() / ".ray"
+    home = places.expanded("~/.ray").absolute()
     if (home / "auth_token").exists() or "RAY_AUTH_TOKEN_PATH" in os.environ:
         return {}
     probe = (home if home.exists() else home.parent) / f".{secrets.token_hex(8)}"

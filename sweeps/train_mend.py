@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from rect import places
 from rect.errors import InputError
 from rect.mend.settings import MendSettings
 from sweeps import surroundings, yaml_files
@@ -104,6 +105,7 @@ def train(
     """
     joined = surroundings.cluster_address(address) if config.workers > 1 else None
     surroundings.check_shared_path("out:", str(config.folder), joined)
+    places.check_folder(f"out: {config.folder}", config.folder)
     if config.workers > 1:
         _train_on_ray(config, console, address)
     return _train_here(config, console, device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -104,9 +105,9 @@ def files(task: Task, source: str | Path) -> list[Path]:
     if source == "bundled":
         return _existing([BUNDLED / f"{name}.jsonl"], f"no bundled data for task {name!r}")
     folder = Path(source)
-    if folder.is_file():
+    if os.path.isfile(folder):  # also of a name that can be none
         return [folder]
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(
             f"{folder}: no such directory or file; a source is bundled, hub, or a directory with the data sets"
         )

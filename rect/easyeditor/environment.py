@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from rect import places
 from rect.errors import InputError
 
 VERSION = "0.0.1.dev0"  # requirements/easyeditor-alone.txt
@@ -81,7 +82,7 @@ def find() -> Environment:
     """
     named = os.environ.get("EASYEDITOR_VENV")
     beside = (Path(__file__).resolve().parents[2] / FOLDER, Path(sys.prefix).parent / FOLDER)
-    for folder in (Path(named).expanduser(),) if named else beside:
+    for folder in (places.expanded(named),) if named else beside:
         for package in folder.glob("lib/python*/site-packages/easyeditor"):
             python = folder.absolute() / "bin" / "python"
             checkout = _checkout()
@@ -118,7 +119,7 @@ def _checkout() -> Path | None:
     named = os.environ.get("EASYEDITOR_PATH")
     if not named:
         return None
-    folder = Path(named).expanduser().absolute()
+    folder = places.expanded(named).absolute()
     if not (folder / "easyeditor" / "util" / "alg_dict.py").is_file():
         raise InputError(f"EASYEDITOR_PATH is {named}: no checkout of EasyEdit (it has no easyeditor/util/alg_dict.py)")
     return folder

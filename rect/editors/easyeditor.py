@@ -12,11 +12,11 @@ import contextlib
 import hashlib
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 
+from rect import places
 from rect import prefixes as prefix_module
 from rect.easyeditor import environment
 from rect.easyeditor.difference import difference
@@ -230,7 +230,7 @@ class EasyEditorMend(EasyEditor):
     def check(cls, model_name: str, hparams: Mapping[str, Any]) -> None:
         super().check(model_name, hparams)
         archive = hparams.get("archive")
-        if not archive or not Path(archive).expanduser().is_file():
+        if not archive or not places.expanded(archive).is_file():
             raise InputError(
                 f"{cls.name} needs a hypernetwork that EasyEdit trained for {model_name}: give EasyEdit's hparams file "
                 f"with its archive ({f'{archive}: no such file' if archive else 'none is named'})"
@@ -240,7 +240,7 @@ class EasyEditorMend(EasyEditor):
     def describe(cls, hparams: Mapping[str, Any], prefixes: Any = None, covariance: Any = None) -> dict[str, Any]:
         """The archive's digest stands for where it lies."""
         about, trained = super().describe(hparams), None
-        with contextlib.suppress(OSError), open(Path(hparams.get("archive") or "").expanduser(), "rb") as stream:
+        with contextlib.suppress(OSError), open(places.expanded(hparams.get("archive") or ""), "rb") as stream:
             trained = hashlib.file_digest(stream, "sha256").hexdigest()
             about["hparams"] = {key: value for key, value in hparams.items() if key != "archive"}
         return {**about, "trained": trained}

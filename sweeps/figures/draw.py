@@ -63,6 +63,7 @@ def draw(
     if score not in panels.SCORES:
         raise InputError(f"--score {score}: it must be {' or '.join(panels.SCORES)}")
     wanted = list(FIGURES.values()) if name == "all" else [find(name)]
+    Store(folder).folder.check_writable(os.fspath(folder))
     found = asked.read(folder, everything).needed()
     store, rows = found.store, found.rows
     if found.left_out:
