@@ -77,8 +77,8 @@ def content(name: str, revision: str | None = None) -> str | None:
     Raises:
         InputError: it is at hand and cannot be used.
     """
-    folder = _default_folder() if name == DEFAULT else Path(name).expanduser()
-    if name == DEFAULT or (name and folder.is_dir()):
+    folder = _default_folder() if name == DEFAULT else places.expanded(name)
+    if name == DEFAULT or (name and os.path.isdir(folder)):
         return content_of(folder.absolute())
     commit = hub.commit_here(name, "model", revision) if hub.is_id(name) else None
     return None if commit is None else f"hub:{commit}"
