@@ -31,9 +31,22 @@ def neutral_paragraphs() -> list[str]:
     return [paragraph.strip() for paragraph in text.split("\n\n") if paragraph.strip()]
 
 
-@exclusive
 def perplexity(model: EditableModel, texts: Sequence[str], window: int | None = None) -> tuple[float, int]:
     """exp of the mean negative log-likelihood of all tokens of all texts, each counted once.
+
+    Args, Raises: as `log_likelihoods`.
+
+    Returns:
+        (perplexity, number of tokens asked for)
+    """
+    found = log_likelihoods(model, texts, window)
+    total, tokens = sum(value for value, _ in found), sum(count for _, count in found)
+    return math.exp(min(-total / tokens, 700.0)), tokens
+
+
+@exclusive
+def log_likelihoods(model: EditableModel, texts: Sequence[str], window: int | None = None) -> list[tuple[float, int]]:
+    """Per text the log-likelihood of all its tokens, each counted once, and how many they are.
 
     A text is cut into windows, each of which begins with what the tokenizer puts before a text. Where that is nothing,
     a window begins with the last token of the one before it, and the text's very first token is read and not asked for.
@@ -44,24 +57,22 @@ def perplexity(model: EditableModel, texts: Sequence[str], window: int | None = 
         window: tokens in a window at most, its beginning among them; None: `WINDOW`, or the model's context where that
             is shorter.
 
-    Returns:
-        (perplexity, number of tokens asked for)
-
     Raises:
         InputError: the texts hold no token to ask for, or the window is longer than the model's context.
     """
     if window is None:
         window = min(WINDOW, context(model.hf.config) or WINDOW)
     check_length(model, window, "perplexity: a window")
-    queries = [query for text in texts for query in _windows(model.tokenizer, text, window)]
-    tokens = sum(len(query.target) for query in queries)
-    if not tokens:
+    parts = [(i, query) for i, text in enumerate(texts) for query in _windows(model.tokenizer, text, window)]
+    if not any(query.target for _, query in parts):
         raise InputError("perplexity: the texts are too short: two tokens or more are needed")
-    total = 0.0
-    for index, logits in target_logits(model, queries):
-        target = torch.tensor(queries[index].target, device=logits.device)
-        total -= float(torch.log_softmax(logits, -1).gather(1, target[:, None]).double().sum())
-    return math.exp(min(total / tokens, 700.0)), tokens
+    totals, tokens = [0.0] * len(texts), [0] * len(texts)
+    for index, logits in target_logits(model, [query for _, query in parts]):
+        of, query = parts[index]
+        target = torch.tensor(query.target, device=logits.device)
+        totals[of] += float(torch.log_softmax(logits, -1).gather(1, target[:, None]).double().sum())
+        tokens[of] += len(query.target)
+    return list(zip(totals, tokens, strict=True))
 
 
 def _windows(tokenizer: Any, text: str, window: int) -> Iterator[Query]:
@@ -91,7 +102,12 @@ def next_token_log_probabilities(model: EditableModel, prompts: Sequence[str]) -
 
 
 def drift(before: Tensor, model: EditableModel, prompts: Sequence[str]) -> float:
-    """Mean over prompts of KL(unedited || now) of the next-token distribution, over the full vocabulary, in nats.
+    """Mean over prompts of `drifts`."""
+    return float(drifts(before, model, prompts).mean())
+
+
+def drifts(before: Tensor, model: EditableModel, prompts: Sequence[str]) -> Tensor:
+    """KL(unedited || now) of the next-token distribution after each prompt, all of the vocabulary, in nats: (prompts,).
 
     Args:
         before: `next_token_log_probabilities` of the unedited model.
@@ -100,4 +116,4 @@ def drift(before: Tensor, model: EditableModel, prompts: Sequence[str]) -> float
     """
     now = next_token_log_probabilities(model, prompts).double()
     before = before.double()
-    return float((before.exp() * (before - now)).sum(-1).mean().clamp(min=0.0))
+    return (before.exp() * (before - now)).sum(-1).clamp(min=0.0)

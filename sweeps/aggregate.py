@@ -119,10 +119,12 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     no fair sample.
     """
     keys = [*GROUP, "regularizer", "k", "n_edits"]
-    values = [c for c in table.columns if c not in {*keys, "cell", "seed", "pareto", "stopped", "notes"}]
+    values = [c for c in table.columns if c not in {*keys, "cell", "seed", "pareto", "ability", "stopped", "notes"}]
     groups = table.groupby(keys, dropna=False, sort=False)
     mean = groups[values].mean().reset_index()
     mean["seeds"] = groups["seed"].nunique().to_numpy()
+    if "ability" in table:
+        mean["ability"] = groups["ability"].first().to_numpy()
     every = mean.groupby([*GROUP, "regularizer", "k"], dropna=False)["seeds"].transform("sum")
     mean["seeds_elsewhere"] = every - mean["seeds"]
     whole = mean[mean["seeds_elsewhere"] == 0]
@@ -263,6 +265,7 @@ def _add_task_retention(
     tasks = list(floors)
     unedited = wide[wide["setting"] == UNEDITED].groupby("model").mean(numeric_only=True)
     retained = pd.DataFrame(index=table.index)
+    silent: list[list[str]] = [[] for _ in range(len(table))]  # tasks that cannot tell what is kept
     for task in tasks:
         for metric in TASK_METRICS:
             table[f"{task}_{metric}"] = last[f"{task}/{metric}"]
@@ -274,7 +277,10 @@ def _add_task_retention(
         for i in np.flatnonzero(table[f"{task}_score"].isna()):
             notes[i].append(f"{task} was not scored at {table['n_edits'].iloc[i]} edits")
         for i in np.flatnonzero(~usable):
-            notes[i].append(_why_no_task_retention(task, base.iloc[i], error.iloc[i], floors[task]))
+            silent[i].append(f"{task} ({_why_silent(base.iloc[i], error.iloc[i], floors[task])})")
+    for i, names in enumerate(silent):
+        if names:
+            notes[i].append(f"{len(names)} of {len(tasks)} tasks cannot tell what is kept: {', '.join(names)}")
     # A mean over fewer tasks than another cell's would not compare: any missing score makes it missing.
     for metric in ("score", "score_release"):
         scores = table[[f"{task}_{metric}" for task in tasks]]
@@ -284,16 +290,14 @@ def _add_task_retention(
     table["retention_tasks"] = retained.notna().sum(axis=1)
 
 
-def _why_no_task_retention(task: str, base: float, error: float, chance: float) -> str:
+def _why_silent(base: float, error: float, chance: float) -> str:
+    """Why the unedited score of a task is none that anything could be lost of."""
     if pd.isna(base):
-        return f"{task} retention: the unedited model has no score"
+        return "the unedited model has no score"
     if pd.isna(chance):
-        return f"{task} retention: what knowing nothing scores (chance) is not known"
-    if base == 0:
-        return f"{task} retention: the unedited score is 0"
-    within = f"{base:.3g} +- {error:.2g}" if not pd.isna(error) else f"{base:.3g}"
-    why = f"within two standard errors of chance ({chance:g}) or below"
-    return f"{task} retention: the unedited score {within} is {why}"
+        return "what knowing nothing scores is not known"
+    within = f" +- {error:.2g}" if error > 0 else ""
+    return f"unedited {base:.3g}{within}, chance {chance:.3g}"
 
 
 def _cut_short(line: pd.Series, most: int) -> list[str]:

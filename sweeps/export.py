@@ -20,10 +20,19 @@ log = logging.getLogger(__name__)
 
 ENDINGS = {"csv": "csv", "parquet": "parquet", "latex": "tex", "markdown": "md"}
 SHORT = [*aggregate.IDS, "n_edits", "reliability_token_accuracy", "generalization_token_accuracy"]
-SHORT += ["locality_token_accuracy", "edit_retention", "task_score", "task_retention", "pareto"]
+SHORT += [
+    "locality_token_accuracy",
+    "edit_retention",
+    "task_score",
+    "task_retention",
+    "drift",
+    "perplexity",
+    "ability",
+    "pareto",
+]
 
 TABLES: dict[str, Callable[[Material], pd.DataFrame]] = {
-    "tradeoff": lambda made: made.table,
+    "tradeoff": lambda made: made.tradeoff,
     "seeds": lambda made: _seeds(made),
     "curves": lambda made: aggregate.curves(made.rows),
     "ranking": lambda made: ranking.ranking(made.table, made.sides),
@@ -137,7 +146,7 @@ LEVEL = [*aggregate.GROUP, "n_edits", "regularizer", "k"]
 def _seeds(made: Material) -> pd.DataFrame:
     """Means over seeds, with the intervals of both retentions."""
     known = made.kept.drop(columns=list(retention.SIDES))
-    return aggregate.over_seeds(made.table).merge(known, on=LEVEL, how="left")
+    return aggregate.over_seeds(made.tradeoff).merge(known, on=LEVEL, how="left")
 
 
 def _smallest_k(made: Material) -> pd.DataFrame:

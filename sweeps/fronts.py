@@ -7,19 +7,26 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+TASKS, TEXT = "tasks", "text"
+"""What ability is read from (`sweeps.ability`)."""
+
 
 def furthest(table: pd.DataFrame, by: Sequence[str]) -> pd.Series:
     """Per line the largest number of edits in its group: only lines that have it are compared with one another."""
     return table.groupby(list(by), dropna=False)["n_edits"].transform("max")
 
 
-def front(table: pd.DataFrame, by: Sequence[str], x: str = "edit_retention", y: str = "task_retention") -> pd.Series:
-    """`pareto` among the lines of each group that have its largest number of edits.
+def front(table: pd.DataFrame, by: Sequence[str]) -> pd.Series:
+    """The front of `edit_retention` against ability, among the lines of each group with its largest number of edits.
 
-    A cell that ended after fewer has been hurt less: it is on no front, and takes none from it.
+    A cell that ended after fewer has been hurt less: it is on no front, and takes none from it. Ability is
+    `task_retention`; little `drift` where a column `ability` says TEXT.
     """
     equal = table[table["n_edits"] == furthest(table, by)]
-    return pareto(equal, x, y, by).reindex(table.index, fill_value=False)
+    ability = equal["task_retention"]
+    if "ability" in equal:
+        ability = ability.where(equal["ability"] != TEXT, -equal["drift"])
+    return pareto(equal.assign(ability=ability), "edit_retention", "ability", by).reindex(table.index, fill_value=False)
 
 
 def pareto(table: pd.DataFrame, x: str, y: str, by: Sequence[str] = ()) -> pd.Series:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
 from sweeps import aggregate, intervals
+from sweeps.ability import FIGURES
+from sweeps.fronts import TEXT
 from sweeps.retention import KEEP
 
 
@@ -15,8 +17,8 @@ def headlines(table: pd.DataFrame, sure: pd.DataFrame, share: float = KEEP) -> l
     """Per group of cells `title`, `finding` (which k keeps enough of the editing) and `scores` (what that costs).
 
     Args:
-        table: what `aggregate.tradeoff` returns.
-        sure: what `retention.kept` returns for the same table and share.
+        table: what `ability.chosen` returns.
+        sure: what `ability.with_drift` returns for the same share.
     """
     if table.empty:
         return []
@@ -75,19 +77,49 @@ def _finding(
         mine = sure[(sure["regularizer"] == first["regularizer"]) & (sure["k"] == first["k"])]
         plain = sure[sure["regularizer"] == "none"]
         finding = f"{name} is the smallest k{of} that keeps {share:.0%} of the editing: it keeps "
-        finding += f"{_share(chosen, 'edit', mine)} of the editing and {_share(chosen, 'task', mine)} of the tasks"
-        unregularized = f", against {_share(none, 'task', plain)} of the tasks without regularization"
-        finding += f"{unregularized if len(none) else ''}.{_how_sure(mine, share, len(ks))}"
+        read = _drift if "ability" in chosen and (chosen["ability"] == TEXT).any() else _tasks
+        finding += f"{_share(chosen, 'edit', mine)} of the editing and {read(chosen, none, mine, plain)}"
+        finding += _how_sure(mine, share, len(ks))
     scores = [("unedited", unedited), ("unregularized", none)]
     if len(chosen) and chosen.iloc[0]["regularizer"] != "none":
         scores.append((aggregate.label(chosen.iloc[0]["regularizer"], chosen.iloc[0]["k"]), chosen))
-    shown = [f"{name} {_number(part['task_score'].iloc[0])}" for name, part in scores if len(part)]
-    text = f"Mean task score: {', '.join(shown)}."
     tasks = [c for c in group.columns if c.endswith("_retention") and c not in ("edit_retention", "task_retention")]
+    figures = {"Mean task score": "task_score", "Drift": "drift", "Perplexity": "perplexity"}
+    lines = [f"{title}: {', '.join(_each(scores, of))}." for title, of in figures.items() if _each(scores, of)]
     usable = int(group["retention_tasks"].max())
     if usable < len(tasks):
-        text += f" Of the {len(tasks)} tasks {usable} can tell what was kept."
-    return {"finding": finding, "scores": text}
+        lines.append(f"Of the {len(tasks)} tasks {usable} can tell what was kept.")
+    return {"finding": finding, "scores": " ".join(lines)}
+
+
+def _each(scores: Sequence[tuple[str, pd.DataFrame]], figure: str) -> list[str]:
+    """ "unedited 0.400", "rect 40 0.250"; nothing where none was measured."""
+    there = [(name, float(part[figure].iloc[0])) for name, part in scores if len(part)]
+    there = [(name, value) for name, value in there if figure != "drift" or name != "unedited"]
+    known = any(not math.isnan(value) for _, value in there)
+    return [f"{name} {_number(value, 1 if figure == 'perplexity' else 3)}" for name, value in there] if known else []
+
+
+def _tasks(chosen: pd.DataFrame, none: pd.DataFrame, sure: pd.DataFrame, plain: pd.DataFrame) -> str:
+    """What a level keeps of the tasks, to end the sentence of what it keeps of the editing."""
+    against = f", against {_share(none, 'task', plain)} of the tasks without regularization" if len(none) else ""
+    return f"{_share(chosen, 'task', sure)} of the tasks{against}."
+
+
+def _drift(chosen: pd.DataFrame, none: pd.DataFrame, sure: pd.DataFrame, plain: pd.DataFrame) -> str:
+    """How far a level drifts, to end that sentence; and why that is told and not the tasks."""
+    nats = " against ".join(_number(part["drift"].iloc[0]) for part in (chosen, none) if len(part))
+    share, low, high, models, texts = (sure[f"drift_share{of}"].iloc[0] for of in FIGURES)
+    if math.isnan(low):
+        told = f"drifts by {nats} nats{' without regularization' if len(none) else ''}."
+    else:
+        over = f"{models} edited models" if models > 1 else f"its {count(int(texts), 'text')}"
+        between = f"{max(low, 0.0):.0%} to {high:.0%} over {over}; {nats} nats"
+        told = f"drifts {share:.0%} as far from the unedited model as without regularization ({between})."
+        told += "" if high < 1 or low > 1 else " That it drifts less is not shown."
+    if none.empty or none["retention_tasks"].max() == 0:
+        return f"{told} The tasks cannot tell."
+    return f"{told} The tasks cannot tell: of them {_share(none, 'task', plain)} is kept without regularization."
 
 
 def _how_sure(sure: pd.DataFrame, share: float, tried: int) -> str:
@@ -97,7 +129,7 @@ def _how_sure(sure: pd.DataFrame, share: float, tried: int) -> str:
     line = sure.iloc[0]
     between = f" the smallest k is {_between(line['k_low'], line['k_high'])}" if tried > 1 else ""
     if line["edit_retention_models"] == 1:
-        told = " This is one edited model: the intervals are over its own facts and examples."
+        told = " This is one edited model: the intervals are over its own facts, examples and texts."
         return told + (f" Over its facts{between}." if between else "")
     shown = "is shown" if line["p_keeps"] < 1 - intervals.LEVEL else "is not shown"
     test = f"test of non-inferiority, p {p_text(line['p_keeps'])}"
@@ -132,8 +164,8 @@ def _share(line: pd.DataFrame, what: str, sure: pd.DataFrame) -> str:
     return f"{value:.0%} ({max(low, 0.0):.0%} to {high:.0%} over {over})"
 
 
-def _number(value: float) -> str:
-    return "unknown" if math.isnan(value) else f"{value:.3f}"
+def _number(value: float, digits: int = 3) -> str:
+    return "unknown" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def count(number: int, noun: str) -> str:

@@ -18,6 +18,7 @@ from rect.model import EditableModel
 from sweeps import scoring
 from sweeps.identity import THRESHOLDS, Questions
 from sweeps.rows import Row, measurement
+from tasks.scores import mean, ratio
 
 if TYPE_CHECKING:
     from rect.facts import Fact, Locality
@@ -96,14 +97,28 @@ def editing(model: EditableModel, facts: Sequence[Fact], unedited: Unedited, ide
 
 
 def text(model: EditableModel, unedited: Unedited, identity: str) -> list[Row]:
-    """Perplexity of neutral text and drift of the next-token distribution from the unedited model."""
-    value, tokens = perplexity.perplexity(model, perplexity.neutral_paragraphs())
+    """Perplexity of neutral text and drift of the next-token distribution from the unedited model; also per text.
+
+    Their standard errors are over the texts.
+    """
+    found = perplexity.log_likelihoods(model, perplexity.neutral_paragraphs())
+    surprise = ratio([-value for value, _ in found], [count for _, count in found], n=sum(count for _, count in found))
     prompts = neutral_prompts()
-    moved = perplexity.drift(unedited.neutral, model, prompts)
-    return [
-        measurement("ability", "perplexity", value, n=tokens, evaluation=identity),
-        measurement("ability", "drift", moved, n=len(prompts), evaluation=identity),
+    moved = perplexity.drifts(unedited.neutral, model, prompts).tolist()
+    drift, value = mean(moved), _exp(surprise.value)
+    rows = [
+        measurement("ability", "perplexity", value, value * surprise.stderr, surprise.n, identity),
+        measurement("ability", "drift", drift.value, drift.stderr, drift.n, identity),
     ]
+    for i, (total, count) in enumerate(found):
+        rows.append(measurement("ability", f"perplexity/text-{i}", _exp(-total / count), n=count, evaluation=identity))
+    for i, value in enumerate(moved):
+        rows.append(measurement("ability", f"drift/text-{i}", value, n=1, evaluation=identity))
+    return rows
+
+
+def _exp(value: float) -> float:
+    return math.exp(min(value, 700.0))
 
 
 def weights(model: EditableModel, shares: Sequence[Mapping[str, Mapping[str, float]]], identity: str) -> list[Row]:

@@ -40,7 +40,7 @@ def report(out: str | os.PathLike[str], console: Console | None = None, everythi
     store = Store(out)
     store.folder.check_writable(os.fspath(out))
     material = gather(out, everything)
-    store.folder.write(TABLE, material.table.to_csv(index=False).encode())
+    store.folder.write(TABLE, material.tradeoff.to_csv(index=False).encode())
     store.folder.write(PAGE, report_page.render(material).encode())
     show(material, console or Console())
     return material
@@ -133,11 +133,11 @@ def show(material: Material, console: Console) -> None:
     if material.table.empty:
         console.print("There are no results yet.")
     else:
-        console.print(terminal_table.of(material.table))
-        for headline in headlines(material.table, material.kept):
+        console.print(terminal_table.of(material.tradeoff))
+        for headline in headlines(material.tradeoff, material.kept):
             console.print(f"[bold]{escape(headline['title'])}[/bold]: {escape(headline['finding'])}", highlight=False)
             console.print(escape(headline["scores"]), highlight=False)
-        for reason, count in report_page.reasons(material.table):
+        for reason, count in report_page.reasons(material.tradeoff):
             console.print(f"[dim]{escape(reason)} ({count} {'cell' if count == 1 else 'cells'})[/dim]", highlight=False)
     for line in collateral.found(material.rows):
         console.print(escape(line), style="yellow", highlight=False)

@@ -15,7 +15,8 @@ from typing import Any
 
 import pandas as pd
 
-from sweeps import aggregate, collateral, report_comparisons, retention
+from sweeps import ability, aggregate, collateral, report_comparisons, retention
+from sweeps.fronts import TEXT
 from sweeps.headlines import headlines
 from sweeps.plain import plain
 from sweeps.search import Found
@@ -65,12 +66,17 @@ class Material:
     @cached_property
     def sides(self) -> dict[str, retention.Sides]:
         """What the errors of each cell's figures are made of."""
-        return retention.sides(self.rows, self.outputs, self.table)
+        return {} if self.table.empty else retention.sides(self.rows, self.outputs, self.table)
 
     @cached_property
     def kept(self) -> pd.DataFrame:
-        """What each regularizer keeps, with intervals."""
-        return retention.kept(self.table, self.sides)
+        """What each regularizer keeps, and how far it drifts, with intervals."""
+        return ability.with_drift(retention.kept(self.table, self.sides), self.rows, self.table)
+
+    @cached_property
+    def tradeoff(self) -> pd.DataFrame:
+        """`table` with the ability that it is read from, and the front by that."""
+        return ability.chosen(self.table, self.kept)
 
 
 def render(material: Material) -> str:
@@ -82,8 +88,8 @@ def render(material: Material) -> str:
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.get_template("report.html.j2").render(
         material=material,
-        headlines=headlines(material.table, material.kept),
-        reasons=reasons(material.table),
+        headlines=headlines(material.tradeoff, material.kept),
+        reasons=reasons(material.tradeoff),
         collateral=collateral.found(material.rows),
         data=page_data(material),
         environments=[flat(one) for one in material.environments],
@@ -99,12 +105,14 @@ def reasons(table: pd.DataFrame) -> list[tuple[str, int]]:
 
 def page_data(material: Material) -> dict[str, Any]:
     """All that the page's script draws, as plain JSON-able data without NaN."""
-    table = material.table
+    table = material.tradeoff
+    read = table.loc[table["setting"] != aggregate.UNEDITED, "ability"]
     columns = [c for c in table.columns if c != "notes"]
     return {
         "columns": columns,
         "cells": [[plain(value) for value in line] for line in table[columns].itertuples(index=False, name=None)],
         "tasks": aggregate.task_names(material.rows),
+        "ability": "drift" if (read == TEXT).mean() > 0.5 else "task_retention",
         "curves": _curves(material.rows),
         "paired": report_comparisons.paired(material.rows, material.outputs),
         "ranking": report_comparisons.ranking(table, material.sides),

@@ -9,19 +9,20 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps import aggregate
-from sweeps.fronts import furthest
+from sweeps.fronts import TASKS, TEXT, furthest
 
 TEXTS = ("model", "method", "setting")
 NUMBERS = ("batch_size", "seed")
 COLUMNS = {  # a line break keeps the table within 80 columns
     "n_edits": "edits",
     "reliability_token_accuracy": "relia-\nbility",
-    "generalization_token_accuracy": "general-\nization",
+    "generalization_token_accuracy": "gen-\nerali-\nzation",
     "locality_token_accuracy": "local-\nity",
-    "edit_retention": "editing\nkept",
+    "edit_retention": "edi-\nting\nkept",
     "task_score": "task\nscore",
-    "task_score_release": "release",
     "task_retention": "tasks\nkept",
+    "drift": "drift",
+    "perplexity": "perp-\nlexity",
 }
 
 
@@ -56,7 +57,10 @@ def of(table: pd.DataFrame) -> Group:
             part.add_row(*map(escape, cells))
         parts.append(part)
     early = bool(table["ended_early"].any())
-    return Group(*parts, Text("* on the front" + "   ! ended early: not compared" * early, style="dim"))
+    read = set(edited["ability"]) if "ability" in edited else {TASKS}
+    axes = " or ".join(name for name, of in (("tasks kept", TASKS), ("drift", TEXT)) if of in read)
+    marks = f"* on the front of editing against {axes}" + "   ! ended early: not compared" * early
+    return Group(*parts, Text(marks, style="dim"))
 
 
 def known(line: pd.Series, name: str) -> bool:
@@ -75,4 +79,6 @@ def shown(column: str, value: float) -> str:
         return "-"
     if column == "n_edits":
         return str(value)
+    if column == "perplexity":
+        return f"{value:.1f}" if value < 1000 else f"{value:.0e}"
     return f"{value:.0%}" if column.endswith("retention") else f"{value:.3f}"

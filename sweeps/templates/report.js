@@ -80,7 +80,7 @@ function afterPrint() {
 // ---------------------------------------------------------------- all of it
 function start() {
   const has = ([name]) => edited.some((c) => Number.isFinite(c[name]));
-  const y = has(["task_retention"]) ? "task_retention" : "task_score";
+  const y = has([data.ability]) ? data.ability : has(["task_retention"]) ? "task_retention" : "task_score";
   fill(byId("scatter-x"), X_AXES.filter((axis) => has(axis) || axis[0] === "edit_retention"), has(["edit_retention"]) ? "edit_retention" : "edit_score");
   fill(byId("scatter-y"), Y_AXES.filter((axis) => has(axis) || axis[0] === y), y);
   fill(byId("curve-metric"), METRICS.filter(([name]) => data.curves.names.some((line) => line.endsWith(`/${name}`))), "score");

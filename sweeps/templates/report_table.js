@@ -1,9 +1,9 @@
 // The table of all cells: sorted, searched, a page of lines at a time.
 const PAGE = 100, PRINTED = 2000;
-const BASE = ["model", "method", "setting", "regularizer", "seed", "n_edits", "reliability_token_accuracy", "generalization_token_accuracy", "locality_token_accuracy", "edit_retention", "task_score", "task_score_release", "task_retention", "perplexity", "pareto", "stopped"];
+const BASE = ["model", "method", "setting", "regularizer", "seed", "n_edits", "reliability_token_accuracy", "generalization_token_accuracy", "locality_token_accuracy", "edit_retention", "task_score", "task_score_release", "task_retention", "drift", "perplexity", "pareto", "stopped"];
 const TITLES = { n_edits: "edits", reliability_token_accuracy: "reliability", generalization_token_accuracy: "generalization", locality_token_accuracy: "locality", edit_retention: "editing kept", task_score: "mean task score", task_score_release: "mean task score (release)", task_retention: "tasks kept", pareto: "front", stopped: "stopped by" };
-const TEXT = new Set(["regularizer", "model", "method", "setting", "cell", "stopped"]);
-const FIXED = new Set(["regularizer", "n_edits", "edit_retention", "task_score", "task_retention", "pareto"]);
+const TEXT = new Set(["regularizer", "model", "method", "setting", "cell", "stopped", "ability"]);
+const FIXED = new Set(["regularizer", "n_edits", "edit_retention", "task_score", "task_retention", "drift", "perplexity", "pareto"]);
 let sorting = { column: null, down: true }, rowsShown = PAGE;
 
 const several = new Map(); // columns in which the edited cells differ: looked at once, on first use

@@ -62,9 +62,7 @@ def test_tradeoff_by_hand(small: pd.DataFrame) -> None:
     assert math.isnan(rect["nli_retention"])  # 0.51 is within 2 x 0.01 of 0.5
     assert rect["task_retention"] == pytest.approx(0.75)
     assert rect["retention_tasks"] == 1
-    assert rect["notes"].startswith(
-        "nli retention: the unedited score 0.51 +- 0.01 is within two standard errors of chance"
-    )
+    assert rect["notes"] == "1 of 2 tasks cannot tell what is kept: nli (unedited 0.51 +- 0.01, chance 0.5)"
     none = line(table, "none")
     assert (none["edit_retention"], none["edit_retention_preference"]) == (1.0, 1.0)
     assert none["task_retention"] == pytest.approx(0.25)
@@ -99,12 +97,12 @@ def test_chance_is_the_tasks_own_and_unknown_is_said() -> None:
     told = [row("none", 5, "task", f"{four}/chance", 0.25)]  # any cell of the evaluation tells
     known = sweep_of(four, told)
     assert math.isnan(known["task_retention"])
-    assert "within two standard errors of chance (0.25) or below" in known["notes"]
+    assert f"cannot tell what is kept: {four} (unedited 0.26 +- 0.005, chance 0.25)" in known["notes"]
     assert sweep_of(four, [told[0] | {"value": 0.2}])["task_retention"] == pytest.approx(0.25 / 0.26)
     for floor in ([], [told[0] | {"value": NONE}], [told[0] | {"evaluation": "another", "value": 0.0}]):
         unknown = sweep_of(four, floor)
         assert math.isnan(unknown["task_retention"])
-        assert f"{four} retention: what knowing nothing scores (chance) is not known" in unknown["notes"]
+        assert f"{four} (what knowing nothing scores is not known)" in unknown["notes"]
     assert math.isnan(sweep_of("nli", [])["task_retention"])  # rows of an earlier version: of no task it is guessed
 
 
@@ -114,7 +112,7 @@ def test_unedited_zero_gives_no_retention(small: pd.DataFrame) -> None:
     assert math.isnan(rect["ner_retention"])
     assert math.isnan(rect["task_retention"])
     assert rect["retention_tasks"] == 0
-    assert "ner retention: the unedited score is 0" in rect["notes"]
+    assert "2 of 2 tasks cannot tell what is kept: ner (unedited 0, chance 0), nli (unedited 0.51" in rect["notes"]
 
 
 def test_a_cell_is_compared_at_its_own_number_of_edits(small: pd.DataFrame) -> None:

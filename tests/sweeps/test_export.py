@@ -10,7 +10,7 @@ import pytest
 from synthetic_rows import outputs, sweep
 
 from rect.errors import InputError
-from sweeps import aggregate, export
+from sweeps import export, report
 from sweeps.rows import OUTPUTS, ROWS
 from sweeps.store import Store
 
@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_csv_and_parquet_hold_every_column(folder: Path) -> None:
-    wanted = aggregate.tradeoff(Store(folder).rows())
+    wanted = report.gather(folder).tradeoff
     written = pd.read_csv(export.export(folder))
     pd.testing.assert_series_equal(written["edit_retention"], wanted["edit_retention"])
     assert list(written.columns) == list(wanted.columns)

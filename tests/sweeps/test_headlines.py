@@ -6,9 +6,10 @@ import re
 
 import pandas as pd
 import pytest
+import test_ability
 from synthetic_rows import sweep
 
-from sweeps import aggregate, retention
+from sweeps import ability, aggregate, retention
 from sweeps.headlines import headlines
 
 NOTHING = pd.DataFrame(columns=retention.COLUMNS)
@@ -23,8 +24,8 @@ def test_headline_by_hand() -> None:
     table = aggregate.tradeoff(sweep(n=10_000)).set_index("cell")
     cells = {name: f"smollm2-135m-{name}-0" for name in ("none-nan", "rect-20", "rect-40", "rect-80")}
     kept = {"none-nan": (1.0, 0.2), "rect-20": (0.8, 0.7), "rect-40": (0.96, 0.56), "rect-80": (0.99, 0.3)}
-    for name, (editing, ability) in kept.items():
-        table.loc[cells[name], ["edit_retention", "task_retention"]] = (editing, ability)
+    for name, (editing, tasks) in kept.items():
+        table.loc[cells[name], ["edit_retention", "task_retention"]] = (editing, tasks)
     table.loc[cells["rect-40"], "task_score"] = 0.25
     table.loc[cells["none-nan"], "task_score"] = 0.1
     table.loc["smollm2-135m-unedited", "task_score"] = 0.4
@@ -35,8 +36,41 @@ def test_headline_by_hand() -> None:
         "it keeps 96% of the editing and 56% of the tasks, against 20% of the tasks without regularization."
     )
     assert headline["scores"] == (
-        "Mean task score: unedited 0.400, unregularized 0.100, rect 40 0.250. Of the 8 tasks 7 can tell what was kept."
+        "Mean task score: unedited 0.400, unregularized 0.100, rect 40 0.250. "
+        "Perplexity: unedited unknown, unregularized 142.5, rect 40 57.9. Of the 8 tasks 7 can tell what was kept."
     )
+
+
+def drifting(none: list[list[float]], less: list[list[float]]) -> dict[str, str]:
+    """The headline of a sweep whose tasks lose nothing."""
+    rows = test_ability.rows({"none": none, "rect-20": less})
+    table = aggregate.tradeoff(rows)
+    kept = retention.kept(table, retention.sides(rows, None, table))
+    (headline,) = headlines(ability.chosen(table, kept), ability.with_drift(kept, rows, table))
+    return headline
+
+
+def test_drift_is_told_where_the_tasks_cannot_tell() -> None:
+    headline = drifting([[0.09, 0.05, 0.08, 0.06]], [[0.05, 0.03, 0.05, 0.03]])
+    found = re.fullmatch(
+        r"rect 20 is the smallest k that keeps 95% of the editing: it keeps 97% \(.*\) of the editing and drifts "
+        r"57% as far from the unedited model as without regularization \((\d+)% to (\d+)% over its 4 texts; "
+        r"0.040 against 0.070 nats\)\. The tasks cannot tell: of them 100% \(\d+% to \d+% over its 100 examples\) is "
+        r"kept without regularization\. This is one edited model: "
+        r"the intervals are over its own facts, examples and texts\.",
+        headline["finding"],
+    )
+    assert found
+    assert int(found[1]) < 57 < int(found[2]) < 100
+    assert headline["scores"].endswith("Drift: unregularized 0.070, rect 20 0.040.")
+
+
+def test_that_drift_is_no_less_is_said_as_well() -> None:
+    text = drifting([[0.09, 0.05, 0.08, 0.06]], [[0.05, 0.09, 0.05, 0.03]])["finding"]
+    assert "That it drifts less is not shown. The tasks cannot tell" in text
+    text = drifting([[0.08] * 3, [0.06] * 3, [0.09] * 3], [[0.05] * 3, [0.03] * 3, [0.06] * 3])["finding"]
+    assert "over 3 edited models; 0.047 against 0.077 nats" in text
+    assert "not shown" not in text.split("nats")[1].split("tasks")[0]
 
 
 def test_what_ended_early_is_named() -> None:
@@ -104,7 +138,7 @@ def test_how_sure_the_choice_is(k_low: float, k_high: float, said: str) -> None:
 def test_of_one_edited_model_nothing_is_said_of_others() -> None:
     (headline,) = told(sweep(ks=(20, 80), n=10_000))
     assert re.search(r"keeps \d+% \(\d+% to \d+% over its 6 facts\) of the editing", headline["finding"])
-    assert "This is one edited model: the intervals are over its own facts and examples." in headline["finding"]
+    assert "This is one edited model: the intervals are over its own facts, examples and texts." in headline["finding"]
     assert not re.search(r"signific|shown|\bp\b|test|edited models", headline["finding"])
 
 

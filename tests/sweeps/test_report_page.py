@@ -7,6 +7,7 @@ import re
 
 import pandas as pd
 import pytest
+import test_ability
 from synthetic_rows import outputs, row, sweep, unedited
 
 from sweeps import aggregate, report_page
@@ -70,8 +71,18 @@ def test_data_has_no_nan() -> None:
 def test_reasons_are_told_once() -> None:
     table = aggregate.tradeoff(sweep(n=200))
     found = dict(report_page.reasons(table))
-    nli = next(reason for reason in found if reason.startswith("nli retention"))
-    assert found[nli] == len(table)
+    (silent,) = [reason for reason in found if "cannot tell" in reason]  # one line for all tasks
+    assert found[silent] == len(table)
+    assert silent.startswith("2 of 8 tasks cannot tell what is kept: dialogue (unedited 0.")
+
+
+def test_the_page_opens_on_what_can_tell() -> None:
+    rows = test_ability.rows({"none": test_ability.MORE, "rect-20": test_ability.LESS})
+    assert report_page.page_data(material(rows))["ability"] == "drift"
+    lost = test_ability.rows({"none": test_ability.MORE, "rect-20": test_ability.LESS}, {"none": 0.5, "rect-20": 0.7})
+    assert report_page.page_data(material(lost))["ability"] == "task_retention"
+    page = report_page.render(material(rows, remarks=["a remark"]))
+    assert page.index('id="headline"') < page.index('id="tradeoff"') < page.index('id="remarks"')
 
 
 def test_facts_show_when_they_were_lost() -> None:

@@ -7,6 +7,7 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -68,6 +69,22 @@ def test_the_unedited_model_is_scored_once(store: Store) -> None:
     drift = unedited.set_index("name")["value"]["drift"]
     assert drift == pytest.approx(0, abs=1e-9)
     assert not (unedited["kind"] == "edit").any()
+
+
+def test_drift_and_perplexity_are_there_per_text(store: Store) -> None:
+    rows = store.rows()
+    taken = rows[rows["kind"] == "ability"].assign(what=lambda r: r["name"].str.split("/").str[0])
+    for _, group in taken.groupby(["cell", "n_edits"]):
+        whole = group[group["name"] == group["what"]].set_index("name")
+        drift, text = (group[group["name"].str.startswith(f"{name}/text-")] for name in ("drift", "perplexity"))
+        assert len(drift) == len(text) == 16
+        assert whole["value"]["drift"] == pytest.approx(drift["value"].mean())
+        assert whole["stderr"]["drift"] == pytest.approx(drift["value"].std(ddof=1) / 4)
+        losses, tokens = np.log(text["value"].to_numpy()), text["n"].to_numpy()
+        assert whole["value"]["perplexity"] == pytest.approx(np.exp((losses * tokens).sum() / tokens.sum()))
+        draws = np.random.default_rng(0).integers(0, 16, (4000, 16))  # the error against drawing the texts anew
+        drawn = np.exp((losses * tokens)[draws].sum(1) / tokens[draws].sum(1))
+        assert whole["stderr"]["perplexity"] == pytest.approx(drawn.std(), rel=0.1)
 
 
 def test_scores_can_be_recomputed_from_the_outputs(store: Store) -> None:
