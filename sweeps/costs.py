@@ -95,7 +95,7 @@ def _spans(events: Iterable[Mapping[str, Any]]) -> tuple[list[float], list[float
     began: dict[str, float] = {}  # of the checkpoint at which a process is
     first: dict[str, float] = {}  # when a process began to load
     ready: dict[str, float] = {}  # its first edit or measurement
-    spans = []
+    spans: dict[tuple[str, str, int], float] = {}  # a checkpoint is written part by part
     for event in events:
         process, kind, at = event["process"], event["event"], event["time"]
         if kind == "stage" and event["stage"] == "loading the model":
@@ -106,8 +106,9 @@ def _spans(events: Iterable[Mapping[str, Any]]) -> tuple[list[float], list[float
         if measuring:
             began.setdefault(process, at)
         if kind == "rows-written" and process in began:
-            spans.append(at - began.pop(process))
-    return spans, [ready[process] - at for process, at in first.items() if process in ready]
+            where = (process, event["cell"], event["n_edits"])
+            spans[where] = spans.get(where, 0.0) + at - began.pop(process)
+    return [*spans.values()], [ready[process] - at for process, at in first.items() if process in ready]
 
 
 def _mean(values: list[float] | list[int]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from rect import models
 from rect.errors import InputError
-from sweeps import run, scoring
+from sweeps import rehearsal, run, scoring
 from sweeps.config import EngineSpec, ModelSpec, TasksSpec
 from sweeps.grid import Cell
 from sweeps.identity import Questions, questions_of, unedited
@@ -23,6 +24,8 @@ from tasks import engines
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+log = logging.getLogger(__name__)
 
 COLUMNS = {"score": "score", "chance": "chance", "score_release": "release", "score_answered": "score of\nanswered"}
 COLUMNS |= {"answered": "answered"}
@@ -59,6 +62,7 @@ def evaluate(request: Request, console: Console) -> list[Row]:
 
     Raises:
         InputError: no such model, task or data; or the folder holds these scores, or a sweep, already.
+        Exception: a task failed; what the others gave is kept and shown.
     """
     store = None if request.out is None else Store(request.out)
     if store is not None:
@@ -68,6 +72,8 @@ def evaluate(request: Request, console: Console) -> list[Row]:
     questions = [questions_of(request.tasks, name, engine, request.engine) for name in request.tasks.names]
     if store is not None:
         _check_empty(store, request, questions)
+    for line in rehearsal.of_model(request.model, questions, request.engine):
+        log.warning("%s", line)
     count = sum(len(one.examples) for one in questions)
     console.print(f"{request.model.name}: {count} examples of {len(questions)} tasks, {engine}", highlight=False)
     limits = request.engine
@@ -86,19 +92,26 @@ def evaluate(request: Request, console: Console) -> list[Row]:
         ) as running,
     ):
         started = time.perf_counter()
-        rows, outputs = scoring.ask(running, questions, request.tasks.keep_texts)
+        answered = [one for some in scoring.answers(running, questions, request.tasks.keep_texts) for one in some]
         ended = time.perf_counter()
+    rows, outputs = [row for one in answered for row in one.rows], [row for one in answered for row in one.outputs]
     rows += [
         measurement("time", "starting_seconds", started - began, n=1),
         measurement("time", "generating_seconds", ended - started, n=len(outputs)),
     ]
-    if store is not None:
+    failed = [one for one in answered if one.failed is not None]
+    questions = [one for one in questions if one not in [lost.one for lost in failed]]
+    if store is not None and questions:
         _write(store, request, questions, engine, rows, outputs)
     console.print(table(rows, questions))
     console.print(f"{ended - started:.0f} s, after {started - began:.0f} s to start the engine", highlight=False)
-    if store is not None:
+    if store is not None and questions:
         texts = "" if request.tasks.keep_texts else " (without texts)"
         console.print(f"rows and outputs{texts} are in {store.url}", highlight=False, soft_wrap=True)
+    for one in failed:
+        console.print(f"{one.one.name} failed: {one.failed}", style="red", highlight=False, markup=False)
+    if failed and failed[0].failed is not None:
+        raise failed[0].failed
     return rows
 
 

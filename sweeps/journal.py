@@ -7,6 +7,7 @@ on it. Events:
     edit-wanted edit-started edit-computed edit-loaded  cell, operation, n_edits, (seconds); wanted: it waits its turn
     stage                                   cell, n_edits, stage: what the process is about to do
     rows-written                            cell, n_edits, evaluations, rows
+    task-failed                             cell, n_edits, task, reason
     engine-started engine-closed            name, seconds
 """
 

@@ -144,19 +144,20 @@ def weights(model: EditableModel, shares: Sequence[Mapping[str, Mapping[str, flo
 
 def tasks(
     engine: Engine, model: EditableModel, questions: Sequence[Questions], keep_texts: bool = True
-) -> tuple[list[Row], list[Row]]:
-    """Scores of the tasks, from an engine that is given the model's changed weights.
+) -> Iterator[tuple[list[Row], list[Row], dict[str, Exception]]]:
+    """Scores of the tasks as they come, from an engine that is given the model's changed weights.
 
-    Returns:
-        (rows, outputs), see `sweeps.scoring.ask`.
+    Yields:
+        (rows, outputs, {task that failed: why}), see `sweeps.scoring.answers`.
     """
     began = time.perf_counter()
     engine.load(model.changed())
     swapped = time.perf_counter()
-    rows, outputs = scoring.ask(engine, questions, keep_texts)
-    answered = time.perf_counter()
-    rows += [
-        measurement("time", "swapping_seconds", swapped - began, n=1),
-        measurement("time", "generating_seconds", answered - swapped, n=len(outputs)),
-    ]
-    return rows, outputs
+    times = [measurement("time", "swapping_seconds", swapped - began, n=1)]
+    for some in scoring.answers(engine, questions, keep_texts):
+        answered = time.perf_counter()
+        rows = [row for one in some for row in one.rows]
+        outputs = [row for one in some for row in one.outputs]
+        times.append(measurement("time", "generating_seconds", answered - swapped, n=len(outputs)))
+        yield [*rows, *times], outputs, {one.one.name: one.failed for one in some if one.failed is not None}
+        swapped, times = time.perf_counter(), []

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from rect import models
 from rect.errors import InputError
-from sweeps import cluster, costs, editor_check, experiment, remarks, search, skipped, surroundings, tracking
+from sweeps import cluster, costs, editor_check, experiment, rehearsal, remarks, search, skipped, surroundings, tracking
 from sweeps.config import Config
 from sweeps.grid import Cell
 from sweeps.identity import Plan, Questions, contents_here, make_plan
@@ -43,7 +43,7 @@ class Outcome:
 
     Attributes:
         done: number of cells of the plan that are finished now.
-        failed: (cell, reason), those that failed earlier and were not retried among them.
+        failed: (cell, reason), those that failed earlier and were not retried among them, and those of which tasks did.
         remaining: number of cells still to do (`limit_cells`).
     """
 
@@ -67,7 +67,8 @@ def run(
         out: output folder, any fsspec path; what it holds already is not done again.
         address: of a Ray cluster, HOST:PORT or "auto"; None starts one on this machine for the duration.
         limit_cells: run at most so many cells now.
-        retry_failed: run the cells that failed earlier, and only those. Otherwise they are left alone.
+        retry_failed: run the cells that failed earlier, and only those. Otherwise they are left alone, but for those of
+            which single tasks failed.
         console: where live progress is shown; None shows nothing.
 
     Raises:
@@ -85,7 +86,7 @@ def run(
     plan = search.decided(_of_what_is_here(plan, store), store)
     store.begin()
     plan = skipped.look(plan, store)
-    for line in remarks.of(plan):
+    for line in [*remarks.of(plan), *rehearsal.of_plan(plan, store.done())]:
         log.warning("%s", line)
     store.folder.clean()
     store.folder.write("config.yaml", config.as_yaml().encode())
@@ -167,10 +168,11 @@ class Session:
 
     def finish(self, plan: Plan) -> None:
         """Run what is missing of a plan, in experiments of bounded size."""
-        done, failures = self.store.done(), self.store.failures()
+        done = self.store.done()
         missing = {cell.id: plan.missing(cell, done) for cell in plan.cells}
-        pending = [cell for cell in plan.cells if missing[cell.id] and (cell.id in failures) == self.retry_failed]
-        pending = pending[: self.limit]
+        failed, left_alone = self.store.failures(), self.store.left_alone()
+        due = [one for one in plan.cells if (one.id in failed if self.retry_failed else one.id not in left_alone)]
+        pending = [cell for cell in due if missing[cell.id]][: self.limit]
         if not pending:
             return
         if self.limit is not None:

@@ -8,6 +8,8 @@ from collections.abc import Generator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
+import torch
+
 from rect import regularizers
 from rect.model import EditableModel
 from rect.update import Update
@@ -39,6 +41,7 @@ class CellRun:
         self.missing = missing
         self.names = place.plan.wanted(cell)
         self._stopper = Stopper.of(place.plan.config.stop, cell, place.store)
+        self._stops: set[int] = set()  # checkpoints of which a row says that the cell ends there
         self._shares: list[dict[str, dict[str, float]]] = []  # per operation, per matrix
         self._editing = 0.0  # seconds of computing updates since the last checkpoint; waiting for others is not in it
 
@@ -47,7 +50,7 @@ class CellRun:
 
         Yields:
             {"n_edits": operations so far, "reliability": ..., "score": mean task score}, as far as measured;
-            "stopped": the rule, where the configuration ends the cell there.
+            "stopped": the rule, where the configuration ends the cell there; "failed_tasks": {task: why}.
 
         Raises:
             UpdateError: an update holds NaN or infinity.
@@ -135,30 +138,44 @@ class CellRun:
         return kept
 
     def _measure(self, model: EditableModel, n_edits: int, spent: list[Row]) -> dict[str, Any]:
-        """Make the missing evaluations of a checkpoint and commit them."""
-        place, cell, wanted = self.place, self.cell, self.missing[n_edits]
+        """Make the missing evaluations of a checkpoint; each is committed before the next one can fail."""
+        place, wanted = self.place, self.missing[n_edits]
         kinds = {self.names[one]: one for one in wanted}
         rows: list[Row] = list(spent)
-        outputs: list[Row] = []
         with measure.in_dtype(model, place.plan.config.engine.dtype):
             if EDIT in kinds:
                 self._stage(n_edits, "edit metrics")
-                rows += measure.editing(model, place.plan.edited(cell, n_edits), place.unedited, kinds[EDIT])
+                rows += measure.editing(model, place.plan.edited(self.cell, n_edits), place.unedited, kinds[EDIT])
             if ABILITY in kinds:
                 self._stage(n_edits, "perplexity")
                 rows += measure.text(model, place.unedited, kinds[ABILITY])
         if WEIGHTS in kinds:
             rows += measure.weights(model, self._shares, kinds[WEIGHTS])
+        self._stage(n_edits, "writing")
+        ended = self._commit(n_edits, rows, [])
+        failed: dict[str, Exception] = {}
         questions = [one for one in place.plan.questions if one.evaluation in wanted]
         if questions:
             self._stage(n_edits, "generating")
-            scores, outputs = measure.tasks(place.engine(), model, questions, place.plan.config.tasks.keep_texts)
-            rows += scores
-        why = self._stopper.reason(n_edits, rows)
-        ended = {} if why is None else {"stopped": why}
+            for scores, outputs, lost in measure.tasks(
+                place.engine(), model, questions, place.plan.config.tasks.keep_texts
+            ):
+                ended |= self._commit(n_edits, scores, outputs)
+                rows += scores
+                failed |= lost
+                self._tell(n_edits, lost)
+        lost_tasks = {"failed_tasks": {name: _line(error) for name, error in failed.items()}} if failed else {}
+        return {"n_edits": n_edits, **_summary(rows), **ended, **lost_tasks}
+
+    def _commit(self, n_edits: int, rows: list[Row], outputs: list[Row]) -> dict[str, str]:
+        """Write what was measured, with the row that ends the cell once its figures say so: {"stopped": the rule}."""
+        place, cell = self.place, self.cell
+        if not rows:
+            return {}
+        why = None if n_edits in self._stops else self._stopper.reason(n_edits, rows)
         if why is not None:
-            rows.append(measurement("stop", why, n_edits, evaluation=place.plan.stopped))
-        self._stage(n_edits, "writing")
+            self._stops.add(n_edits)
+            rows = [*rows, measurement("stop", why, n_edits, evaluation=place.plan.stopped)]
         shared = {
             "engine": place.plan.engine,
             "package_version": version("rect-sweeps"),
@@ -173,10 +190,26 @@ class CellRun:
         )
         made = sorted({row["evaluation"] for row in rows} - {""})
         place.journal.write("rows-written", **here, evaluations=made, rows=len(rows))
-        return {"n_edits": n_edits, **_summary(rows), **ended}
+        return {} if why is None else {"stopped": why}
+
+    def _tell(self, n_edits: int, failed: Mapping[str, Exception]) -> None:
+        """Note the tasks that failed. Where a device's memory did not suffice they are tried again, in smaller batches.
+
+        Raises:
+            torch.OutOfMemoryError: that is still to be tried.
+        """
+        for name, error in failed.items():
+            self.place.journal.write("task-failed", cell=self.cell.id, n_edits=n_edits, task=name, reason=_line(error))
+            if isinstance(error, torch.OutOfMemoryError) and not self.place.frugal:
+                raise error
 
     def _stage(self, n_edits: int, stage: str) -> None:
         self.place.journal.write("stage", cell=self.cell.id, n_edits=n_edits, stage=stage)
+
+
+def _line(error: Exception) -> str:
+    """The first line of what it says."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 def _summary(rows: Sequence[Row]) -> dict[str, float]:

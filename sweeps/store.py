@@ -196,15 +196,21 @@ class Store:
 
     # Failures
 
-    def fail(self, cell: str, reason: str, shown: str = "", traceback: str = "") -> None:
-        """Record that a cell failed; `run` leaves it alone until it is asked to retry."""
-        record = {"cell": cell, "shown": shown, "reason": reason, "traceback": traceback}
+    def fail(self, cell: str, reason: str, shown: str = "", traceback: str = "", again: bool = False) -> None:
+        """Record that a cell failed; `run` leaves it alone until it is asked to retry, unless it is to try `again`."""
+        record = {"cell": cell, "shown": shown, "reason": reason, "traceback": traceback, "again": again}
         self.folder.write(f"failures/{cell}.json", json.dumps(record).encode())
 
     def failures(self) -> dict[str, str]:
         """{cell: reason}"""
-        records = [json.loads(self.folder.read(name)) for name in self.folder.names("failures", ".json")]
-        return {record["cell"]: record["reason"] for record in records}
+        return {record["cell"]: record["reason"] for record in self._failures()}
+
+    def left_alone(self) -> set[str]:
+        """Cells that failed and are not tried again without being asked to."""
+        return {record["cell"] for record in self._failures() if not record.get("again")}
+
+    def _failures(self) -> list[dict[str, Any]]:
+        return [json.loads(self.folder.read(name)) for name in self.folder.names("failures", ".json")]
 
     def forget_failure(self, cell: str) -> None:
         self.folder.remove(f"failures/{cell}.json")

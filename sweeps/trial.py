@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 HOPELESS = (InputError, UpdateError, StoreError, torch.OutOfMemoryError)
 """Errors that a second attempt would meet again: the cell is recorded as failed and the actor goes on to the next."""
 
+SHOWN = 3  # failed tasks that a reason names
+
 
 class EditingTrial(tune.Trainable):
     """Runs the cell that `config["cell"]["id"]` names. What it finds out lies in the store; Tune sees a few figures."""
@@ -60,6 +62,7 @@ class EditingTrial(tune.Trainable):
         self.missing = {n: known[n] & ids for n, ids in missing.items() if n in known}
         self._checkpoints = CellRun(self.place, self.cell, self.missing).checkpoints()
         self.steps = 0
+        self.failed_tasks: list[str] = []
         self.journal.write("cell-started", cell=self.cell.id, checkpoints=sorted(self.missing))
 
     def step(self) -> dict[str, Any]:
@@ -73,12 +76,25 @@ class EditingTrial(tune.Trainable):
             self.journal.write("cell-failed", cell=self.cell.id, reason=reason)
             return {"done": True, "failed": reason}
         self.steps += 1
+        failed = result.pop("failed_tasks", {})
+        self.failed_tasks += [f"{task} at {result['n_edits']} edits ({why})" for task, why in failed.items()]
         done = self.steps >= len(self.missing) or "stopped" in result
         if done:
             self._checkpoints.close()
+            result |= self._end()
+        return {"done": done, **result}
+
+    def _end(self) -> dict[str, str]:
+        """Note how a cell ended that has gone its whole way: done, or failed for the tasks that are missing."""
+        if not self.failed_tasks:
             self.store.forget_failure(self.cell.id)
             self.journal.write("cell-done", cell=self.cell.id)
-        return {"done": done, **result}
+            return {}
+        more = f"; and {len(self.failed_tasks) - SHOWN} more" if len(self.failed_tasks) > SHOWN else ""
+        reason = f"tasks failed, all else is kept: {'; '.join(self.failed_tasks[:SHOWN])}{more}"
+        self.store.fail(self.cell.id, reason, str(self.cell), again=True)
+        self.journal.write("cell-failed", cell=self.cell.id, reason=reason)
+        return {"failed": reason}
 
     def _next(self) -> dict[str, Any]:
         """The next checkpoint; where a device's memory does not suffice, once more with smaller batches."""

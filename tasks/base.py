@@ -98,6 +98,7 @@ class Task(ABC):
     version: str = "1"
     mode: str = "generate"  # or "likelihood"
     chat: bool = False  # whether prompts go through the tokenizer's chat template
+    own: bool = False  # whether the user wrote it: an example that cannot be asked is an error, and not skipped
     max_new_tokens: int
     template: Template
     metric: str

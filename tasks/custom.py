@@ -48,6 +48,8 @@ class CustomTask(Task):
     The version ends in a hash of definition and data: a changed file is another task to every store.
     """
 
+    own = True
+
     def __init__(self, definition: Definition, records: Sequence[Located], origin: str) -> None:
         if definition.rule not in RULES:
             raise InputError(

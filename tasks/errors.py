@@ -1,5 +1,19 @@
-"""The one error for bad input; it lives in `modelfolder`, which `rect` and `tasks` share."""
+"""Errors for bad input; the common one lives in `modelfolder`, which `rect` and `tasks` share."""
+
+from collections.abc import Mapping
 
 from modelfolder.errors import InputError, nearest
 
-__all__ = ["InputError", "nearest"]
+__all__ = ["InputError", "Unaskable", "nearest"]
+
+
+class Unaskable(InputError):
+    """Some examples of a task cannot be asked of a model.
+
+    Attributes:
+        examples: {id of an example: why}.
+    """
+
+    def __init__(self, said: str, examples: Mapping[str, str]) -> None:
+        super().__init__(f"{said} (and {len(examples) - 1} more)" if len(examples) > 1 else said)
+        self.examples = dict(examples)

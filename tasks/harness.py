@@ -75,6 +75,7 @@ class HarnessTask(Task):
         self._key = spec
         self._loaded: Any = None
         if spec.endswith((".yaml", ".yml")):
+            self.own = True
             found, content = _read(Path(spec))
             self._key = str(found.get("task") or found.get("group"))
             self.version += f"-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
@@ -121,15 +122,21 @@ class HarnessTask(Task):
     def gold_output(self, example: Example) -> str:
         return f" {example.gold}"
 
-    def run(self, engine: Engine, examples: Sequence[Example]) -> tuple[dict[str, Score], list[Said]]:
+    def run(
+        self, engine: Engine, examples: Sequence[Example], bootstrap: int = BOOTSTRAP
+    ) -> tuple[dict[str, Score], list[Said]]:
         """Ask the engine, with whatever weights it holds.
+
+        Args:
+            bootstrap: draws for metrics without a closed standard error.
 
         Returns:
             (scores, said): `score` and every metric of the harness by its name ("acc_norm", "exact_match/strict"); what
             was said to each of the examples.
 
         Raises:
-            InputError: the task wants something else than greedy decoding, or a continuation that cannot be weighed.
+            Unaskable: continuations that cannot be weighed, by the ids of their examples.
+            InputError: the task wants something else than greedy decoding.
         """
         import lm_eval.evaluator
 
@@ -146,7 +153,7 @@ class HarnessTask(Task):
             model,
             self._loaded,
             samples={name: sorted(indices) for name, indices in wanted.items()},
-            bootstrap_iters=BOOTSTRAP,
+            bootstrap_iters=bootstrap,
             apply_chat_template=self.chat,
         )
         main = self._main(found)

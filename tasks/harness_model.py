@@ -22,7 +22,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from tasks.engines.base import Engine
 from tasks.engines.likelihood import fitted, split
-from tasks.errors import InputError
+from tasks.errors import InputError, Unaskable
 
 log = logging.getLogger(__name__)
 
@@ -52,16 +52,22 @@ class EngineLM(LM):
         """(log-probability, whether greedy) of each (context, continuation).
 
         Raises:
-            InputError: a continuation without tokens of its own, or longer than the context.
+            Unaskable: a continuation without tokens of its own, or longer than the context.
         """
         rows = []
+        refused: dict[str, str] = {}
+        first = ""
         for one in requests:
             try:
                 row, cut = fitted(*split(self.engine.texts, *one.args), self.engine.max_model_len)
             except InputError as error:
-                raise InputError(f"{_name(one)}: {error}") from None
+                refused.setdefault(f"{one.task_name}/{one.doc_id}", str(error))
+                first = first or f"{_name(one)}: {error}"
+                continue
             rows.append(row)
             self._note(one, cut)
+        if refused:
+            raise Unaskable(first, refused)
         return [(found.logprob, found.greedy) for found in self.engine.token_likelihoods(rows)]
 
     def loglikelihood_rolling(self, requests: Sequence[Instance]) -> list[float]:
