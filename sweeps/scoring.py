@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sweeps.identity import Questions
 from sweeps.prompting import Prompt, Prompts, prepared
 from sweeps.rows import Row, measurement
-from tasks.errors import Unaskable
+from tasks.errors import InputError, Unaskable
 from tasks.harness import HarnessTask
 
 if TYPE_CHECKING:
@@ -146,7 +146,8 @@ def _scored(prompts: Prompts, given: Given, scoring: Scoring) -> Answered:
 
 
 def _failed(one: Questions, error: Exception) -> Answered:
-    log.warning("%s failed: %s: %s", one.name, type(error).__name__, error, exc_info=error)
+    bad_input = isinstance(error, InputError)  # one line says it all
+    log.warning("%s failed: %s: %s", one.name, type(error).__name__, error, exc_info=None if bad_input else error)
     return Answered(one, failed=error)
 
 
