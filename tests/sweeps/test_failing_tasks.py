@@ -98,7 +98,7 @@ def test_a_dead_engine_is_no_task_that_fails(engine: TransformersEngine) -> None
 def trial(plan: Plan, store: Store, cell: Any) -> dict[str, Any]:
     """Run a cell with a trial's methods. Returns its last result."""
     one = EditingTrial.__new__(EditingTrial)  # Tune's own part needs Tune
-    one.job, one.store, one.journal = Job(plan, store.url, "", {}, None), store, Journal(store.folder)
+    one.job, one.store, one.journal = Job(plan, store.url, "", {}, "", None), store, Journal(store.folder)
     result: dict[str, Any] = {"done": False}
     with Workplace(plan, store, one.journal) as one.place:
         one._begin({"cell": {"id": cell.id}})
