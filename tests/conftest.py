@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,19 @@ def shared_data() -> Path:
 def shared_oracle() -> Path:
     """Folder with reference numbers of an independent implementation of ROME and MEMIT."""
     return _shared("oracle")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Covariances and digests of the tests' models are theirs; the default model is converted for everybody."""
+    from rect.cache import cache_folder
+
+    models, own = cache_folder() / "models", tmp_path_factory.mktemp("cache")
+    models.mkdir(parents=True, exist_ok=True)
+    (own / "models").symlink_to(models)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECT_SWEEPS_CACHE", str(own))
+        yield
 
 
 @pytest.fixture(scope="session")

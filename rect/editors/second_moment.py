@@ -84,7 +84,7 @@ def contradictions(declared: Mapping[str, Any], given: Given) -> list[str]:
 
 
 def at_hand(name: str, hparams: Any, model: EditableModel) -> Covariance:
-    """The covariance for an editor that was given none, of text that the model samples itself now.
+    """The covariance for an editor that was given none, of text that the model samples itself, kept for next time.
 
     Args:
         name: of the method.
@@ -102,7 +102,7 @@ def at_hand(name: str, hparams: Any, model: EditableModel) -> Covariance:
             f"{wanted.corpus.source}: collect it once (`sweeps covariance`, rect.covariance.ensure) and pass it as "
             f"covariance=, or let the model sample text (mom2_dataset: {SELF})"
         )
-    return covariance.collect(model, wanted, hparams.layers)
+    return covariance.ensure(model, wanted, hparams.layers)
 
 
 def _said(cls: type[Hparams], declared: Mapping[str, Any]) -> dict[str, Any]:

@@ -102,6 +102,10 @@ def test_a_model_that_nobody_knows_is_edited_with_the_covariance(
     used = editor.covariance  # type: ignore[attr-defined]
     about = Recipe("nobody-knows-it", Corpus("self"), window=sampling.LENGTH)
     expected = covariance.collect(model, about, editor.hparams.layers)  # type: ignore[attr-defined]
-    assert all(torch.equal(used.matrix(layer), expected.matrix(layer)) for layer in used.layers)
+    assert all(torch.equal(used.matrix(layer), expected.matrix(layer).float()) for layer in used.layers)
+    caplog.clear()
+    again = editors.create(method, tiny(), hparams, ["{}"]).covariance  # type: ignore[attr-defined]
+    assert all(torch.equal(again.matrix(layer), used.matrix(layer)) for layer in used.layers)
+    assert "samples" not in caplog.text  # kept for whoever comes next
     prefixes = {"digest": editor.prefixes.digest}  # type: ignore[attr-defined]
     assert editor.identity() == editors.declared(method, model.name, hparams, prefixes, used.identity)
