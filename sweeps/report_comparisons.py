@@ -14,6 +14,7 @@ import pandas as pd
 from sweeps import comparisons
 from sweeps import ranking as order
 from sweeps.aggregate import GROUP, label
+from sweeps.fronts import TEXT
 from sweeps.headlines import count, place
 from sweeps.plain import plain
 from sweeps.retention import Sides
@@ -153,9 +154,16 @@ def ranking(table: pd.DataFrame, sides: Mapping[str, Sides] | None = None) -> di
         lines = [[plain(value) for value in line] for line in part[columns].itertuples(index=False, name=None)]
         ids = {"model": model, "setting": setting, "batch_size": plain(batch_size)}
         title = place([model, setting], batch_size, n_edits)
-        blocks.append(ids | {"title": title, "sentence": _order(part), "lines": lines})
+        blind = "The tasks cannot tell here, so half of each balance is chance. " * _is_blind(table, part)
+        blocks.append(ids | {"title": title, "sentence": blind + _order(part), "lines": lines})
     over = "edited models." if (ranked["seeds"] > 1).any() else "the facts and examples of one edited model."
     return {"note": BALANCE + over if blocks else "Nothing to rank: there is no edited cell.", "blocks": blocks}
+
+
+def _is_blind(table: pd.DataFrame, part: pd.DataFrame) -> bool:
+    """Whether the trade-off of some of a place's methods is not read from the tasks, which a balance is made of."""
+    mine = (table[["model", "setting", "batch_size"]] == part[["model", "setting", "batch_size"]].iloc[0]).all(axis=1)
+    return "ability" in table and bool((table.loc[mine, "ability"] == TEXT).any())
 
 
 def _order(part: pd.DataFrame) -> str:

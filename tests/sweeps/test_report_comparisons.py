@@ -149,3 +149,13 @@ def test_nothing_to_rank() -> None:
     assert report_comparisons.ranking(aggregate.tradeoff(sweep().iloc[:0]))["blocks"] == []
     (block,) = report_comparisons.ranking(table(("none", NONE, 0.5, NONE, 0)))["blocks"]
     assert block["sentence"].startswith("Nothing to rank here: no line has both sides. Not ranked: rome none")
+
+
+def test_an_order_by_tasks_that_cannot_tell_says_so() -> None:
+    made = table(("none", NONE, 0.9, 0.5, 0), ("rect", 40.0, 0.8, 0.9, 0))
+    (block,) = report_comparisons.ranking(made.assign(ability="text"))["blocks"]
+    assert block["sentence"].startswith(
+        "The tasks cannot tell here, so half of each balance is chance. First: rome rect 40"
+    )
+    (block,) = report_comparisons.ranking(made.assign(ability="tasks"))["blocks"]
+    assert block["sentence"].startswith("First: rome rect 40")
