@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rect import models
 from rect.errors import InputError
-from sweeps import surroundings
+from sweeps import interrupts, surroundings
 from sweeps.config import Config
 
 if TYPE_CHECKING:
@@ -36,11 +36,13 @@ def connected(address: str | None, log_to_driver: bool = False) -> Iterator[None
 
     Raises:
         InputError: Ray cannot start or join; in one line, and nothing that it began is left running.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, also while Ray starts; nothing that it began is left running then either.
     """
     import ray
 
     if ray.is_initialized():
-        yield
+        with interrupts.interruptible():
+            yield
         return
     address = surroundings.cluster_address(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -62,6 +64,7 @@ def connected(address: str | None, log_to_driver: bool = False) -> Iterator[None
         while_it_runs.callback(ray.shutdown)
         with surroundings.set_where_unset(**patience), _nothing_left_behind(address):
             ray.init(**arguments, log_to_driver=log_to_driver, logging_level=logging.ERROR)
+        while_it_runs.enter_context(interrupts.interruptible())
         if not address:
             while_it_runs.enter_context(_agents_end_with_us())
         yield
@@ -77,21 +80,27 @@ def _folder() -> str | None:
 
 @contextlib.contextmanager
 def _nothing_left_behind(address: str | None) -> Iterator[None]:
-    """Within it Ray starts; where it cannot, the processes that it has started are ended, and one line says why."""
-    import psutil
+    """Within it Ray starts; where it cannot or is interrupted, the processes that it has started are ended.
+
+    Where it cannot, one line says why. Agents are children of a raylet that may be gone, so that they are no longer
+    among our own: they are known by a mark.
+    """
     import ray
 
-    before = {process.pid for process in psutil.Process().children(recursive=True)}
-    try:
-        yield
-    except Exception as error:
-        log.info("Ray cannot be used", exc_info=error)
-        ray.shutdown()
-        for process in psutil.Process().children(recursive=True):
-            if process.pid not in before:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-        raise surroundings.refusal(error, address) from error
+    with interrupts.marked() as mark:
+        try:
+            with interrupts.noticed():
+                yield
+        except BaseException as error:
+            with interrupts.undisturbed():
+                log.info("Ray cannot be used", exc_info=error)
+                ray.shutdown()
+                interrupts.end(mark)
+            if isinstance(error, SystemExit):  # of the handler that Ray sets for SIGTERM
+                raise KeyboardInterrupt from None
+            if not isinstance(error, Exception):
+                raise
+            raise surroundings.refusal(error, address) from error
 
 
 @contextlib.contextmanager

@@ -7,10 +7,9 @@ import importlib
 import logging
 import os
 import platform
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -210,7 +209,6 @@ class Session:
             self.store.put_evaluation(one.evaluation, {"task": one.name, **one.described})
         self.journal.write("run-prepared")
         self._open.enter_context(cluster.connected(self.address))
-        self._open.enter_context(_interruptible())
         from sweeps import claims
 
         if self.address is not None:
@@ -277,23 +275,6 @@ def _reason(error: BaseException) -> str:
         return "the worker process died (killed, or out of memory)"
     lines = [line for line in str(cause).strip().splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(cause).__name__
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C and SIGTERM raise KeyboardInterrupt here. What is finished is in the store, so nothing has to be saved.
-
-    To be entered after `ray.init`, which installs handlers of its own.
-    """
-    try:
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    except ValueError:  # not in the main thread: whoever runs that one handles signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def check_modules() -> None:

@@ -1,0 +1,94 @@
+"""Ctrl-C and SIGTERM as KeyboardInterrupt, also while a library starts that swallows it or sets handlers of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from types import FrameType
+
+MARK = "RECT_SWEEPS_STARTED_BY"
+"""Environment variable by which processes are known as this one's own, whoever is their parent by then."""
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C and SIGTERM raise KeyboardInterrupt here. To be entered anew after `ray.init`, which sets handlers."""
+    with _handled({signal.SIGTERM: signal.default_int_handler}):
+        yield
+
+
+@contextlib.contextmanager
+def noticed() -> Iterator[None]:
+    """As `interruptible`, and an interrupt that was swallowed within is raised at the end."""
+    seen: list[int] = []
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a job in the background ignores it
+        numbers.append(signal.SIGINT)
+    with _handled(dict.fromkeys(numbers, handler)):
+        yield
+    if seen:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Ctrl-C and SIGTERM do nothing: what has to be cleaned up is."""
+    with _handled(dict.fromkeys([signal.SIGTERM, signal.SIGINT], signal.SIG_IGN)):
+        yield
+
+
+@contextlib.contextmanager
+def _handled(handlers: dict[signal.Signals, signal._HANDLER]) -> Iterator[None]:
+    """Handlers for a while; in another thread than the main one nothing changes."""
+    before = {}
+    try:
+        for number, handler in handlers.items():
+            with contextlib.suppress(ValueError):
+                before[number] = signal.signal(number, handler)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def marked() -> Iterator[str]:
+    """What is started within, and what that starts, carries a mark in its environment. Yields it."""
+    before, mark = os.environ.get(MARK), uuid.uuid4().hex
+    os.environ[MARK] = mark
+    try:
+        yield mark
+    finally:
+        os.environ.pop(MARK)
+        if before is not None:
+            os.environ[MARK] = before
+
+
+def end(mark: str) -> None:
+    """Kill the processes of a mark, until there is none: some start others meanwhile."""
+    while found := _of(mark):
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def _of(mark: str) -> list[int]:
+    import psutil
+
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            mine = process.pid != os.getpid() and process.environ().get(MARK) == mark
+            if mine and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
