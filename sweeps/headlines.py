@@ -61,23 +61,26 @@ def _finding(
 ) -> dict[str, str]:
     none = group[group["regularizer"] == "none"]
     ranked = candidates.assign(order=(candidates["regularizer"] != "rect")).sort_values("order", kind="stable")
+    plain = sure[sure["regularizer"] == "none"]
+    read = _drift if "ability" in group and (group["ability"] == TEXT).any() else _tasks
     if ranked.empty:
         finding, chosen = "No regularizer was run.", none
     elif math.isnan(ranked.iloc[0]["k"]):
         kind, reason = ranked.iloc[0]["regularizer"], ranked.iloc[0]["reason"]
-        known = group.loc[group["regularizer"] == kind, "edit_retention"].notna().any()
-        told = f"{reason} (share of the editing kept)" if known else "what it keeps of the editing is not known"
-        finding, chosen = f"{kind}: {told}.", none
+        finding, chosen = f"{kind}: what it keeps of the editing is not known.", none
+        known = group[(group["regularizer"] == kind) & group["edit_retention"].notna()]
+        if len(known):
+            chosen = known.sort_values("edit_retention", kind="stable").tail(1)
+            mine = _level(sure, chosen.iloc[0])
+            does = f"{aggregate.label(kind, chosen.iloc[0]['k'])} {'keeps ' if read is _tasks else ''}"
+            finding = f"{kind}: {reason} (share of the editing kept). {does}{read(chosen, none, mine, plain)}"
     else:
         first = ranked.iloc[0]
-        chosen = group[(group["regularizer"] == first["regularizer"]) & (group["k"] == first["k"])]
+        chosen, mine = _level(group, first), _level(sure, first)
         name = aggregate.label(first["regularizer"], first["k"])
         ks = [f"{k:g}" for k in sorted(group.loc[group["regularizer"] == first["regularizer"], "k"])]
         of = f" of {', '.join(ks)}" if len(ks) > 1 else ""
-        mine = sure[(sure["regularizer"] == first["regularizer"]) & (sure["k"] == first["k"])]
-        plain = sure[sure["regularizer"] == "none"]
         finding = f"{name} is the smallest k{of} that keeps {share:.0%} of the editing: it keeps "
-        read = _drift if "ability" in chosen and (chosen["ability"] == TEXT).any() else _tasks
         finding += f"{_share(chosen, 'edit', mine)} of the editing and {read(chosen, none, mine, plain)}"
         finding += _how_sure(mine, share, len(ks))
     scores = [("unedited", unedited), ("unregularized", none)]
@@ -90,6 +93,11 @@ def _finding(
     if usable < len(tasks):
         lines.append(f"Of the {len(tasks)} tasks {usable} can tell what was kept.")
     return {"finding": finding, "scores": " ".join(lines)}
+
+
+def _level(table: pd.DataFrame, line: pd.Series) -> pd.DataFrame:
+    """Its lines of the same regularizer and k."""
+    return table[(table["regularizer"] == line["regularizer"]) & (table["k"] == line["k"])]
 
 
 def _each(scores: Sequence[tuple[str, pd.DataFrame]], figure: str) -> list[str]:

@@ -1,5 +1,6 @@
 // The trade-off: a point per cell, the front of each group, the unedited models as lines.
 const PILED = 200, SINGLE = 500, LABELLED = 24;
+const LOWER = new Set(["perplexity", "drift"]); // is better: such an axis is turned over, so that up is better on each
 const X_AXES = [
   ["edit_retention", "editing kept (token accuracy)"], ["edit_retention_preference", "editing kept (preference)"],
   ["edit_score", "reliability and generalization"], ["reliability_token_accuracy", "reliability"],
@@ -34,9 +35,10 @@ function piles(points, x, y) {
 
 // Which piles are named: from above down, where there is room above the mark, and no twin near. across, up: axes' pixels.
 function named(piled, x, y, across, up) {
-  const all = unique([...piled.values()]).sort(([a], [b]) => b[y] - a[y]), found = new Map(), where = (key) => all.map(([c]) => placed(key, c[key]));
+  const height = (c) => (LOWER.has(y) ? -1 : 1) * placed(y, c[y]);
+  const all = unique([...piled.values()]).sort(([a], [b]) => height(b) - height(a)), found = new Map(), where = (key) => all.map(([c]) => placed(key, c[key]));
   const size = (key, pixels) => (pixels * 0.9) / (Math.max(...where(key)) - Math.min(...where(key)) || 1);
-  const marks = all.map((pile) => ({ pile, x: placed(x, pile[0][x]) * size(x, across), y: placed(y, pile[0][y]) * size(y, up) })), taken = [];
+  const marks = all.map((pile) => ({ pile, x: placed(x, pile[0][x]) * size(x, across), y: height(pile[0]) * size(y, up) })), taken = [];
   for (const { pile, ...at } of marks) {
     const text = unique(pile.map(label)).join(", "), half = 3.6 * text.length;
     const aside = (other) => Math.abs(other.x - at.x), twin = (other) => other.text === text && aside(other) < 120 && Math.abs(other.y - at.y) < 60;
@@ -56,7 +58,7 @@ function overSeeds(alike, axes) {
 
 function drawScatter() {
   const [x, y] = [byId("scatter-x").value, byId("scatter-y").value];
-  const lower = y === "perplexity" || y === "drift";
+  const lower = LOWER.has(y);
   const share = (name) => (name.includes("retention") ? ".0%" : ".4~g");
   const seen = kinds.filter(([c]) => !isUnedited(c) && visible(c)); // a kind is seen as a whole
   const alike = seen.map((of) => of.filter((c) => Number.isFinite(c[x]) && Number.isFinite(c[y]))).filter((of) => of.length);
@@ -96,7 +98,8 @@ function drawScatter() {
   const shapes = bases.length > 3 && !oneBase ? [] : bases.map((c) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: c[y], y1: c[y], line: { dash: "dash", width: 1, color: "#8a939e" } }));
   const annotations = bases.length > 3 && !oneBase ? [] : (oneBase ? bases.slice(0, 1) : bases).map((c) => ({ xref: "paper", x: 0, y: placed(y, c[y]), text: !oneBase ? `unedited ${escaped(c.model)}` : "unedited", showarrow: false, xanchor: "left", yanchor: "bottom", font: { size: 11 } }));
   const name = (axes, key) => axes.find(([value]) => value === key)[1];
-  const upright = LOGARITHMIC.has(y) ? logAxis([...known, ...bases].map((c) => c[y])) : { tickformat: share(y) };
+  const axis = LOGARITHMIC.has(y) ? logAxis([...known, ...bases].map((c) => c[y])) : { tickformat: share(y), rangemode: y === "drift" ? "tozero" : "normal" };
+  const upright = !lower ? axis : axis.range ? { ...axis, range: [...axis.range].reverse() } : { ...axis, autorange: "reversed" };
   const plot = byId("scatter"), fresh = !plot.on;
   Plotly.react(plot, traces, theme({
     margin: { l: 50, r: narrow ? 20 : 40, t: 20, b: 50 }, shapes, annotations,

@@ -92,7 +92,23 @@ def test_headline_with_seeds_has_intervals() -> None:
 
 def test_headline_where_no_k_is_enough() -> None:
     (headline,) = headlines(aggregate.tradeoff(sweep(ks=(20,))), NOTHING)
-    assert headline["finding"].startswith("rect: no k reaches 95%; the best is")
+    assert re.fullmatch(
+        r"rect: no k reaches 95%; the best is (\d+)% at k = 20 \(share of the editing kept\)\. "
+        r"rect 20 keeps \d+% of the tasks, against \d+% of the tasks without regularization\.",
+        headline["finding"],
+    )
+    assert "rect 20 0." in headline["scores"]
+
+
+def test_drift_is_told_too_where_no_k_is_enough() -> None:
+    rows = test_ability.rows({"none": test_ability.MORE, "rect-20": test_ability.LESS})
+    rows.loc[rows["name"].str.startswith("generalization") & (rows["k"] == 20), "value"] = 0.5
+    table = aggregate.tradeoff(rows)
+    kept = retention.kept(table, retention.sides(rows, None, table))
+    (headline,) = headlines(ability.chosen(table, kept), ability.with_drift(kept, rows, table))
+    assert headline["finding"].startswith(
+        "rect: no k reaches 95%; the best is 74% at k = 20 (share of the editing kept). rect 20 drifts 64% as far from"
+    )
 
 
 def test_headline_where_nothing_was_edited_names_no_column() -> None:

@@ -116,11 +116,13 @@ def test_a_broken_model_leaves_the_perplexities_of_others_apart(tab: browser.Bro
     choose(tab, "scatter-y", "perplexity")
     points, (line,) = heights("#scatter .scatterlayer .point"), heights("#scatter .shapelayer path")
     assert len(points) > 3
-    assert max(points) <= line <= max(points) + 40  # the unedited model is the best, and not far below
+    assert min(points) - 40 <= line <= min(points)  # up is better: the unedited model is the best, and not far above
     (word,) = heights("#scatter .annotation")
     assert line - 30 < word < line
     assert "3.0e+32" in column(tab, "perplexity")
     choose(tab, "scatter-y", kept)
+    (line,) = heights("#scatter .shapelayer path")  # of the tasks more is better
+    assert line <= min(heights("#scatter .scatterlayer .point"))
     choose(tab, "filter-model", "")
 
 
