@@ -7,23 +7,25 @@ The facts are looked at in the order in which cells draw them, as far as they do
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from modelfolder import config, tokenizer
 from rect import facts, lengths, models
 from rect.errors import InputError
-from sweeps import edit_set
+from sweeps.edit_set import SKIPPING, is_own, room
 from sweeps.identity import Plan, base_state, facts_of, identify
 
 if TYPE_CHECKING:
     from rect.facts import Fact
-    from sweeps.config import ModelSpec
+    from sweeps.config import EditsSpec, ModelSpec
     from sweeps.store import Store
 
 NAMED = 10  # skipped facts that a note names one by one
 
+Trouble = Callable[[Any, int | None, "Fact"], str | None]
 Looked = dict[int, str | None]  # {index of a fact: why it cannot be edited, None where it can}
 
 
@@ -45,14 +47,8 @@ def look(plan: Plan, store: Store) -> Plan:
         looked = found.setdefault(model, {})
         new = _walk(plan, model, looked)
         looked |= new
-        bad = _bad(looked)
-        if bad and edit_set.is_own(plan.config.edits):
-            more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-            raise InputError(f"{_line(plan, *next(iter(bad.items())))}{more}; the model is {model.name}")
-        if new and len(bad) == len(plan.facts):
-            first = _line(plan, *next(iter(bad.items())))
-            raise InputError(f"edits: {model.name} can be edited with none of {len(bad)} facts; {first}")
         if new:
+            check(_bad(looked), plan.facts, plan.config.edits, model)
             text = json.dumps({"model": model.name, "looked": new}, sort_keys=True)
             store.folder.write_if_absent(f"skipped/{_name(plan, model)}-{identify(text)[:12]}.json", text.encode())
     return replace(plan, skipped={model: _bad(looked) for model, looked in found.items()})
@@ -60,13 +56,35 @@ def look(plan: Plan, store: Store) -> Plan:
 
 def notes(plan: Plan) -> list[str]:
     """One line for each model that facts are skipped for."""
-    lines = []
-    for model, bad in plan.skipped.items():
-        if bad:
-            named = "; ".join(_line(plan, *one) for one in list(bad.items())[:NAMED])
-            more = "; ..." if len(bad) > NAMED else ""
-            lines.append(f"facts: {len(bad)} of {len(plan.facts)} skipped for {model.name}: {named}{more}")
-    return lines
+    return [note(bad, plan.facts, model) for model, bad in plan.skipped.items() if bad]
+
+
+def check(bad: Mapping[int, str], edit_set: Sequence[Fact], edits: EditsSpec, model: ModelSpec) -> None:
+    """Raise InputError where bad facts are not to be skipped: they are the user's own, or all that there are."""
+    if not bad or not (is_own(edits) or len(bad) == len(edit_set)):
+        return
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    none = "" if is_own(edits) else f"facts: {model.name} can be edited with none of {len(bad)}; "
+    raise InputError(f"{none}{_line(edit_set, *next(iter(bad.items())))}{more}; the model is {model.name}")
+
+
+def note(bad: Mapping[int, str], edit_set: Sequence[Fact], model: ModelSpec) -> str:
+    """How many facts are skipped for a model, and which."""
+    named = "; ".join(_line(edit_set, *one) for one in list(bad.items())[:NAMED])
+    more = "; ..." if len(bad) > NAMED else ""
+    return f"facts: {len(bad)} of {len(edit_set)} skipped for {model.name}: {named}{more}"
+
+
+def reader(model: ModelSpec, revision: str | None, trouble: Trouble) -> Callable[[Fact], str | None]:
+    """Tells of what use a fact is to a model, from its tokenizer and config alone.
+
+    Args:
+        trouble: (tokenizer, context, fact) -> why it is of none, as `rect.lengths.trouble`.
+    """
+    folder = models.resolve(model.name, revision)
+    limit = lengths.context(config.load(folder, trust_remote_code=model.trust_remote_code))
+    words = tokenizer.load(folder, trust_remote_code=model.trust_remote_code)
+    return lambda fact: trouble(words, limit, fact)
 
 
 def _stored(plan: Plan, store: Store) -> dict[ModelSpec, Looked]:
@@ -85,11 +103,11 @@ def _stored(plan: Plan, store: Store) -> dict[ModelSpec, Looked]:
 def _name(plan: Plan, model: ModelSpec) -> str:
     """Id of what is looked at: the model, the facts, the rule."""
     content = facts_of(plan.config.edits, plan.facts, plan.editors.values())
-    return identify("skipped", base_state(model, plan.contents.get(model)), content, edit_set.SKIPPING, _room(plan))
+    return identify("skipped", base_state(model, plan.contents.get(model)), content, SKIPPING, _room(plan))
 
 
 def _room(plan: Plan) -> int:
-    return edit_set.room(plan.config.edits, plan.editors.values())
+    return room(plan.config.edits, plan.editors.values())
 
 
 def _walk(plan: Plan, model: ModelSpec, looked: Looked) -> Looked:
@@ -102,7 +120,7 @@ def _walk(plan: Plan, model: ModelSpec, looked: Looked) -> Looked:
             if good == n:
                 break
             if index not in looked and index not in new:
-                trouble = trouble or _reader(plan, model)
+                trouble = trouble or reader(model, plan.revision(model), partial(lengths.trouble, room=_room(plan)))
                 new[index] = trouble(plan.facts[index])
             good += looked.get(index, new.get(index)) is None
     return new
@@ -117,16 +135,9 @@ def _drawn(plan: Plan, model: ModelSpec) -> dict[int, int]:
     return drawn
 
 
-def _reader(plan: Plan, model: ModelSpec) -> Callable[[Fact], str | None]:
-    folder = models.resolve(model.name, plan.revision(model))
-    limit = lengths.context(config.load(folder, trust_remote_code=model.trust_remote_code))
-    words = tokenizer.load(folder, trust_remote_code=model.trust_remote_code)
-    return lambda fact: lengths.trouble(words, limit, fact, _room(plan))
-
-
 def _bad(looked: Looked) -> dict[int, str]:
     return {index: why for index, why in sorted(looked.items()) if why is not None}
 
 
-def _line(plan: Plan, index: int, why: str) -> str:
-    return f"{plan.facts[index].shown}: {why}"
+def _line(edit_set: Sequence[Fact], index: int, why: str) -> str:
+    return f"{edit_set[index].shown}: {why}"

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rect import places
 from rect.errors import InputError
 from rect.mend.settings import MendSettings
-from sweeps import surroundings, yaml_files
+from sweeps import skipped, surroundings, yaml_files
 from sweeps.config import Count, EditsSpec, ModelSpec
 from sweeps.strict import Strict
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from torch import Tensor
 
+    from rect.facts import Fact
     from rect.mend.training import Metrics, Share, Trainer
 
 log = logging.getLogger(__name__)
@@ -107,6 +108,7 @@ def train(
     surroundings.check_shared_path("out:", str(config.folder), joined)
     places.check_folder(f"out: {config.folder}", config.folder)
     if config.workers > 1:
+        facts_for(config)  # what is wrong with them is told here, not in a worker
         _train_on_ray(config, console, address)
     return _train_here(config, console, device)
 
@@ -155,14 +157,31 @@ def _held_out(trainer: Trainer, sizes: Sequence[int]) -> dict[str, Metrics]:
     return found
 
 
-def _trainer(config: TrainConfig, device: str, share: Share | None = None) -> Trainer:
+def facts_for(config: TrainConfig) -> list[Fact]:
+    """The facts that the model can be trained with. Loads its tokenizer, no weights.
+
+    Raises:
+        InputError: one of the user's own file is longer than the context or has no tokens of its own, or all are.
+    """
     from rect import fact_files
+    from rect.mend.data import trouble
+
+    read = fact_files.read(config.facts.source, config.facts.format, config.facts.strict)[: config.facts.count]
+    why_not = skipped.reader(config.model, config.model.revision, trouble)
+    found = {index: why_not(fact) for index, fact in enumerate(read)}
+    bad = {index: why for index, why in found.items() if why is not None}
+    skipped.check(bad, read, config.facts, config.model)
+    if bad:
+        log.warning("%s", skipped.note(bad, read, config.model))
+    return [fact for index, fact in enumerate(read) if index not in bad]
+
+
+def _trainer(config: TrainConfig, device: str, share: Share | None = None) -> Trainer:
     from rect.mend.training import Trainer
     from rect.model import EditableModel
 
-    spec = config.model
+    facts, spec = facts_for(config), config.model
     model = EditableModel.load(spec.name, device, spec.dtype, spec.revision, trust_remote_code=spec.trust_remote_code)
-    facts = fact_files.read(config.facts.source, config.facts.format, config.facts.strict)[: config.facts.count]
     return Trainer(model, facts, config.training, config.folder, share)
 
 

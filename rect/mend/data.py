@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rect import lengths
 from rect.errors import InputError
 from rect.facts import Fact
 from rect.order import permutation
@@ -80,6 +81,15 @@ def _padded(ids: list[list[int]], targets: list[list[int]], device: torch.device
 def locality_texts(fact: Fact) -> list[str]:
     """The fact's prompts out of scope, with their answers where they are known."""
     return [one.prompt + (spaced(one.answer) if one.answer else "") for one in fact.locality]
+
+
+def trouble(tokenizer: Any, limit: int | None, fact: Fact) -> str | None:
+    """Why MEND cannot be trained with a fact; None where it can. Of locality texts the last token is read too."""
+    texts = enumerate(locality_texts(fact), 1)
+    long = (
+        f"locality prompt {i} {why}" for i, t in texts if (why := lengths.too_long(len(encode(tokenizer, t)), limit))
+    )
+    return lengths.trouble(tokenizer, limit, fact) or next(long, None)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -156,7 +156,7 @@ def test_facts_that_no_cell_draws_are_not_looked_at(folder: Path, own: Path, tmp
 
 def test_a_data_set_of_which_nothing_is_left_is_refused(folder: Path, public: Path, tmp_path: Path) -> None:
     public.write_text(json.dumps([record(1, "France"), record(3, "Spain")]))
-    with pytest.raises(InputError, match=r"can be edited with none of 2 facts; .*, line 1: the edit prompt with"):
+    with pytest.raises(InputError, match=r"can be edited with none of 2; .*, line 1: the edit prompt with"):
         skipped.look(make_plan(of(folder, public, count=1)), Store(tmp_path / "out"))
 
 

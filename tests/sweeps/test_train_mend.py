@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from transformers import AutoTokenizer
 
 from rect.editors.mend import Mend, MendHparams
 from rect.errors import InputError
@@ -95,6 +96,27 @@ def test_bad_input_is_one_line(tmp_path: Path, old: str, new: str, reason: str) 
     with pytest.raises(InputError, match=reason) as caught:
         train_mend.train(train_mend.load(path), quiet(), device="cpu")
     assert not re.search("\n", str(caught.value))
+
+
+def test_facts_that_are_too_long_are_found_before_the_model_is_loaded(tmp_path: Path) -> None:
+    config = train_mend.load(write(tmp_path))
+    file = tmp_path / "facts.jsonl"
+    lines = file.read_text().splitlines()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "tiny")
+    for extra in (0, 1):  # the context, and one token more: each "a" is one
+        fact = json.loads(lines[6])
+        rest = len(tokenizer(f"{fact['locality'][0]['prompt']} {fact['locality'][0]['answer']}")["input_ids"])
+        fact["locality"][0]["prompt"] = "a" * (256 + extra - rest) + fact["locality"][0]["prompt"]
+        whole = f"{fact['locality'][0]['prompt']} {fact['locality'][0]['answer']}"
+        assert len(tokenizer(whole)["input_ids"]) == 256 + extra
+        file.write_text("\n".join([*lines[:6], json.dumps(fact), *lines[7:]]))
+        if not extra:
+            assert len(train_mend.facts_for(config)) == 60
+    (tmp_path / "tiny" / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(
+        InputError, match=r"facts.jsonl, line 7: locality prompt 1 has 257 tokens, the model's context 256"
+    ):
+        train_mend.train(config, quiet(), device="cpu")
 
 
 @pytest.mark.slow
