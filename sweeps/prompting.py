@@ -100,18 +100,19 @@ def _fitted(task: Task, example: Example, engine: Engine, tails: Sequence[str], 
         tails: what may stand behind it.
         room: tokens of prompt and longest tail; a tail's last token is not read.
     """
-    counts: dict[str, int] = {}
+    read: dict[str, list[list[int]]] = {}
 
     def whole(prompt: str) -> str:
         return engine.chat(prompt) if task.chat else prompt
 
     def count(prompt: str) -> int:
-        if prompt not in counts:
-            counts[prompt] = max(engine.count_tokens([whole(prompt) + tail for tail in tails]))
-        return counts[prompt]
+        if prompt not in read:
+            read[prompt] = engine.texts.encode([whole(prompt) + tail for tail in tails])
+        return max(map(len, read[prompt]))
 
     prompt, cut = task.fit(example, count, room)
     if count(prompt) > room:
         passage = " even without its passage" if cut else ""
         raise InputError(f"the prompt has {count(prompt)} tokens{passage}, the context leaves room for {room}")
+    engine.texts.check(read[prompt])
     return whole(prompt), cut

@@ -52,7 +52,8 @@ class EngineLM(LM):
         """(log-probability, whether greedy) of each (context, continuation).
 
         Raises:
-            Unaskable: a continuation without tokens of its own, or longer than the context.
+            Unaskable: a continuation without tokens of its own, or longer than the context, or with a token that is
+                none of the model's.
         """
         rows = []
         refused: dict[str, str] = {}
@@ -60,6 +61,7 @@ class EngineLM(LM):
         for one in requests:
             try:
                 row, cut = fitted(*split(self.engine.texts, *one.args), self.engine.max_model_len)
+                self.engine.texts.check(row)
             except InputError as error:
                 refused.setdefault(f"{one.task_name}/{one.doc_id}", str(error))
                 first = first or f"{_name(one)}: {error}"

@@ -93,7 +93,8 @@ class Engine(ABC):
             max_new_tokens: the budget, one for all or one per prompt. A text ends earlier at the model's end token.
 
         Raises:
-            InputError: a budget below 1, budgets and prompts of different numbers, a budget that fills the context.
+            InputError: a budget below 1, budgets and prompts of different numbers, a budget that fills the context, a
+                token that the model does not have.
             EngineError: the engine ended.
         """
         prepared, budgets = self._prepared(prompts, max_new_tokens)
@@ -133,6 +134,7 @@ class Engine(ABC):
 
     def _sorted(self, prompts: list[list[int]], budgets: list[int]) -> list[list[int]]:
         """`_generate` with the prompts sorted, so that those with a common beginning meet; answers in their order."""
+        self.texts.check(prompts)
         order = sorted(range(len(prompts)), key=prompts.__getitem__)
         generated = self._generate([prompts[i] for i in order], [budgets[i] for i in order]) if order else []
         return [ids for _, ids in sorted(zip(order, generated, strict=True))]
@@ -158,6 +160,7 @@ class Engine(ABC):
 
     def token_likelihoods(self, rows: Sequence[tuple[list[int], list[int]]]) -> list[Likelihood]:
         """As `likelihoods`, for token ids: (context, continuation), neither empty, at most `max_model_len` + 1."""
+        self.texts.check([ids for row in rows for ids in row])
         order = sorted(range(len(rows)), key=rows.__getitem__)
         scored = self._likelihoods([rows[i] for i in order]) if order else []
         return [likelihood for _, likelihood in sorted(zip(order, scored, strict=True))]

@@ -41,6 +41,7 @@ class Texts:
         self.tokenizer = tokenizer.load(folder, trust_remote_code=trust_remote_code)
         limit = getattr(config, "max_position_embeddings", None)
         self.context = min(max_model_len, limit) if limit else max_model_len
+        self.vocabulary: int | None = getattr(config, "vocab_size", None)
         self.end = _end_tokens(folder, config.eos_token_id, self.tokenizer.eos_token_id)
 
     @overload
@@ -64,6 +65,19 @@ class Texts:
         special = special and not text.startswith(str(self.tokenizer.decode([self.first])))
         found: list[int] = self.tokenizer(text, add_special_tokens=special)["input_ids"]
         return found
+
+    def check(self, prompts: Sequence[Sequence[int]]) -> None:
+        """Raise InputError for a token that the model has no embedding for: a GPU would read what lies behind them."""
+        if self.vocabulary is None:
+            return
+        for ids in prompts:
+            token = max(ids, default=0)
+            if token >= self.vocabulary:
+                text = self.tokenizer.decode([token])
+                raise InputError(
+                    f"{self._text(list(ids))[:60]!r}: the tokenizer's token {token} ({text!r}) is none of the model's "
+                    f"{self.vocabulary}"
+                )
 
     @property
     def first(self) -> int:

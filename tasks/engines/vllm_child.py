@@ -160,6 +160,11 @@ class Server:
             scores.append((sum(one.logprob for one in own), all(one.rank == 1 for one in own)))
         return {"scores": scores}
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether a request that failed has left texts behind, which vLLM would give out among those of the next."""
+        return bool(self._llm.llm_engine.has_unfinished_requests())
+
     def load(self, path: str) -> Answer:
         """Exchange weights for those of a file, and forget all cached prefixes: they are of the old weights."""
         lacking = self._llm.collective_rpc("read_changed_tensors", args=(path,))
@@ -195,7 +200,7 @@ def _inspect_model_classes_here(architectures: list[str]) -> None:
 
 
 def serve(channel: Channel, options: dict[str, Any]) -> None:
-    """Start the engine, then answer requests until the other side closes."""
+    """Start the engine, then answer requests until the other side closes, or the engine is left in a state unknown."""
     package = Path(__file__).resolve().parent.parent
     if str(package) != options["package"]:
         raise ImportError(f"a stranger module shadows `tasks`: {package} was found instead of {options['package']}")
@@ -212,6 +217,8 @@ def serve(channel: Channel, options: dict[str, Any]) -> None:
         except Exception as error:
             traceback.print_exc()
             channel.send({"error": f"vLLM refused: {type(error).__name__}: {error}"})
+            if server.unfinished:
+                return
 
 
 def main(arguments: list[str]) -> int:
