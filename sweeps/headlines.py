@@ -91,7 +91,7 @@ def _finding(
     lines = [f"{title}: {', '.join(_each(scores, of))}." for title, of in figures.items() if _each(scores, of)]
     usable = int(group["retention_tasks"].max())
     if usable < len(tasks):
-        lines.append(f"Of the {len(tasks)} tasks {usable} can tell what was kept.")
+        lines.append(f"{usable} of the {len(tasks)} tasks stand above chance.")
     return {"finding": finding, "scores": " ".join(lines)}
 
 

@@ -14,7 +14,7 @@ class Restricted(Strict):
     """Names of the sweep's own lists that a setting is for; None: all of them.
 
     Attributes:
-        models: names of models.
+        models: models, by label or name.
         methods: methods, by label or name.
         regularizers: names of regularizers, each with all its k.
     """

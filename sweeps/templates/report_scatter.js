@@ -33,7 +33,7 @@ function piles(points, x, y) {
   return new Map(found.flatMap((pile) => pile.map((c) => [c, pile])));
 }
 
-// Which piles are named: from above down, where there is room above the mark, and no twin near. across, up: axes' pixels.
+// Which piles are named: from above down, where there is room above or below the mark, and no twin near. across, up: axes' pixels.
 function named(piled, x, y, across, up) {
   const height = (c) => (LOWER.has(y) ? -1 : 1) * placed(y, c[y]);
   const all = unique([...piled.values()]).sort(([a], [b]) => height(b) - height(a)), found = new Map(), where = (key) => all.map(([c]) => placed(key, c[key]));
@@ -42,10 +42,12 @@ function named(piled, x, y, across, up) {
   for (const { pile, ...at } of marks) {
     const text = unique(pile.map(label)).join(", "), half = 3.6 * text.length;
     const aside = (other) => Math.abs(other.x - at.x), twin = (other) => other.text === text && aside(other) < 120 && Math.abs(other.y - at.y) < 60;
-    if (taken.some((other) => twin(other) || (aside(other) < other.half + half && Math.abs(other.y - at.y) < 16))) continue;
-    if (marks.some((other) => other.pile !== pile && aside(other) < half + 6 && other.y - at.y > 4 && other.y - at.y < 24)) continue;
-    taken.push({ ...at, half, text });
-    found.set(pile[0], text);
+    const crowded = (side) => marks.some((other) => other.pile !== pile && aside(other) < half + 6 && side * (other.y - at.y) > 4 && side * (other.y - at.y) < 24);
+    const below = crowded(1), y = below ? at.y - 34 : at.y; // of the text, were it above
+    if (below && crowded(-1)) continue;
+    if (taken.some((other) => twin(other) || (aside(other) < other.half + half && Math.abs(other.y - y) < 16))) continue;
+    taken.push({ ...at, y, half, text });
+    found.set(pile[0], { text, below });
   }
   return found;
 }
@@ -74,7 +76,7 @@ function drawScatter() {
     const size = known.length <= PILED ? mine.map((c) => 11 + 7 * rings(c)) : known.length > SINGLE ? 6 : 11;
     return {
       type: "scatter", name: escaped(name), x: mine.map((c) => c[x]), y: mine.map((c) => c[y]), customdata: mine.map((c) => c.cell),
-      mode: known.length <= LABELLED ? "markers+text" : "markers", text: mine.map((c) => escaped(texts.get(c) ?? "")), textposition: "top center", cliponaxis: false,
+      mode: known.length <= LABELLED ? "markers+text" : "markers", text: mine.map((c) => escaped(texts.get(c)?.text ?? "")), textposition: mine.map((c) => (texts.get(c)?.below ? "bottom center" : "top center")), cliponaxis: false,
       hovertext: mine.map((c) => [
         `<b>${escaped(label(c))}</b>`, escaped(groupOf(c)), `${c.n_edits} edits, seed ${c.seed}`,
         `reliability ${shown(c.reliability_token_accuracy)}, generalization ${shown(c.generalization_token_accuracy)}, locality ${shown(c.locality_token_accuracy)}`,

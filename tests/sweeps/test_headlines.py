@@ -37,7 +37,7 @@ def test_headline_by_hand() -> None:
     )
     assert headline["scores"] == (
         "Mean task score: unedited 0.400, unregularized 0.100, rect 40 0.250. "
-        "Perplexity: unedited unknown, unregularized 142.5, rect 40 57.9. Of the 8 tasks 7 can tell what was kept."
+        "Perplexity: unedited unknown, unregularized 142.5, rect 40 57.9. 7 of the 8 tasks stand above chance."
     )
 
 
