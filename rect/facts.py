@@ -15,6 +15,7 @@ import pydantic
 
 from modelfolder.values import shown
 from rect.errors import InputError
+from rect.order import permutation
 
 
 def _unicode(text: str) -> str:
@@ -186,14 +187,6 @@ def _together(records: Sequence[Fact]) -> Fact:
         if all(getattr(first, key) == found for key, found in prompts.items())
         else first.model_copy(update=prompts)
     )
-
-
-def permutation(n: int, seed: int) -> list[int]:
-    """The numbers below n in the order of the SHA-256 of (seed, number).
-
-    It is the same on every machine and with every version of anything.
-    """
-    return sorted(range(n), key=lambda index: hashlib.sha256(f"{seed}/{index}".encode()).digest())
 
 
 def digest(facts: Sequence[Fact]) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from modelfolder import config as configs
 from modelfolder import digest as digests
-from modelfolder import loading
+from modelfolder import loading, saving
 from modelfolder import tokenizer as tokenizers
 from modelfolder.errors import reason
 from rect import architecture, models
@@ -338,9 +338,13 @@ class EditableModel:
 
     @exclusive
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Export the model as it stands now, with its tokenizer, as a folder that transformers and vLLM load."""
+        """Export the model as it stands now, with its tokenizer, as a folder that transformers and vLLM load.
+
+        Weights that the folder holds are replaced, in whichever files they are.
+        """
         folder = Path(folder)
-        self.hf.save_pretrained(folder)
+        with saving.draft(folder) as place:
+            self.hf.save_pretrained(place)
         self.tokenizer.save_pretrained(folder)
         return folder
 

@@ -13,8 +13,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from modelfolder import config, tokenizer
-from rect import facts, lengths, models
+from rect import lengths, models
 from rect.errors import InputError
+from rect.order import permutation
 from sweeps.edit_set import SKIPPING, is_own, room
 from sweeps.identity import Plan, base_state, facts_of, identify
 
@@ -116,7 +117,7 @@ def _walk(plan: Plan, model: ModelSpec, looked: Looked) -> Looked:
     trouble: Callable[[Fact], str | None] | None = None
     for seed, n in _drawn(plan, model).items():
         good = 0
-        for index in facts.permutation(len(plan.facts), seed):
+        for index in permutation(len(plan.facts), seed):
             if good == n:
                 break
             if index not in looked and index not in new:
