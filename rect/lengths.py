@@ -9,6 +9,7 @@ or the target cannot be told from the prompt. It is found before anything is com
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -55,14 +56,19 @@ def too_long(tokens: int, limit: int | None) -> str | None:
     return None if limit is None or tokens <= limit else f"has {tokens} tokens, the model's context {limit}"
 
 
-def trouble(tokenizer: Any, limit: int | None, fact: Fact, room: int = 0) -> str | None:
+def trouble(tokenizer: Any, limit: int | None, fact: Fact, room: int = 0, vocabulary: int | None = None) -> str | None:
     """Why a fact cannot be edited and evaluated with a tokenizer and a context; None where it can.
 
     Args:
         room: tokens that the edit prompt must leave for a context prefix.
+        vocabulary: tokens that the model has; a tokenizer may hold more.
     """
-    edit = _of_edit(tokenizer, None if limit is None else limit - room, fact, BARE, room)
-    return next(edit, None) or next(_of_evaluation(tokenizer, limit, fact), None)
+    reasons = (
+        _of_edit(tokenizer, limit, fact, BARE, room),
+        _of_evaluation(tokenizer, limit, fact),
+        _unknown(tokenizer, vocabulary, fact),
+    )
+    return next(itertools.chain(*reasons), None)
 
 
 def _of_edit(tokenizer: Any, limit: int | None, fact: Fact, templates: Sequence[str], room: int = 0) -> Iterator[str]:
@@ -74,10 +80,11 @@ def _of_edit(tokenizer: Any, limit: int | None, fact: Fact, templates: Sequence[
     if not _told_apart(tokenizer, fact):
         yield f"the tokens of the target {fact.target!r} cannot be told from those of the prompt"
     longest = max(rows, key=lambda row: row.length)
-    if reason := too_long(longest.length, limit):
+    if limit is not None and longest.length + room > limit:
         prefix = templates[rows.index(longest)]
         behind = f" behind the context prefix {prefix[:60]!r}" if prefix != "{}" else ""
-        yield f"the edit prompt{behind} with the target {reason}{f' ({room} are kept for a prefix)' if room else ''}"
+        kept = f", of which {room} are kept for a prefix" if room else ""
+        yield f"the edit prompt{behind} with the target has {longest.length} tokens, the model's context {limit}{kept}"
     if reason := too_long(kl_row(tokenizer, fact.subject).length, limit):
         yield f"the subject {reason}"
 
@@ -93,6 +100,20 @@ def _of_evaluation(tokenizer: Any, limit: int | None, fact: Fact) -> Iterator[st
         ids, targets = continue_with(tokenizer, text, answer) if answer else (encode(tokenizer, text), [0])
         if reason := of_tokens(ids, targets, limit):
             yield f"{what} {reason}"
+
+
+def _unknown(tokenizer: Any, vocabulary: int | None, fact: Fact) -> Iterator[str]:
+    """Tokens that the model has no embedding for."""
+    if vocabulary is None:
+        return
+    answers = [answer for answer in (fact.target, fact.original) if answer]
+    pairs = [(text, answer) for text in (fact.filled, *fact.rephrasings) for answer in answers]
+    pairs += [(one.prompt, one.answer or "") for one in fact.locality]
+    for text, answer in pairs:
+        token = max(encode(tokenizer, text + (spaced(answer) if answer else "")), default=0)
+        if token >= vocabulary:
+            said = tokenizer.decode([token])
+            yield f"{text[:60]!r}: the tokenizer's token {token} ({said!r}) is none of the model's {vocabulary}"
 
 
 def of_tokens(ids: Sequence[int], targets: Sequence[int], limit: int | None) -> str | None:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modelfolder import config, tokenizer
 from rect import lengths, models
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 NAMED = 10  # skipped facts that a note names one by one
 
-Trouble = Callable[[Any, int | None, "Fact"], str | None]
+Trouble = Callable[..., str | None]
 Looked = dict[int, str | None]  # {index of a fact: why it cannot be edited, None where it can}
 
 
@@ -80,12 +80,13 @@ def reader(model: ModelSpec, revision: str | None, trouble: Trouble) -> Callable
     """Tells of what use a fact is to a model, from its tokenizer and config alone.
 
     Args:
-        trouble: (tokenizer, context, fact) -> why it is of none, as `rect.lengths.trouble`.
+        trouble: as `rect.lengths.trouble`: (tokenizer, context, fact, vocabulary=) -> why it is of none.
     """
     folder = models.resolve(model.name, revision)
-    limit = lengths.context(config.load(folder, trust_remote_code=model.trust_remote_code))
+    about = config.load(folder, trust_remote_code=model.trust_remote_code)
+    limit, vocabulary = lengths.context(about), getattr(about.get_text_config(), "vocab_size", None)
     words = tokenizer.load(folder, trust_remote_code=model.trust_remote_code)
-    return lambda fact: trouble(words, limit, fact)
+    return lambda fact: trouble(words, limit, fact, vocabulary=vocabulary)
 
 
 def _stored(plan: Plan, store: Store) -> dict[ModelSpec, Looked]:

@@ -83,13 +83,13 @@ def locality_texts(fact: Fact) -> list[str]:
     return [one.prompt + (spaced(one.answer) if one.answer else "") for one in fact.locality]
 
 
-def trouble(tokenizer: Any, limit: int | None, fact: Fact) -> str | None:
+def trouble(tokenizer: Any, limit: int | None, fact: Fact, vocabulary: int | None = None) -> str | None:
     """Why MEND cannot be trained with a fact; None where it can. Of locality texts the last token is read too."""
     texts = enumerate(locality_texts(fact), 1)
     long = (
         f"locality prompt {i} {why}" for i, t in texts if (why := lengths.too_long(len(encode(tokenizer, t)), limit))
     )
-    return lengths.trouble(tokenizer, limit, fact) or next(long, None)
+    return lengths.trouble(tokenizer, limit, fact, vocabulary=vocabulary) or next(long, None)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 from rect import editors, evaluation
 from rect.errors import InputError
@@ -19,7 +20,7 @@ from sweeps.config import Config, EditsSpec
 from sweeps.identity import Plan, make_plan
 from sweeps.store import Store
 from tests.sweeps.small import STEPS, run_here, small_config
-from tests.tiny import save_tiny
+from tests.tiny import save_tiny, tiny_model
 
 LONG = "In the long history of the old bridge over the river people speak of many films. " * 12
 PLACES = ("France", "Spain", "Italy", "Paris", "Ulm", "Rome", "the Moon", "the Earth")
@@ -177,6 +178,35 @@ def test_the_report_names_the_facts_that_were_drawn(folder: Path, public: Path, 
     assert set(report._fact_names(whole, rows)) == {"0"}
 
 
+def test_a_word_that_the_model_has_no_embedding_for(tmp_path: Path) -> None:
+    folder = save_tiny("gpt2", tmp_path / "model")
+    _, tokenizer = tiny_model("gpt2")
+    tokenizer.add_tokens(["zyzzyva"])
+    tokenizer.save_pretrained(folder)
+    model = EditableModel.load(str(folder))
+    plain = {"subject": "France", "prompt": "The capital of {} is", "target": "Rome", "original": "Paris"}
+    for change in (
+        {"subject": "zyzzyva"},
+        {"target": "zyzzyva"},
+        {"original": "zyzzyva"},
+        {"rephrasings": ["The zyzzyva of France is"]},
+        {"locality": [{"prompt": "People speak zyzzyva"}]},
+        {"locality": [{"prompt": "People speak", "answer": "zyzzyva"}]},
+    ):
+        file = tmp_path / "own.jsonl"
+        file.write_text(json.dumps(plain) + "\n" + json.dumps({**plain, **change}))
+        plan = make_plan(of(folder, file, 2))
+        with pytest.raises(
+            InputError, match=r"line 2: .* token 384 \('zyzzyva'\) is none of the model's 384; the model"
+        ):
+            skipped.look(plan, Store(tmp_path / "out"))
+        text = " ".join([plan.facts[1].filled, json.dumps(change)])
+        with pytest.raises(IndexError):
+            model.hf(torch.tensor([model.tokenizer(text)["input_ids"]]))
+    file.write_text(json.dumps(plain))
+    skipped.look(make_plan(of(folder, file, 1)), Store(tmp_path / "out"))
+
+
 def test_room_is_kept_for_prefixes(folder: Path, tmp_path: Path) -> None:
     sampled = [{"prefixes": {"lengths": [[5, 10], [12, 2], [40, 0]]}}, {"prefixes": None}, {}]
     assert edit_set.room(EditsSpec(source="own.jsonl"), sampled) == 38
@@ -194,6 +224,6 @@ def test_room_is_kept_for_prefixes(folder: Path, tmp_path: Path) -> None:
     kn = make_plan(of(folder, file, 1, methods=["kn"]))
     assert skipped.look(kn, Store(tmp_path / "kn")).skipped == {kn.config.models[0]: {}}
     with pytest.raises(
-        InputError, match=r"line 1: the edit prompt with the target has .* \(11 are kept for a prefix\)"
+        InputError, match=r"line 1: the edit prompt with the target has .* context 256, of which 11 are kept for"
     ):
         skipped.look(make_plan(of(folder, file, 1)), Store(tmp_path / "rome"))
