@@ -44,10 +44,10 @@ def _ended_early(group: pd.DataFrame, most: int) -> str:
     """What was not compared, as others of the group have more edits; nothing where all have as many."""
     early = group[group["n_edits"] < most]
     names = [
-        f"{aggregate.label(line['regularizer'], line['k'])} ended after {count(int(line['n_edits']), 'edit')}"
+        f"{aggregate.label(line['regularizer'], line['k'])} after {count(int(line['n_edits']), 'edit')}"
         for _, line in early.iterrows()
     ]
-    return f" Not compared: {', '.join(names)}." if names else ""
+    return f" Not compared, with fewer edits: {', '.join(names)}." if names else ""
 
 
 def place(names: Iterable[object], batch_size: float, n_edits: float) -> str:

@@ -59,7 +59,7 @@ def of(table: pd.DataFrame) -> Group:
     early = bool(table["ended_early"].any())
     read = set(edited["ability"]) if "ability" in edited else {TASKS}
     axes = " or ".join(name for name, of in (("tasks kept", TASKS), ("drift", TEXT)) if of in read)
-    marks = f"* on the front of editing against {axes}" + "   ! ended early: not compared" * early
+    marks = f"* on the front of editing against {axes}" + "   ! fewer edits: not compared" * early
     return Group(*parts, Text(marks, style="dim"))
 
 

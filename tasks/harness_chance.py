@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import string
@@ -10,6 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tasks import chance as floor
+
+log = logging.getLogger(__name__)
 
 OF_CHOICES = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")
 MATCHES = {"generate_until": ("exact_match",), "loglikelihood": ("acc",)}
@@ -20,6 +23,14 @@ def chance(docs: Sequence[tuple[Any, Any]]) -> float:
 
     The harness's metric is the first that a task lists where higher is better, as for `score`.
     """
+    try:
+        return _chance(docs)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # a task of an unusual make
+        log.warning("chance is not known: %s cannot be read (%s: %s)", docs[0][0], type(error).__name__, error)
+        return math.nan
+
+
+def _chance(docs: Sequence[tuple[Any, Any]]) -> float:
     if not docs:
         return math.nan
     kinds = {id(task): _kind(task) for task, _ in docs}

@@ -7,6 +7,7 @@ independent witness: on a model folder with the same weights it must give the sa
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ import yaml
 
 import tasks
 from sweeps.store import Store
+from tasks import harness_chance
 from tasks.engines.transformers_engine import TransformersEngine
 from tests.sweeps.small import computed, small_config, sweep
 from tests.tiny import save_tiny
@@ -208,7 +210,12 @@ def test_chance_of_four_choices_and_of_a_score_of_its_own(tmp_path: Path) -> Non
     assert chance_of(local(tmp_path, "arc_easy", "test", docs, validation_split=None, test_split="test")) == 0.25
     mean = [{"metric": "brier_score", "aggregation": "brier_score", "higher_is_better": True}]
     name = local(tmp_path, "boolq", "validation", BOOLQ, doc_to_target="answer", metric_list=mean)
-    assert chance_of(name) != chance_of(name)  # not known
+    assert math.isnan(chance_of(name))
+
+
+def test_chance_of_what_cannot_be_read_is_not_known(caplog: pytest.LogCaptureFixture) -> None:
+    assert math.isnan(harness_chance.chance([(object(), {})]))
+    assert "chance is not known" in caplog.text
 
 
 def chance_of(name: str) -> float:

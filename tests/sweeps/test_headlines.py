@@ -78,7 +78,7 @@ def test_what_ended_early_is_named() -> None:
     rows = rows[~((rows["k"] == 20) & (rows["n_edits"] > 2))]
     (headline,) = headlines(aggregate.tradeoff(rows), NOTHING)
     assert headline["title"].endswith("after 6 edits")
-    assert headline["finding"].endswith("Not compared: rect 20 ended after 2 edits.")
+    assert headline["finding"].endswith("Not compared, with fewer edits: rect 20 after 2 edits.")
 
 
 def test_headline_with_seeds_has_intervals() -> None:

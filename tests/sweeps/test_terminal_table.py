@@ -44,7 +44,7 @@ def test_what_ended_early_is_marked() -> None:
     rows = sweep(ks=(20, 40))
     lines = printed(rows[~((rows["k"] == 20) & (rows["n_edits"] > 2))])
     assert [line.split("  ")[0] for line in lines if line.startswith("rect")] == ["rect 20 !", "rect 40 *"]
-    assert lines[-1] == "* on the front of editing against tasks kept   ! ended early: not compared"
+    assert lines[-1] == "* on the front of editing against tasks kept   ! fewer edits: not compared"
     assert printed(rows)[-1] == "* on the front of editing against tasks kept"
 
 
