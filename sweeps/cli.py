@@ -123,6 +123,9 @@ def plan(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="For --cost: workers at a time.")] = 1,
     price: Annotated[float | None, typer.Option(min=0, help="For --cost: of an hour of a worker.")] = None,
+    power: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="What it could tell, by the rows of a rehearsal or evaluation.")
+    ] = None,
 ) -> None:
     """Show the cells of a sweep, which are done, and what was dropped; runs, loads and downloads nothing."""
     from sweeps import config as configuration
@@ -132,7 +135,7 @@ def plan(
     from sweeps import show_plan
 
     folder = out or f"results/{loaded.name}"
-    show_plan.show(loaded, folder, _console())
+    show_plan.show(loaded, folder, _console(), power)
     if cost is not None:
         from sweeps import costs
 

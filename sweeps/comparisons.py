@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps import intervals, units
+from sweeps import intervals, power, units
 from sweeps.aggregate import GROUP, UNEDITED, label, one_evaluation, task_names
 from sweeps.intervals import NONE, Estimate
 from sweeps.measured import EDITING, Measurements
@@ -22,7 +22,7 @@ CONTROLS = ("random", "pca", "pca-release", "magnitude")
 ALL_TASKS = "all tasks"
 NEEDED = ["cell", *GROUP, "regularizer", "k", "seed", "n_edits", "kind", "name", "value", "stderr", "n", "evaluation"]
 PAIRED_COLUMNS = [*GROUP, "n_edits", "k", "against", "what", "rect", "other", "difference", "low", "high", "p"]
-PAIRED_COLUMNS += ["p_adjusted", "models", "units", "note"]
+PAIRED_COLUMNS += ["p_adjusted", "models", "units", "tells", "note"]
 
 
 def paired(
@@ -47,7 +47,8 @@ def paired(
     Returns:
         one line per group, k, control and what was compared: `rect` and `other` (means over the models compared),
         `difference` with its 95% interval `low` to `high`, two-sided `p`, `p_adjusted` (Holm, within group and k),
-        `models`: pairs of edited models, `units`: facts or examples behind them, `note`.
+        `models`: pairs of edited models, `units`: facts or examples behind them, `tells`: the smallest difference that
+        such rows would show in four of five cases (one comparison alone), `note`.
     """
     rows = one_evaluation(rows.loc[rows["setting"] != UNEDITED, NEEDED])
     points = rows.drop_duplicates(["cell", "n_edits"])
@@ -87,14 +88,8 @@ def _by_seed(side: pd.DataFrame, n_edits: int) -> dict[int, str]:
 def _figures(found: Estimate, note: str = "", means: tuple[float, float] = (np.nan, np.nan)) -> dict[str, Any]:
     p = found.p() if found.models > 1 else np.nan
     difference = {"difference": found.value, "low": found.low, "high": found.high, "p": p}
-    return {
-        "rect": means[0],
-        "other": means[1],
-        **difference,
-        "models": found.models,
-        "units": found.units,
-        "note": note,
-    }
+    behind = {"models": found.models, "units": found.units, "tells": power.smallest(found)}
+    return {"rect": means[0], "other": means[1], **difference, **behind, "note": note}
 
 
 def _of_pair(

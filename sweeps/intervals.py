@@ -73,7 +73,7 @@ def mean(models: Sequence[Measured]) -> Estimate:
     """The mean over edited models, one value each; those without a value are left out.
 
     Variance: that of the values over their number, and what examples that all models were asked have in common: it does
-    not shrink with more models (`_shared`). Where several models agree to the last digit, or one is right everywhere,
+    not shrink with more models (`shared`). Where several models agree to the last digit, or one is right everywhere,
     see `variance`.
     """
     known = [one for one in models if not math.isnan(one.value)]
@@ -87,7 +87,7 @@ def mean(models: Sequence[Measured]) -> Estimate:
     if len(known) == 1:
         df = known[0].df if found == square else df
     else:
-        found, df = _sum([(found, df), *_shared(known)])
+        found, df = _sum([(found, df), *shared(known)])
     return Estimate(float(values.mean()), math.sqrt(found), df, len(known), units)
 
 
@@ -149,7 +149,7 @@ def holm(p: pd.Series) -> pd.Series:
     return pd.Series(adjusted, index=known.index, dtype=float).reindex(p.index)
 
 
-def _shared(models: Sequence[Measured]) -> list[tuple[float, float]]:
+def shared(models: Sequence[Measured]) -> list[tuple[float, float]]:
     """(variance, degrees of freedom) of what the same units add to the values of all models alike.
 
     A unit's mean over S models has the variance of what is common plus 1 / S of what is each model's own; the latter is

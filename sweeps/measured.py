@@ -69,6 +69,11 @@ class Measurements:
         """A task's score."""
         return self._get(cell, n_edits, f"{task}/score")
 
+    def examples(self, cell: str, n_edits: int, task: str) -> int:
+        """How many outputs a task's score was taken over; 0 where that is not known."""
+        n = self._rows.get((cell, n_edits, f"{task}/score"), [0.0, 0.0, None])[2]
+        return 0 if n is None or pd.isna(n) else int(n)
+
     def edit_score(self, cell: str, n_edits: int) -> Measured:
         """Mean of reliability and generalization; reliability alone where no fact of the sweep has a rephrasing."""
         kinds = EDITING[: 2 if self.generalizes else 1]

@@ -17,6 +17,7 @@ from sweeps.aggregate import GROUP, label
 from sweeps.fronts import TEXT
 from sweeps.headlines import count, place
 from sweeps.plain import plain
+from sweeps.power import points
 from sweeps.retention import Sides
 
 ALPHA = 0.05
@@ -99,9 +100,18 @@ def _sentence(lines: pd.DataFrame) -> str:
     level = lines[whole & several & ~shown]
     if len(level):
         parts.append(f"No difference is shown in {_differences(level)}.")
-    parts += _of_one(lines[lines["models"] == 1])
+    parts += [*_of_one(lines[lines["models"] == 1]), *_tells(lines[whole & several])]
     gone = lines.loc[whole & (lines["models"] == 0), "note"]
     return " ".join([*parts, *(f"Missing: {note}." for note in gone)])
+
+
+def _tells(lines: pd.DataFrame) -> list[str]:
+    """Which differences such rows would show."""
+    told = [
+        f"{points(line['tells'])} or more in {line['what'].replace('_', ' ')}"
+        for _, line in lines[lines["tells"].notna()].iterrows()
+    ]
+    return [f"These rows can tell differences of {_joined(told)}."] if told else []
 
 
 def _of_one(lines: pd.DataFrame) -> list[str]:

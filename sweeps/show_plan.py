@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 LISTED = 200
 
 
-def show(config: Config, out: str, console: Console) -> None:
+def show(config: Config, out: str, console: Console, rehearsal: str | None = None) -> None:
     """Print the cells, which of them are done in a folder, their count per axis, and what is worth knowing.
 
     Where facts or examples would have to be downloaded first, what is done is not told.
 
+    Args:
+        rehearsal: a folder with rows by which to say what the sweep could tell.
+
     Raises:
-        InputError: a method without a legal cell, or data that cannot be read.
+        InputError: a method without a legal cell, data that cannot be read, or no rows in that folder.
     """
 
     def say(text: str) -> None:
@@ -64,6 +67,11 @@ def show(config: Config, out: str, console: Console) -> None:
         say(f"note {line}")
     for reason in editor_check.lacking(cells):
         say(f"needed {reason}")
+    if rehearsal is not None:
+        from sweeps import show_power
+
+        for line in show_power.lines(plan, rehearsal):
+            say(line)
 
 
 def _plan(config: Config, kept: Mapping[str, str]) -> tuple[Plan, str]:
