@@ -32,6 +32,7 @@ class Sides:
     """A cell at its last checkpoint: figures of the trade-off table with what their errors are made of."""
 
     edit_score: Measured
+    unregularized: Measured  # the edit score of the cell with regularizer none
     edit_retention: Measured
     task_retention: Measured
 
@@ -62,7 +63,7 @@ def sides(rows: pd.DataFrame, outputs: pd.DataFrame | None, table: pd.DataFrame)
         none = found.edit_score(none_of.get((*(line[name] for name in GROUP), line["seed"]), ""), n_edits)
         share = Measured(line["edit_retention"], units.quotient(score, none).parts)
         ability = _ability(line, base_of.get(line["model"], []), tasks, found)
-        made[cell] = Sides(Measured(line["edit_score"], score.parts), share, ability)
+        made[cell] = Sides(Measured(line["edit_score"], score.parts), none, share, ability)
     return made
 
 
@@ -77,8 +78,9 @@ def kept(table: pd.DataFrame, of: Mapping[str, Sides], share: float = KEEP) -> p
     Returns:
         per group, regularizer and k for either side the mean over edited models (seeds), `_low` and `_high`, `_models`
         that have a value, `_units`: facts or examples behind it. With one model the interval is of its facts or
-        examples alone (see `sweeps.intervals`). `p_keeps`: one-sided p of "it keeps less than `share` of the editing",
-        a test of non-inferiority; small where it is shown to keep at least that. Per regularizer `k_low`: the smallest
+        examples alone (see `sweeps.intervals`). `p_keeps`: one-sided p of "its edit score is below `share` of the
+        unregularized", a test of non-inferiority on score - share x unregularized score per edited model, which has no
+        denominator to fluctuate; small where it is shown to keep at least that. Per regularizer `k_low`: the smallest
         k that is not shown to keep less; `k_high`: the smallest that is shown to keep at least `share`, as are all
         larger ones; infinite where there is none, NaN where no interval is known. A level of which a seed ended earlier
         is in neither. Unregularized cells are what is divided by: they have no share of the editing.
@@ -87,16 +89,19 @@ def kept(table: pd.DataFrame, of: Mapping[str, Sides], share: float = KEEP) -> p
     lines: list[dict[str, Any]] = []
     for keys, group in edited.groupby(list(GROUP), dropna=False, sort=False):
         n_edits = int(group["n_edits"].max())
-        mine: list[tuple[dict[str, Any], Estimate, bool]] = []
+        mine: list[tuple[dict[str, Any], Estimate, bool]] = []  # with what is above the share
         for (regularizer, k), level in group.groupby(["regularizer", "k"], dropna=False, sort=False):
             last = level[level["n_edits"] == n_edits]
-            editing = intervals.mean([of[cell].edit_retention for cell in last["cell"] if regularizer != "none"])
-            ability = intervals.mean([of[cell].task_retention for cell in last["cell"]])
+            cells = [of[cell] for cell in last["cell"]]
+            own = [one for one in cells if regularizer != "none" and not np.isnan(one.edit_retention.value)]
+            editing = intervals.mean([one.edit_retention for one in own])
+            above = intervals.mean([units.margin(one.edit_score, one.unregularized, share) for one in own])
+            ability = intervals.mean([one.task_retention for one in cells])
             head = dict(zip(GROUP, keys, strict=True)) | {"n_edits": n_edits, "regularizer": regularizer, "k": k}
             both = zip(SIDES, (editing, ability), strict=True)
             figures = {f"{side}{name}": value for side, one in both for name, value in _told(one)}
-            mine.append((head | figures | {"p_keeps": editing.p_below(share)}, editing, len(last) == len(level)))
-        lines += _with_k(mine, share)
+            mine.append((head | figures | {"p_keeps": above.p_below(0.0)}, above, len(last) == len(level)))
+        lines += _with_k(mine)
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
@@ -104,7 +109,7 @@ def _told(found: Estimate) -> list[tuple[str, float]]:
     return list(zip(FIGURES, (found.value, found.low, found.high, found.models, found.units), strict=True))
 
 
-def _with_k(levels: Sequence[tuple[dict[str, Any], Estimate, bool]], share: float) -> list[dict[str, Any]]:
+def _with_k(levels: Sequence[tuple[dict[str, Any], Estimate, bool]]) -> list[dict[str, Any]]:
     """The lines with `k_low` and `k_high` of their regularizer.
 
     From the largest k downwards each is asked whether it is shown to keep the share, until one is not: in this order no
@@ -115,10 +120,10 @@ def _with_k(levels: Sequence[tuple[dict[str, Any], Estimate, bool]], share: floa
         ours = [(line["k"], one) for line, one, whole in levels if line["regularizer"] == name and whole]
         high = np.inf
         for k, one in sorted(ours, key=lambda pair: -pair[0]):
-            if not one.at_least >= share:
+            if not one.at_least >= 0:
                 break
             high = k
-        possible = [k for k, one in ours if one.at_most >= share]
+        possible = [k for k, one in ours if one.at_most >= 0]
         low = min(possible, default=np.inf)
         told = name != "none" and any(one.stderr >= 0 for _, one in ours)
         bounds = {"k_low": low, "k_high": high} if told else {"k_low": np.nan, "k_high": np.nan}

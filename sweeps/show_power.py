@@ -94,5 +94,6 @@ def _told(what: str, seen: Mapping[str, Seen], planned: Planned) -> str:
     told = []
     for spread, one in found.items():
         when = "" if math.isnan(spread) else f" if models differ by {spread:g}"
-        told.append(f"+- {one.half:.3f}, differences of {power.points(one.smallest)} or more{when}")
+        least = f"differences of {power.points(one.smallest)} or more"
+        told.append(f"+- {one.half:.3f}, {least if one.smallest < 1 else 'no difference that scores can have'}{when}")
     return "; ".join(told)

@@ -125,6 +125,11 @@ def difference(a: Measured, b: Measured) -> Measured:
     return combined(a.value - b.value, [(1, a), (-1, b)])
 
 
+def margin(a: Measured, b: Measured, share: float) -> Measured:
+    """a - share b: above 0 where a is more than that share of b."""
+    return combined(a.value - share * b.value, [(1, a), (-share, b)])
+
+
 def quotient(a: Measured, b: Measured) -> Measured:
     """a / b; missing where b is not above 0."""
     if not b.value > 0:

@@ -141,8 +141,8 @@ def test_a_plan_says_it_in_words(tmp_path: Path) -> None:
     )
     save_tiny("llama", tmp_path / "model")
     for seeds, said in (
-        ([0, 1, 2], r"nli +0\.\d{3}  \+- 0\.\d{3}, differences of [\d.]+ points or more"),
-        ([0], r"nli +0\.\d{3}  \+- 0\.\d{3} for one edited model; one seed cannot tell regularizers apart"),
+        ([0, 1, 2], r"nli +0\.\d{3}  \+- \d\.\d{3}, no difference that scores can have"),
+        ([0], r"nli +0\.\d{3}  \+- \d\.\d{3} for one edited model; one seed cannot tell regularizers apart"),
     ):
         plan = make_plan(small_config(tmp_path / "model", seeds=seeds))
         told = list(show_power.lines(plan, folder))
@@ -150,5 +150,9 @@ def test_a_plan_says_it_in_words(tmp_path: Path) -> None:
         assert told[2] == f"  {len(seeds)} seed{'s' * (len(seeds) > 1)}, 3 facts"
         assert any(re.search(said, line) for line in told)
         assert not any("ner" in line.split() for line in told)
+    planned = make_plan(small_config(tmp_path / "model", seeds=[*range(9)], tasks={"names": ["nli"], "examples": 12}))
+    assert any(
+        re.search(r"nli .* differences of [\d.]+ points or more", line) for line in show_power.lines(planned, folder)
+    )
     with pytest.raises(InputError, match="there are no rows in this folder"):
         list(show_power.lines(plan, str(tmp_path / "nothing")))
