@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rect import fact_files, hub
 from rect.errors import InputError
-from sweeps import editor_check, grid, identity, remarks
+from sweeps import editor_check, grid, identity, remarks, skipped
 from sweeps.store import Store
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def show(config: Config, out: str, console: Console, rehearsal: str | None = Non
 
     store = Store(out)
     plan, absent = _plan(config, store.contents())
+    if not absent:
+        plan = skipped.known(plan, store)
     cells = plan.cells
     if absent:
         marks = [""] * len(cells)

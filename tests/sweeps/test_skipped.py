@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from rich.console import Console
 
 from rect import editors, evaluation
 from rect.errors import InputError
 from rect.facts import Fact
 from rect.model import EditableModel
-from sweeps import edit_set, report, skipped
+from sweeps import edit_set, report, show_plan, skipped
 from sweeps.config import Config, EditsSpec
 from sweeps.identity import Plan, make_plan
 from sweeps.store import Store
@@ -92,6 +94,9 @@ def test_what_is_skipped_is_what_a_model_refuses(folder: Path, public: Path, tmp
     (line,) = skipped.notes(plan)
     assert line.startswith(f"facts: 3 of 8 skipped for {folder}: {public}, line ")
     assert "rephrasing 1 has" in line
+    said = Console(record=True, width=500, file=io.StringIO())
+    show_plan.show(plan.config, str(tmp_path / "out"), said)
+    assert f"note {line}" in said.export_text()
 
 
 def test_the_others_keep_their_order_and_all_is_measured(folder: Path, public: Path, tmp_path: Path) -> None:
