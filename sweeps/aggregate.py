@@ -33,6 +33,10 @@ EDIT_METRICS = (
 ABILITIES = ("perplexity", "drift")
 TASK_METRICS = ("score", "score_release", "answered")
 
+GUESSING = {"nli": 1 / 2, "closed_domain_qa": 1 / 2, "sentiment": 1 / 2, "dialogue": 1 / 4}
+GUESSING |= dict.fromkeys(("reasoning", "open_domain_qa", "summarization", "ner"), 0.0)
+"""Of the package's own tasks, what guessing scores; `chance` may be more."""
+
 REGULARIZER_ORDER = ("none", "rect", "random", "pca", "pca-release", "magnitude")
 
 
@@ -57,15 +61,18 @@ def one_evaluation(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def chance(every: pd.DataFrame, rows: pd.DataFrame, task: str) -> float:
-    """What knowing nothing scores in the evaluation of a task's score; NaN where no row tells.
+    """What knowing nothing scores in the evaluation of a task's score; NaN where that is not known.
+
+    Rows of earlier versions do not tell: of the package's own tasks it is then what guessing scores.
 
     Args:
         every: rows of all evaluations.
         rows: of `one_evaluation`.
     """
     evaluation = rows.loc[(rows["kind"] == "task") & (rows["name"] == f"{task}/score"), "evaluation"].unique()
-    known = every[(every["name"] == f"{task}/chance") & every["evaluation"].isin(evaluation)]["value"].dropna()
-    return float(known.iloc[0]) if len(known) else np.nan
+    told = every[(every["name"] == f"{task}/chance") & every["evaluation"].isin(evaluation)]["value"]
+    known = told.dropna()
+    return float(known.iloc[0]) if len(known) else np.nan if len(told) else GUESSING.get(task.split(":")[0], np.nan)
 
 
 def tradeoff(rows: pd.DataFrame, tasks: Sequence[str] | None = None) -> pd.DataFrame:

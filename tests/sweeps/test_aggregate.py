@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from synthetic_rows import NONE, row, sweep, unedited
 
+import tasks as task_package
 from sweeps import aggregate, fronts
 
 RECT40 = {"regularizer": "rect", "k": 40.0}
@@ -103,7 +104,19 @@ def test_chance_is_the_tasks_own_and_unknown_is_said() -> None:
         unknown = sweep_of(four, floor)
         assert math.isnan(unknown["task_retention"])
         assert f"{four} (what knowing nothing scores is not known)" in unknown["notes"]
-    assert math.isnan(sweep_of("nli", [])["task_retention"])  # rows of an earlier version: of no task it is guessed
+    assert "nli (unedited 0.26 +- 0.005, chance 0.5)" in sweep_of("nli", [])["notes"]  # rows of an earlier version
+    assert sweep_of("ner", [])["task_retention"] == pytest.approx(0.25 / 0.26)
+    silent = [row("none", 5, "task", "ner/chance", NONE)]
+    assert "ner (what knowing nothing scores is not known)" in sweep_of("ner", silent)["notes"]
+
+
+def test_what_guessing_scores_in_our_own_tasks() -> None:
+    assert set(aggregate.GUESSING) == set(task_package.NAMES)
+    for name, guessed in aggregate.GUESSING.items():
+        task = task_package.get(name)
+        examples = task.examples(limit=5)
+        choices = [len(task.choices(example)) for example in examples] if task.has_choices else [math.inf]
+        assert guessed == sum(1 / count for count in choices) / len(choices)
 
 
 def test_unedited_zero_gives_no_retention(small: pd.DataFrame) -> None:
