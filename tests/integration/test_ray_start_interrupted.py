@@ -30,7 +30,7 @@ def started_by(mark: str) -> dict[int, str]:
     for process in psutil.process_iter():
         try:
             if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
-                found[process.pid] = " ".join(process.cmdline())[:100]
+                found[process.pid] = " ".join(process.cmdline())
         except psutil.Error:
             continue
     return found

@@ -172,14 +172,15 @@ def test_a_killed_worker_is_replaced_and_nothing_is_computed_twice(
 
 @pytest.mark.slow
 def test_what_a_second_attempt_would_meet_again_is_not_tried_again(
-    config: Config, local_ray: None, tmp_path: Path
+    folder: Path, local_ray: None, tmp_path: Path
 ) -> None:
-    broken = config.model_copy(update={"engine": config.engine.model_copy(update={"max_model_len": 20})})
-    outcome = driver.run(broken, tmp_path, limit_cells=1)
-    assert outcome.done == 0
-    assert "InputError: token budgets must be" in outcome.failed[0][1]
-    starts = [event for event in journal.events(Store(tmp_path).folder) if event["event"] == "cell-started"]
-    assert len(starts) == 1
+    beyond = {"name": "rome", "hparams": {"layers": [99], "mom2_adjustment": False}}  # only the model tells
+    outcome = driver.run(small_config(folder, methods=[beyond], regularizers=["none"]), tmp_path)
+    assert outcome.done == 1
+    [(cell, reason)] = outcome.failed
+    assert "InputError: layer 99 is not there" in reason
+    starts = [event["cell"] for event in journal.events(Store(tmp_path).folder) if event["event"] == "cell-started"]
+    assert starts.count(cell.id) == 1
 
 
 @pytest.mark.slow
