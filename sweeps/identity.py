@@ -291,7 +291,7 @@ def _regularized(cell: Cell) -> tuple[str, str, float | None]:
     return cell.regularizer, regularizers.get(cell.regularizer).version, cell.k
 
 
-def covariance_recipe(model: ModelSpec, method: MethodSpec, content: str | None) -> Recipe:
+def covariance_recipe(model: ModelSpec, method: MethodSpec, content: str | None = None) -> Recipe:
     """What the covariance of keys is computed from, for a method that can use one."""
     from rect import editors
     from rect.editors import hyperparameters, second_moment

@@ -279,3 +279,11 @@ def test_a_folder_of_one_name_elsewhere_has_its_own(tmp_path: Path, corpus: Corp
         about = recipe(corpus, model="./model")
         used = covariance.ensure(model, about, [1], tmp_path / "cache")
         assert torch.allclose(used.matrix(1), covariance.collect(model, about, [1]).matrix(1).float())
+
+
+@pytest.mark.parametrize("revision", [None, "main", "v1"])
+def test_a_data_set_of_the_hub_is_known_by_its_commit(revision: str | None) -> None:
+    with pytest.raises(InputError, match=r"corpus some/texts: .* name the commit that is meant as revision"):
+        Corpus("some/texts", revision)
+    assert Corpus("some/texts", "0" * 40).identity["revision"] == "0" * 40
+    assert len(Corpus("wikipedia").identity["revision"]) == 40
