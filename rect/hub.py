@@ -92,14 +92,11 @@ def is_commit(revision: str) -> bool:
     return re.fullmatch(r"[0-9a-f]{40}", revision) is not None
 
 
-def commit_here(name: str, kind: str = "model", revision: str | None = None) -> str | None:
-    """The commit that the hub's cache on this machine has for a revision; None where it has none. Asks nobody."""
-    from huggingface_hub import constants
+def commit_here(name: str, revision: str | None = None) -> str | None:
+    """The commit that the hub's cache on this machine has of a model; None where it has none. Asks nobody."""
+    from huggingface_hub import try_to_load_from_cache
 
     if revision is not None and is_commit(revision):
         return revision
-    folder = Path(constants.HF_HUB_CACHE) / f"{kind}s--{name.replace('/', '--')}" / "refs" / (revision or "main")
-    try:
-        return folder.read_text(encoding="utf-8").strip() or None
-    except OSError:
-        return None
+    found = try_to_load_from_cache(name, "config.json", revision=revision)
+    return Path(found).parent.name if isinstance(found, str) else None

@@ -80,7 +80,7 @@ def content(name: str, revision: str | None = None) -> str | None:
     folder = _default_folder() if name == DEFAULT else places.expanded(name)
     if name == DEFAULT or (name and os.path.isdir(folder)):
         return content_of(folder.absolute())
-    commit = hub.commit_here(name, "model", revision) if hub.is_id(name) else None
+    commit = hub.commit_here(name, revision) if hub.is_id(name) else None
     return None if commit is None else f"hub:{commit}"
 
 

@@ -70,8 +70,9 @@ def evaluate(request: Request, console: Console) -> list[Row]:
     engine = engines.which(request.engine.name)
     folder = models.resolve(request.model.name, request.model.revision)
     questions = [questions_of(request.tasks, name, engine, request.engine) for name in request.tasks.names]
+    cell = unedited(request.model, models.content_of(folder))
     if store is not None:
-        _check_empty(store, request, questions)
+        _check_empty(store, request, questions, cell.id)
     for line in rehearsal.of_model(request.model, questions, request.engine):
         log.warning("%s", line)
     count = sum(len(one.examples) for one in questions)
@@ -102,7 +103,9 @@ def evaluate(request: Request, console: Console) -> list[Row]:
     failed = [one for one in answered if one.failed is not None]
     questions = [one for one in questions if one not in [lost.one for lost in failed]]
     if store is not None and questions:
-        _write(store, request, questions, engine, rows, outputs)
+        if unedited(request.model, models.content_of(folder)).id != cell.id:
+            raise InputError(f"{folder} has changed while it was scored: nothing is kept")
+        _write(store, request, questions, cell, engine, rows, outputs)
     console.print(table(rows, questions))
     console.print(f"{ended - started:.0f} s, after {started - began:.0f} s to start the engine", highlight=False)
     if store is not None and questions:
@@ -115,11 +118,10 @@ def evaluate(request: Request, console: Console) -> list[Row]:
     return rows
 
 
-def _check_empty(store: Store, request: Request, questions: Sequence[Questions]) -> None:
+def _check_empty(store: Store, request: Request, questions: Sequence[Questions], cell: str) -> None:
     """Raises InputError where some of these scores are there: a second measurement of a thing would not be seen."""
     if store.folder.exists("config.yaml"):
         raise InputError(f"--out {request.out}: is the folder of a sweep; name another")
-    cell = _cell(request.model).id
     there = [one.name for one in questions if (cell, 0, one.evaluation) in store.done(cell)]
     if there:
         raise InputError(f"--out {request.out}: holds {', '.join(there)} of {request.model.name}; name another folder")
@@ -129,11 +131,11 @@ def _write(
     store: Store,
     request: Request,
     questions: Sequence[Questions],
+    cell: Cell,
     engine: str,
     rows: list[Row],
     outputs: list[Row],
 ) -> None:
-    cell = _cell(request.model)
     here = {"cell": cell.id, "n_edits": 0}
     for one in questions:
         store.put_evaluation(one.evaluation, {"task": one.name, **one.described})
@@ -144,10 +146,6 @@ def _write(
         "environment": store.put_environment(about),
     }
     store.write(cell.id, 0, complete(rows, {**here, **cell.axes(), **shared}), complete(outputs, here))
-
-
-def _cell(model: ModelSpec) -> Cell:
-    return unedited(model, models.content(model.name, model.revision))
 
 
 def table(rows: Sequence[Row], questions: Sequence[Questions]) -> Table:

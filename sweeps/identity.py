@@ -15,7 +15,7 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from modelfolder import digest
-from rect import fact_files, facts, models, regularizers
+from rect import fact_files, facts, models
 from rect.errors import InputError
 from sweeps import edit_set as edit_sets
 from sweeps import grid
@@ -288,6 +288,8 @@ def _sequence(cell: Cell, editors: Mapping[Any, Mapping[str, Any]], edit_set: st
 
 
 def _regularized(cell: Cell) -> tuple[str, str, float | None]:
+    from rect import regularizers
+
     return cell.regularizer, regularizers.get(cell.regularizer).version, cell.k
 
 

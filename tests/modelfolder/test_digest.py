@@ -139,9 +139,10 @@ def test_of_a_commit_in_the_cache(folder: Path, tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     commit = "0123456789" * 4
-    refs = tmp_path / "models--owner--name" / "refs"
+    refs, snapshot = (tmp_path / "models--owner--name" / part for part in ("refs", f"snapshots/{commit}"))
     refs.mkdir(parents=True)
     (refs / "main").write_text(commit)
+    shutil.copytree(folder, snapshot)
     assert models.content("owner/name") == f"hub:{commit}"
     assert models.content("owner/name", "v1") is None
     assert models.content("owner/name", commit[::-1]) == f"hub:{commit[::-1]}"

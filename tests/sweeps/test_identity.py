@@ -212,3 +212,12 @@ def test_a_plan_with_a_task_of_ones_own_can_be_sent_to_workers(tmp_path: Path) -
     assert [cell.id for cell in sent.cells] == [cell.id for cell in one.cells]
     assert sent.wanted(sent.cells[1]) == one.wanted(one.cells[1])
     assert next(sent.operations(sent.cells[1], 1)) == next(one.operations(one.cells[1], 1))
+
+
+def test_to_unpack_a_job_needs_nothing_heavy() -> None:
+    code = (
+        "import sys, sweeps.job; print(sorted({'torch', 'transformers', 'ray', 'vllm', 'datasets'} & set(sys.modules)))"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"

@@ -56,6 +56,19 @@ def test_every_k_is_a_cell_that_may_be_picked(folder: Path, tmp_path: Path) -> N
     assert len(search.decided(make_plan(searching(folder, low=2)), store).cells) == 2  # another search
 
 
+def test_a_study_belongs_to_what_its_trials_measure(folder: Path, tmp_path: Path) -> None:
+    def name(plan: Plan) -> str:
+        [group] = search_trial.groups(plan)
+        return search_trial.study_of(plan, Store(tmp_path), group).study_name
+
+    config, key = searching(folder), str(folder)
+    first = make_plan(config, {key: "sha256:1"})
+    assert name(first) == name(make_plan(searching(folder, trials=50), {key: "sha256:1"}))
+    assert name(first) != name(make_plan(config, {key: "sha256:2"}))  # other weights under the same name
+    fewer = config.model_copy(update={"edits": config.edits.model_copy(update={"count": 7})})
+    assert name(first) != name(make_plan(fewer, {key: "sha256:1"}))
+
+
 def test_a_study_is_kept_and_needs_a_place(folder: Path, tmp_path: Path) -> None:
     plan = make_plan(searching(folder))
     [group] = search_trial.groups(plan)
