@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from sweeps import cli
+from sweeps import cli, scoring
 from sweeps.store import Store
 from tests.tiny import save_tiny
 
@@ -157,3 +158,18 @@ def test_tasks_preview(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     shown = capsys.readouterr().out
     assert "[red] or {blue}?" in shown
     assert '"[red]"' in shown
+
+
+def test_scores_of_a_folder_that_changes_meanwhile_are_not_kept(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, out, answers = Path(shutil.copytree(folder, tmp_path / "model")), tmp_path / "out", scoring.answers
+
+    def slowly(*arguments: object) -> object:
+        (here / "config.json").write_text((here / "config.json").read_text() + " ")
+        return answers(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(scoring, "answers", slowly)
+    assert call("evaluate", here, *SMALL, "--tasks", "nli", "--out", out) == 2
+    assert "has changed while it was scored" in capsys.readouterr().err
+    assert Store(out).rows().empty
