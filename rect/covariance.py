@@ -17,14 +17,11 @@ import hashlib
 import itertools
 import json
 import logging
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -34,6 +31,7 @@ from rect.corpus import Corpus, batches, windows
 from rect.errors import InputError
 from rect.exclusive import exclusive
 from rect.hooks import Stop, hooked, stop
+from rect.key_covariance import PER_DIMENSION, Covariance
 from rect.lengths import context
 
 if TYPE_CHECKING:
@@ -43,7 +41,6 @@ log = logging.getLogger(__name__)
 
 VERSION = "4"  # 3: texts are drawn with a seed; 4: a model is its content
 QUANTUM = 2.0**-20
-PER_DIMENSION = 10
 WINDOW = 512
 CAP = 4096
 
@@ -153,103 +150,6 @@ class Sums:
         if not self.tokens or not other.tokens:
             return other if not self.tokens else self
         return Sums(self.tokens + other.tokens, {layer: s + other.layers[layer] for layer, s in self.layers.items()})
-
-
-class Covariance:
-    """C of some layers.
-
-    Args:
-        matrices: C by layer, (dimension, dimension), symmetric.
-        tokens: how many tokens they are the mean of.
-        identity: what they were computed from, as JSON.
-
-    Attributes:
-        layers: the layers, ascending.
-        tokens, identity: as given.
-    """
-
-    def __init__(self, matrices: Mapping[int, Tensor], tokens: int, identity: Mapping[str, Any]) -> None:
-        self._matrices = dict(matrices)
-        self._factors: dict[int, Tensor] = {}
-        self.layers = tuple(sorted(matrices))
-        self.tokens = tokens
-        self.identity = dict(identity)
-
-    def matrix(self, layer: int) -> Tensor:
-        """C of a layer, (dimension, dimension)."""
-        if layer not in self._matrices:
-            raise InputError(f"the covariance of layer {layer} is not among those given ({list(self.layers)})")
-        return self._matrices[layer]
-
-    def solve(self, layer: int, right: Tensor) -> Tensor:
-        """C^-1 right, in float64. The Cholesky factor is computed once and kept.
-
-        Args:
-            layer: the layer.
-            right: (dimension, n)
-
-        Raises:
-            InputError: C is singular: too few tokens.
-        """
-        if layer not in self._factors:
-            factor, info = torch.linalg.cholesky_ex(self.matrix(layer).to(right.device, torch.float64))
-            if info:
-                raise InputError(
-                    f"the covariance of layer {layer} is singular: {self.tokens} tokens are too few for "
-                    f"{len(factor)} dimensions (about {PER_DIMENSION} per dimension are wanted)"
-                )
-            self._factors[layer] = factor
-        return torch.cholesky_solve(right.double(), self._factors[layer].to(right.device))
-
-    def check(self, model: EditableModel) -> None:
-        """Raise InputError where they are known to be those of another model's keys."""
-        theirs = self.identity.get("content")
-        if theirs is not None and theirs != model.content:
-            raise InputError(
-                f"this covariance of keys is of another model than {model.name}: of {theirs}, not of {model.content}"
-            )
-
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """One safetensors file per layer, float32, each whole or not at all; what it is stands in its header."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        header = {"identity": json.dumps(self.identity, sort_keys=True), "tokens": str(self.tokens)}
-        for layer in self.layers:
-            draft = folder / f".layer-{layer}.{os.getpid()}"
-            tensors = {"covariance": self.matrix(layer).float().cpu().contiguous()}
-            safetensors.torch.save_file(tensors, draft, metadata=header)
-            draft.chmod(0o644)
-            os.replace(draft, folder / f"layer-{layer}.safetensors")
-
-    @classmethod
-    def load(cls, folder: str | os.PathLike[str], layers: Sequence[int] | None = None) -> Covariance:
-        """Read what `save` wrote.
-
-        Args:
-            folder: the folder.
-            layers: those wanted; None for all that lie there.
-
-        Raises:
-            InputError: a layer is missing, or a file is something else.
-        """
-        folder = Path(folder)
-        files = sorted(folder.glob("layer-*.safetensors"), key=_layer)
-        wanted = [_layer(file) for file in files] if layers is None else list(layers)
-        if missing := set(wanted) - {_layer(file) for file in files}:
-            raise InputError(f"{folder}: there is no covariance of layer {min(missing)}")
-        if not wanted:
-            raise InputError(f"{folder}: there is no covariance")
-        matrices, tokens, identity = {}, set(), {}
-        for layer in wanted:
-            try:
-                with safetensors.safe_open(folder / f"layer-{layer}.safetensors", framework="pt") as file:
-                    matrices[layer] = file.get_tensor("covariance")
-                    header = file.metadata()
-                tokens.add(int(header["tokens"]))
-                identity = json.loads(header["identity"])
-            except (safetensors.SafetensorError, KeyError, TypeError) as error:
-                raise InputError(f"{folder}/layer-{layer}.safetensors: not a covariance ({error})") from None
-        return cls(matrices, min(tokens), identity)
 
 
 def dimension(model: EditableModel, layer: int) -> int:
@@ -392,7 +292,3 @@ class _Announce:
                 log.warning("covariance: %d tokens, about %.1f minutes", self.wanted, seconds / 60)
         if self.progress is not None:
             self.progress(tokens, total)
-
-
-def _layer(file: Path) -> int:
-    return int(file.stem.removeprefix("layer-"))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Source: TypeAlias = str | os.PathLike[str] | EditableModel | Mapping[str, Tensor]
 
 FORMAT = "rect-update/1"
+WITH_MEMORY = "rect-update/2"
 
 
 class UpdateError(ValueError):
@@ -117,11 +118,19 @@ class Update(Mapping[str, LowRank | Dense]):
     Args:
         entries: dW per parameter name.
         provenance: where it comes from, JSON-able; goes along into the saved file's header.
+        memory: what later operations will ask of this one (`rect.history`): tensors by parameter name and part, such as
+            `keys` (facts, in); goes along into the saved file.
     """
 
-    def __init__(self, entries: Mapping[str, LowRank | Dense], provenance: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        entries: Mapping[str, LowRank | Dense],
+        provenance: Mapping[str, Any] | None = None,
+        memory: Mapping[str, Mapping[str, Tensor]] | None = None,
+    ) -> None:
         self._entries = dict(entries)
         self.provenance: dict[str, Any] = dict(provenance or {})
+        self.memory: dict[str, dict[str, Tensor]] = {name: dict(parts) for name, parts in (memory or {}).items()}
 
     def __getitem__(self, name: str) -> LowRank | Dense:
         return self._entries[name]
@@ -141,7 +150,10 @@ class Update(Mapping[str, LowRank | Dense]):
         return self._entries[name].dense()
 
     def __add__(self, other: Update) -> Update:
-        """The update that does both. Factors are put side by side while that is smaller than the matrix."""
+        """The update that does both. Factors are put side by side while that is smaller than the matrix.
+
+        It has no memory: it is no operation of a sequence.
+        """
         if not isinstance(other, Update):
             return NotImplemented
         total = dict(self._entries)
@@ -159,15 +171,17 @@ class Update(Mapping[str, LowRank | Dense]):
         """The safetensors file's content; provenance as JSON in its header."""
         tensors: dict[str, Tensor] = {}
         written: set[int] = set()
-        for name, entry in self._entries.items():
-            for part, tensor in entry.tensors().items():
+        written_out = {name: entry.tensors() for name, entry in self._entries.items()}
+        for name, named in [*written_out.items(), *((f"memory/{name}", m) for name, m in self.memory.items())]:
+            for part, tensor in named.items():
                 whole = tensor.detach().cpu().contiguous()
                 memory = whole.untyped_storage().data_ptr()
                 # The format has no shared memory, as of a factor that several matrices have in common.
                 tensors[f"{name}/{part}"] = whole.clone() if memory in written else whole
                 written.add(memory)
         # One key: the order of several is random in the file.
-        header = json.dumps({"format": FORMAT, "provenance": self.provenance}, sort_keys=True)
+        version = WITH_MEMORY if self.memory else FORMAT
+        header = json.dumps({"format": version, "provenance": self.provenance}, sort_keys=True)
         return safetensors.torch.save(tensors, metadata={"rect": header})
 
     @classmethod
@@ -183,14 +197,16 @@ class Update(Mapping[str, LowRank | Dense]):
             raise InputError(f"{source}: not a safetensors file ({error})") from None
         length = int.from_bytes(data[:8], "little")
         header = json.loads(json.loads(data[8 : 8 + length]).get("__metadata__", {}).get("rect", "{}"))
-        if header.get("format") != FORMAT:
+        if header.get("format") not in (FORMAT, WITH_MEMORY):
             raise InputError(f"{source}: not a saved update (its header does not say {FORMAT!r})")
         parts: dict[str, dict[str, Tensor]] = {}
+        memory: dict[str, dict[str, Tensor]] = {}
         for key in sorted(tensors):
             name, _, part = key.rpartition("/")
-            parts.setdefault(name, {})[part] = tensors[key]
+            whose = memory if name.startswith("memory/") else parts
+            whose.setdefault(name.removeprefix("memory/"), {})[part] = tensors[key]
         entries = {name: LowRank(**p) if "left" in p else Dense(**p) for name, p in parts.items()}
-        return cls(entries, header["provenance"])
+        return cls(entries, header["provenance"], memory)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file, whole or not at all."""

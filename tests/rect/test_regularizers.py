@@ -14,6 +14,7 @@ from sklearn.decomposition import PCA
 
 from rect import regularizers
 from rect.errors import InputError
+from rect.key_covariance import Covariance, OfLayer
 from rect.regularizers import keep_top, keep_top_many
 from rect.update import Dense, LowRank, Update, UpdateError
 
@@ -26,6 +27,13 @@ class Model:
 
     def weight(self, name: str) -> torch.Tensor:
         return self.weights[name]
+
+    def original(self, name: str) -> torch.Tensor:
+        return self.weights[name]
+
+    def covariance(self, name: str) -> OfLayer:
+        n = self.weights[name].shape[1]
+        return Covariance({0: torch.arange(1.0, n + 1).diag()}, 1000, {}).of(0)
 
 
 def brute_force(delta: torch.Tensor, weight: torch.Tensor, k: float) -> torch.Tensor:
@@ -126,7 +134,8 @@ def update() -> Update:
     generator = torch.Generator().manual_seed(5)
     left, right = torch.randn(12, 2, generator=generator), torch.randn(2, 20, generator=generator)
     dense = torch.randn(20, 12, generator=generator)
-    return Update({"a": LowRank(left, right), "b": Dense(dense)}, {"method": "rome"})
+    keys = {name: {"keys": torch.randn(2, n, generator=generator)} for name, n in (("a", 20), ("b", 12))}
+    return Update({"a": LowRank(left, right), "b": Dense(dense)}, {"method": "rome"}, keys)
 
 
 @pytest.mark.parametrize("k", [1, 20, 33.3, 40, 80])
@@ -150,7 +159,9 @@ def test_masks_are_taken_against_the_weights_of_the_moment(model: Model, update:
     assert torch.equal(before.dense("b"), after.dense("b"))
 
 
-@pytest.mark.parametrize("name", ["rect", "random", "magnitude", "none"])
+@pytest.mark.parametrize(
+    "name", ["rect", "random", "magnitude", "none", "rect-feedback", "sphere", "null-space", "prune"]
+)
 def test_all_is_bit_identical_to_none(name: str, model: Model, update: Update) -> None:
     kept = regularizers.get(name)(update, model, k=100)
     for matrix in update:
@@ -264,7 +275,7 @@ def test_keep_top_refuses_what_is_not_finite() -> None:
         keep_top(torch.tensor([1.0, math.nan]), torch.ones(2), 50)
 
 
-@pytest.mark.parametrize("name", ["rect", "random", "pca", "pca-release", "magnitude"])
+@pytest.mark.parametrize("name", [n for n in regularizers.REGULARIZERS if n != "none"])
 @pytest.mark.parametrize("k", [0, -1, 100.5, math.nan, True, "40"])
 def test_k_out_of_range(name: str, k: object, model: Model, update: Update) -> None:
     with pytest.raises(InputError, match="above 0 and at most 100"):
