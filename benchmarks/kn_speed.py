@@ -24,8 +24,8 @@ except ImportError:  # run as a file: this folder is on the path, not the one ab
     from edit_speed import in_turns  # type: ignore[no-redef]
 
 from rect import editors, fact_files
-from rect.editors import attribution
-from rect.editors.kn import Kn
+from rect.editors.kn import attribution
+from rect.editors.kn.editor import Kn
 from rect.facts import Fact
 from rect.model import EditableModel
 from rect.prompts import continue_with

@@ -27,7 +27,7 @@ def list_methods() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from rect.easyeditor import environment
+    from rect.editors.easyeditor import environment
     from sweeps import names
 
     try:

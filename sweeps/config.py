@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from rect.easyeditor import environment
+from rect.editors.easyeditor import environment
 from rect.errors import InputError
 from sweeps import names, scales, yaml_files
 from sweeps.restrict import Restricted

@@ -130,7 +130,7 @@ def _engine() -> Iterator[Finding]:
 
 
 def _easyeditor() -> Iterator[Finding]:
-    from rect.easyeditor import environment
+    from rect.editors.easyeditor import environment
 
     try:
         where = environment.find()

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rect import places
-from rect.easyeditor import environment
+from rect.editors.easyeditor import environment
 from rect.errors import InputError
 from sweeps import collateral, names
 from sweeps.strict import nearest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from rect.easyeditor import environment
+from rect.editors.easyeditor import environment
 from rect.errors import InputError
 from sweeps.grid import Cell
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rect.easyeditor import environment
+from rect.editors.easyeditor import environment
 
 METHODS = ("kn", "memit", "mend", "rome", *(environment.PREFIX + name for name in environment.METHODS))
 ONE_FACT = ("kn", "rome", "easyeditor:KN", "easyeditor:ROME")

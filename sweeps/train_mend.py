@@ -14,8 +14,8 @@ from pydantic_core import PydanticCustomError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rect import places
+from rect.editors.mend.settings import MendSettings
 from rect.errors import InputError
-from rect.mend.settings import MendSettings
 from sweeps import skipped, surroundings, yaml_files
 from sweeps.config import Count, EditsSpec, ModelSpec
 from sweeps.strict import Strict
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from torch import Tensor
 
+    from rect.editors.mend.training import Metrics, Share, Trainer
     from rect.facts import Fact
-    from rect.mend.training import Metrics, Share, Trainer
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class TrainConfig(Strict):
         model: for which the hypernetwork is trained.
         facts: the edit set; it is split into facts to train on, to validate on, and held out.
         out: folder of the checkpoints, which all workers must see; default `results/mend/<name of the model>`.
-        training: `rect.mend.settings.MendSettings`.
+        training: `rect.editors.mend.settings.MendSettings`.
         held_out_batches: sizes of the batches that the held-out facts are edited in for the final report.
         workers: processes of Ray Train; each takes its share of the edits of a step.
     """
@@ -63,7 +63,7 @@ class TrainConfig(Strict):
 
     @property
     def folder(self) -> Path:
-        from rect.mend.checkpoint import default_folder
+        from rect.editors.mend.saved import default_folder
 
         return Path(self.out or default_folder(self.model.name))
 
@@ -164,7 +164,7 @@ def facts_for(config: TrainConfig) -> list[Fact]:
         InputError: one of the user's own file is longer than the context or has no tokens of its own, or all are.
     """
     from rect import fact_files
-    from rect.mend.data import trouble
+    from rect.editors.mend.data import trouble
 
     read = fact_files.read(config.facts.source, config.facts.format, config.facts.strict)[: config.facts.count]
     why_not = skipped.reader(config.model, config.model.revision, trouble)
@@ -177,7 +177,7 @@ def facts_for(config: TrainConfig) -> list[Fact]:
 
 
 def _trainer(config: TrainConfig, device: str, share: Share | None = None) -> Trainer:
-    from rect.mend.training import Trainer
+    from rect.editors.mend.training import Trainer
     from rect.model import EditableModel
 
     facts, spec = facts_for(config), config.model
@@ -240,7 +240,7 @@ def _worker(values: dict[str, Any]) -> None:
     """One worker: its share of each step's edits; gradients are summed over all workers."""
     import ray.train
 
-    from rect.mend.training import Share
+    from rect.editors.mend.training import Share
 
     config = TrainConfig.model_validate(values)
     context = ray.train.get_context()

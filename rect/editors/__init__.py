@@ -10,12 +10,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rect.easyeditor import environment
-from rect.editors import easyeditor, hyperparameters
+from rect.editors import hyperparameters
 from rect.editors.base import Editor
-from rect.editors.kn import Kn
+from rect.editors.easyeditor import environment
+from rect.editors.easyeditor.editor import METHODS as EASYEDITOR_METHODS
+from rect.editors.kn.editor import Kn
 from rect.editors.memit import Memit
-from rect.editors.mend import Mend
+from rect.editors.mend.editor import Mend
 from rect.editors.rome import Rome
 from rect.errors import InputError
 from rect.prefixes import Prefixes
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from rect.covariance import Covariance
     from rect.model import EditableModel
 
-EDITORS: dict[str, type[Editor]] = {"kn": Kn, "memit": Memit, "mend": Mend, "rome": Rome, **easyeditor.METHODS}
+EDITORS: dict[str, type[Editor]] = {"kn": Kn, "memit": Memit, "mend": Mend, "rome": Rome, **EASYEDITOR_METHODS}
 
 __all__ = ["EDITORS", "Editor", "build", "check", "create", "declared", "get", "remark"]
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pydantic
 
-from rect.editors.key_value import KeyValueEditor, ValueHparams
-from rect.editors.values import optimize
+from rect.editors.value_search.hparams import KeyValueEditor, ValueHparams
+from rect.editors.value_search.search import optimize
 from rect.facts import Fact
 from rect.update import LowRank, Update
 

@@ -8,7 +8,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from rect.easyeditor import environment
+from rect.editors.easyeditor import environment
 from rect.errors import InputError
 
 WHY = "moto's S3 server and s3fs are optional: pip install -e '.[s3-test]'"

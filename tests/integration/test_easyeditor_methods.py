@@ -19,10 +19,10 @@ import torch
 from benchmarks import against_easyeditor
 from rect import editors
 from rect.covariance import Covariance
-from rect.easyeditor import environment
-from rect.easyeditor.environment import EasyEditorError
-from rect.easyeditor.process import Worker
-from rect.editors.easyeditor import EasyEditor
+from rect.editors.easyeditor import environment
+from rect.editors.easyeditor.editor import EasyEditor
+from rect.editors.easyeditor.environment import EasyEditorError
+from rect.editors.easyeditor.process import Worker
 from rect.errors import InputError
 from rect.facts import Fact
 from rect.model import EditableModel

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from rect.easyeditor import environment
+from rect.editors.easyeditor import environment
 from sweeps import report
 from sweeps.aggregate import tradeoff
 from sweeps.config import Config

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.rect.editors.mend_facts import facts
 
 from rect import editors
-from rect.mend.settings import MendSettings
-from rect.mend.training import Trainer
+from rect.editors.mend.settings import MendSettings
+from rect.editors.mend.training import Trainer
 from rect.model import EditableModel
 from rect.update import Update
 from tasks.engines.transformers_engine import TransformersEngine
 from tasks.engines.vllm_engine import VLLMEngine
-from tests.rect.mend_facts import facts
 from tests.tiny import save_tiny
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]

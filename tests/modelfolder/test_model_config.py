@@ -119,4 +119,4 @@ def test_models_and_tokenizers_are_loaded_here_alone() -> None:
         for file in sorted((REPOSITORY / package).rglob("*.py"))
         if re.search(r"\bfrom_pretrained\(|\bAuto(Tokenizer|Config|Model\w*)\b", file.read_text())
     ]
-    assert found == ["rect/easyeditor/worker.py"]
+    assert found == ["rect/editors/easyeditor/worker.py"]

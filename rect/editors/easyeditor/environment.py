@@ -1,0 +1,125 @@
+"""Where EasyEdit is: a virtual environment that `make easyeditor` builds, and perhaps a checkout in its place.
+
+What its table of methods holds is read from its source, so that nobody has to import it to know.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rect import places
+from rect.errors import InputError
+
+VERSION = "0.0.1.dev0"  # requirements/easyeditor-alone.txt
+FOLDER = ".venv-easyeditor"
+PREFIX = "easyeditor:"
+
+METHODS = ("FT", "KN", "LoRA", "MEMIT", "MEND", "ROME")
+"""Those that change weights."""
+
+WEIGHTLESS = {
+    "FT-Api": "it fine-tunes a model behind an API, whose weights nobody sees",
+    "GRACE": "it looks activations up in a codebook",
+    "ICE": "it writes facts into the prompt",
+    "IKE": "it writes facts into the prompt",
+    "MELO": "it switches adapters by the input",
+    "SERAC": "it sends prompts in scope to a second model",
+    "WISE": "it routes inputs to a side memory",
+}
+"""Why the others have no update that could be regularized."""
+
+
+class EasyEditorError(InputError):
+    """EasyEdit could not edit: its own error in one line; its traceback is a note of this exception."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a worker is started from.
+
+    Attributes:
+        python: the environment's interpreter.
+        package: folder of the library's source.
+        checkout: the folder above it where that is a checkout (EASYEDITOR_PATH); None for the installed library.
+    """
+
+    python: Path
+    package: Path
+    checkout: Path | None = None
+
+    @property
+    def version(self) -> str:
+        """What identities say: the installed version, or a digest of the checkout's source."""
+        return source_version(self.checkout)
+
+    def methods(self) -> tuple[str, ...]:
+        """The names in the library's `ALG_DICT`, sorted; none where it cannot be read."""
+        try:
+            tree = ast.parse((self.package / "util" / "alg_dict.py").read_text(encoding="utf-8"))
+        except (OSError, SyntaxError):
+            return ()
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+                names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+                if "ALG_DICT" in names:
+                    keys = [key.value for key in node.value.keys if isinstance(key, ast.Constant)]
+                    return tuple(sorted(str(key) for key in keys))
+        return ()
+
+
+def find() -> Environment:
+    """The environment, without starting anything.
+
+    Looked for in EASYEDITOR_VENV, beside the project's folder, and beside the environment that runs this.
+
+    Raises:
+        InputError: there is none, or EASYEDITOR_PATH is no checkout.
+    """
+    named = os.environ.get("EASYEDITOR_VENV")
+    beside = (Path(__file__).resolve().parents[3] / FOLDER, Path(sys.prefix).parent / FOLDER)
+    for folder in (places.expanded(named),) if named else beside:
+        for package in folder.glob("lib/python*/site-packages/easyeditor"):
+            python = folder.absolute() / "bin" / "python"
+            checkout = _checkout()
+            return Environment(python, checkout / "easyeditor" if checkout else package, checkout)
+    where = f"EASYEDITOR_VENV is {named}" if named else f"no {FOLDER} beside the project"
+    raise InputError(f"easyeditor has an environment of its own, which is not there ({where}): run `make easyeditor`")
+
+
+def refusal(name: str) -> str | None:
+    """Why a name that begins with "easyeditor:" is no method here; None for other names and for methods."""
+    if not name.startswith(PREFIX) or (method := name.removeprefix(PREFIX)) in METHODS:
+        return None
+    by_lower = {known.lower(): known for known in (*METHODS, *WEIGHTLESS)}
+    known = by_lower.get(method.lower(), method)
+    if known in WEIGHTLESS:
+        return f"{PREFIX}{known} does not change weights ({WEIGHTLESS[known]}): there is no update to regularize"
+    if known in METHODS:
+        return f"{name} is not known; did you mean '{PREFIX}{known}'?"
+    return f"{name} is not known; of EasyEdit there are {', '.join(PREFIX + one for one in METHODS)}"
+
+
+def source_version(checkout: Path | None = None) -> str:
+    """The library's version as identities declare it, known without the environment."""
+    checkout = checkout or _checkout()
+    if checkout is None:
+        return VERSION
+    total = hashlib.sha256()
+    for file in sorted((checkout / "easyeditor").rglob("*.py")):
+        total.update(f"{file.relative_to(checkout)}\n".encode() + file.read_bytes())
+    return f"source {total.hexdigest()[:16]}"
+
+
+def _checkout() -> Path | None:
+    named = os.environ.get("EASYEDITOR_PATH")
+    if not named:
+        return None
+    folder = places.expanded(named).absolute()
+    if not (folder / "easyeditor" / "util" / "alg_dict.py").is_file():
+        raise InputError(f"EASYEDITOR_PATH is {named}: no checkout of EasyEdit (it has no easyeditor/util/alg_dict.py)")
+    return folder

@@ -1,4 +1,0 @@
-"""MEND: a hypernetwork that turns a fact's gradient into an edit (Mitchell et al. 2022, "Fast Model Editing at Scale").
-
-`Trainer` trains it, `checkpoint` keeps it, `rect.editors.mend` edits with it.
-"""
