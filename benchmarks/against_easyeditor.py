@@ -6,7 +6,7 @@
     python benchmarks/against_easyeditor.py --source zsre_mend_eval.json --format zsre
 
 EasyEdit runs in its environment (rect.editors.easyeditor) with the same number of threads. Its time is that of its own
-function alone: neither its start, nor the way of weights and facts to it and back. Both sides have the context prefixes that
+function alone: neither its start, nor the way of weights and facts. Both sides have the context prefixes that
 EasyEdit would draw: 21 for ROME, 6 for MEMIT. Printed for each operation: its seconds; per method: seconds per edit,
 ratio, memory that an edit adds at its peak, cosine of the updates (apart for targets of one token: EasyEdit 0.0.1.dev0
 puts longer ones together in another way than its later versions), and the share of target tokens that the edited model

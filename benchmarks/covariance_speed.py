@@ -15,11 +15,11 @@ from collections.abc import Sequence
 
 import torch
 
+from modelfolder.errors import InputError
 from rect import covariance, editors, evaluation, fact_files
 from rect.corpus import Corpus, batches, windows
 from rect.covariance import Recipe, Sums
 from rect.editors.memit import Memit
-from rect.errors import InputError
 from rect.hooks import hooked
 from rect.model import EditableModel
 from rect.perplexity import neutral_paragraphs

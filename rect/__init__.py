@@ -16,6 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from modelfolder.errors import InputError
     from rect import (
         analysis,
         architecture,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
         weights,
     )
     from rect.architecture import Architecture
-    from rect.errors import InputError
     from rect.facts import Fact, Locality
     from rect.model import EditableModel
     from rect.update import Dense, LowRank, Update, UpdateError
@@ -43,7 +43,7 @@ _HOMES = {
     "Dense": "rect.update",
     "EditableModel": "rect.model",
     "Fact": "rect.facts",
-    "InputError": "rect.errors",
+    "InputError": "modelfolder.errors",
     "Locality": "rect.facts",
     "LowRank": "rect.update",
     "Update": "rect.update",

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from rect.exclusive import exclusive
 from rect.model import EditableModel
 from rect.regularizers import relative_change

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from modelfolder import loading
+from modelfolder.errors import InputError
 from modelfolder.tensors import Tensors
 from rect import rounding
-from rect.errors import InputError
 
 if TYPE_CHECKING:
     from rect.model import EditableModel

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from modelfolder.errors import InputError
 from rect import hub, sampling
-from rect.errors import InputError
 from rect.order import permutation
 
 # What hyperparameter files call a corpus -> (hub id, configuration, commit).

@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from modelfolder.errors import InputError
 from rect import products, sampling
 from rect.cache import cache_folder, check_cache
 from rect.corpus import Corpus, batches, windows
-from rect.errors import InputError
 from rect.exclusive import exclusive
 from rect.hooks import Stop, hooked, stop
 from rect.key_covariance import PER_DIMENSION, Covariance

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from modelfolder.errors import InputError
 from rect import lengths
-from rect.errors import InputError
 from rect.exclusive import exclusive
 from rect.facts import Fact
 from rect.forcing import Query, target_logits

@@ -14,10 +14,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from modelfolder.errors import InputError
 from modelfolder.values import shown
 from rect import hub as hub_repositories
 from rect import places
-from rect.errors import InputError
 from rect.fact_formats import FORMATS, converter
 from rect.fact_kinds import hint
 from rect.facts import Fact

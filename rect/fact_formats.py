@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from modelfolder.errors import InputError
 from modelfolder.values import shown
-from rect.errors import InputError
 from rect.facts import Fact, Locality
 
 Record = Mapping[str, Any]

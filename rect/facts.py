@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 import pydantic
 
+from modelfolder.errors import InputError
 from modelfolder.values import shown
-from rect.errors import InputError
 from rect.order import permutation
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 
 TIMEOUT = 10  # seconds that the hub may take to answer
 

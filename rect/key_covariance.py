@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from rect.selection import count
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from rect.facts import Fact
 from rect.prompts import continue_with, edit_rows, encode, kl_row, spaced, subject_end
 

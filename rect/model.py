@@ -19,10 +19,9 @@ from modelfolder import config as configs
 from modelfolder import digest as digests
 from modelfolder import loading, saving
 from modelfolder import tokenizer as tokenizers
-from modelfolder.errors import reason
+from modelfolder.errors import InputError, reason
 from rect import architecture, models
 from rect.architecture import Architecture
-from rect.errors import InputError
 from rect.exclusive import exclusive
 from rect.update import Update, UpdateError
 

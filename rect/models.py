@@ -19,9 +19,9 @@ import zipfile
 from pathlib import Path
 
 from modelfolder import config, digest, tensors
+from modelfolder.errors import InputError
 from rect import hub, places
 from rect.cache import build_once, cache_folder, is_complete
-from rect.errors import InputError
 
 __all__ = ["DEFAULT", "cache_folder", "check", "content", "content_of", "resolve", "state"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from rect.exclusive import exclusive
 from rect.forcing import Query, target_logits
 from rect.lengths import check_length, context

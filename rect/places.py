@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 
 ROOM = 128  # bytes that names of files below a folder may take
 BLOCK = bytes(4096)  # what is written to find out whether there is space

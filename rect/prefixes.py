@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from rect.exclusive import exclusive
 from rect.lengths import check_length
 

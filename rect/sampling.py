@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from modelfolder.errors import InputError
 from rect import products
-from rect.errors import InputError
 
 if TYPE_CHECKING:
     from rect.model import EditableModel

@@ -20,7 +20,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 
 if TYPE_CHECKING:
     from rect.model import EditableModel

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import yaml
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import search
 from sweeps.aggregate import IDS, UNEDITED
 from sweeps.kept_plan import kept_plan

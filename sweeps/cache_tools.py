@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from rect.update import UpdateError
 from sweeps.files import StoreError
 from sweeps.identity import Plan

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import cli_cache, cli_methods, cli_results, cli_tasks
 
 if TYPE_CHECKING:

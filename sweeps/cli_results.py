@@ -19,7 +19,7 @@ def figure(
     everything: Everything = False,
 ) -> None:
     """Draw a figure or a table of the paper from a sweep: PNG, SVG and CSV in DIR/figures."""
-    from rect.errors import InputError
+    from modelfolder.errors import InputError
     from sweeps.figures.specs import FIGURES
 
     if name == "list":

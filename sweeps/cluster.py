@@ -10,8 +10,8 @@ import subprocess
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from modelfolder.errors import InputError
 from rect import models
-from rect.errors import InputError
 from sweeps import interrupts, surroundings
 from sweeps.config import Config
 

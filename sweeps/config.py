@@ -10,8 +10,8 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from modelfolder.errors import InputError
 from rect.editors.easyeditor import environment
-from rect.errors import InputError
 from sweeps import names, scales, yaml_files
 from sweeps.restrict import Restricted
 from sweeps.search_config import SearchSpec, StopSpec

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import journal, search
 from sweeps.config import Config
 from sweeps.identity import Plan, contents_here, make_plan

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from modelfolder import digest
+from modelfolder.errors import InputError
 from rect import covariance, models
 from rect.cache import check_cache
 from rect.covariance import Covariance, Recipe, Sums
 from rect.editors import hyperparameters, second_moment
 from rect.editors.memit import MemitHparams
 from rect.editors.second_moment import Given
-from rect.errors import InputError
 from rect.model import EditableModel
 from sweeps import surroundings
 

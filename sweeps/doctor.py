@@ -179,8 +179,8 @@ def _shared_memory() -> Iterator[Finding]:
 
 
 def _ray() -> Iterator[Finding]:
+    from modelfolder.errors import InputError
     from rect import places
-    from rect.errors import InputError
     from sweeps import surroundings
 
     address = os.environ.get("RAY_ADDRESS")

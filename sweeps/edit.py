@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from modelfolder.errors import InputError
 from rect import places
 from rect.editors.easyeditor import environment
-from rect.errors import InputError
 from sweeps import collateral, names
 from sweeps.strict import nearest
 

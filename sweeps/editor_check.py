@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
+from modelfolder.errors import InputError
 from rect.editors.easyeditor import environment
-from rect.errors import InputError
 from sweeps.grid import Cell
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from modelfolder.errors import InputError
 from rect import models
-from rect.errors import InputError
 from sweeps import rehearsal, run, scoring
 from sweeps.config import EngineSpec, ModelSpec, TasksSpec
 from sweeps.grid import Cell

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from modelfolder.errors import InputError
 from rect import places
-from rect.errors import InputError
 from sweeps import aggregate, asked, comparisons, ranking, report, retention
 from sweeps.report_page import Material
 from sweeps.store import Store

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import names
 from sweeps.config import Config, MethodSpec, ModelSpec, RegularizerSpec
 

@@ -15,8 +15,8 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from modelfolder import digest
+from modelfolder.errors import InputError
 from rect import fact_files, facts, models
-from rect.errors import InputError
 from sweeps import edit_set as edit_sets
 from sweeps import grid
 from sweeps.config import Config, EditsSpec, EngineSpec, MethodSpec, ModelSpec, RegularizerSpec, TasksSpec

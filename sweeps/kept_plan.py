@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import yaml
 
+from modelfolder.errors import InputError
 from rect import models
-from rect.errors import InputError
 from sweeps import search
 from sweeps.config import validate
 from sweeps.identity import Plan, make_plan

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps.identity import Questions
 
 if TYPE_CHECKING:

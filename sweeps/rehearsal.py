@@ -6,8 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from modelfolder.errors import InputError
 from rect import models
-from rect.errors import InputError
 from sweeps.config import EngineSpec, ModelSpec
 from sweeps.identity import Plan, Questions
 

@@ -11,8 +11,8 @@ import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 
+from modelfolder.errors import InputError
 from rect import facts
-from rect.errors import InputError
 from sweeps import aggregate, asked, collateral, remarks, report_page, terminal_table
 from sweeps.headlines import headlines
 from sweeps.report_page import Material

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from modelfolder.errors import InputError
 from rect import models
-from rect.errors import InputError
 from sweeps import cluster, costs, editor_check, experiment, rehearsal, remarks, search, skipped, surroundings, tracking
 from sweeps.config import Config
 from sweeps.grid import Cell

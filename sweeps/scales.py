@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 
 KEY = "scales"
 

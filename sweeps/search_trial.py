@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import search
 from sweeps.aggregate import GROUP
 from sweeps.grid import Cell

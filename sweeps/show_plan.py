@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from modelfolder.errors import InputError
 from rect import fact_files, hub
-from rect.errors import InputError
 from sweeps import editor_check, grid, identity, remarks, skipped
 from sweeps.store import Store
 

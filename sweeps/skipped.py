@@ -13,8 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from modelfolder import config, tokenizer
+from modelfolder.errors import InputError
 from rect import lengths, models
-from rect.errors import InputError
 from rect.order import permutation
 from sweeps.edit_set import SKIPPING, is_own, room
 from sweeps.identity import Plan, base_state, facts_of, identify

@@ -23,7 +23,7 @@ import uuid
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import rows as tables
 from sweeps.files import Folder, StoreError
 from sweeps.parts import PREFIX, Table

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 
 Kind = TypeVar("Kind", bound="Strict")
 KINDS = ("instance-sequential", "batch-single", "batch-sequential")

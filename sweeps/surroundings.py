@@ -15,8 +15,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from modelfolder.errors import InputError
 from rect import places
-from rect.errors import InputError
 
 LONGEST = 103 if sys.platform == "darwin" else 107
 """Bytes of a Unix socket's path: unix(7), `sun_path` without its final NUL."""

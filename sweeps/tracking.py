@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 
 PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
 """Name in the configuration, and the package that must be installed; its extra has the name's name."""

@@ -13,9 +13,9 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from modelfolder.errors import InputError
 from rect import places
 from rect.editors.mend.settings import MendSettings
-from rect.errors import InputError
 from sweeps import skipped, surroundings, yaml_files
 from sweeps.config import Count, EditsSpec, ModelSpec
 from sweeps.strict import Strict

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from ray import tune
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from rect.update import UpdateError
 from sweeps.claims import Claims
 from sweeps.grid import Cell

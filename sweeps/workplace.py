@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from modelfolder.errors import InputError
 from rect import covariance, editors, models
 from rect.editors import hyperparameters
-from rect.errors import InputError
 from rect.model import EditableModel
 from rect.prefixes import Prefixes
 from sweeps import cluster

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 
 
 def mapping(path: Path) -> dict[str, Any]:

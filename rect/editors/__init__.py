@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from modelfolder.errors import InputError
 from rect.editors import hyperparameters
 from rect.editors.base import Editor
 from rect.editors.easyeditor import environment
@@ -18,7 +19,6 @@ from rect.editors.kn.editor import Kn
 from rect.editors.memit import Memit
 from rect.editors.mend.editor import Mend
 from rect.editors.rome import Rome
-from rect.errors import InputError
 from rect.prefixes import Prefixes
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import abc
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from modelfolder.errors import InputError
 from rect import lengths
 from rect.editors.hyperparameters import Hparams
-from rect.errors import InputError
 from rect.facts import Fact
 from rect.update import Update
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 import pydantic
 import yaml
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 
 if TYPE_CHECKING:
     from rect.model import EditableModel

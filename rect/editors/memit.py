@@ -27,11 +27,11 @@ import pydantic
 import torch
 from torch import Tensor
 
+from modelfolder.errors import InputError
 from rect.editors.value_search.blocks import Blocks
 from rect.editors.value_search.hparams import KeyValueEditor, ValueHparams
 from rect.editors.value_search.layouts import layout, padded_ids, runs
 from rect.editors.value_search.search import Value, optimize
-from rect.errors import InputError
 from rect.facts import Fact
 from rect.hooks import hooked
 from rect.prompts import edit_rows

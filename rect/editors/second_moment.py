@@ -10,10 +10,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from modelfolder.errors import InputError
 from rect import covariance, sampling
 from rect.corpus import SELF, Corpus
 from rect.covariance import Recipe
-from rect.errors import InputError
 
 if TYPE_CHECKING:
     from rect.covariance import Covariance

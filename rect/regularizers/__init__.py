@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import difflib
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from rect.regularizers import feedback, null_space, prune, simie, sphere
 from rect.regularizers.base import Regularizer, Weights, WithCovariance
 from rect.regularizers.components import pca, pca_release

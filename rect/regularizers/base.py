@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from rect.history import KEYS, History
 from rect.selection import check_k
 from rect.update import Dense, LowRank, Update

@@ -6,7 +6,7 @@ import contextlib
 
 from torch import Tensor
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from rect.history import History
 from rect.regularizers.base import Weights, earlier, factors, input_rows, keys_of, matrices, with_provenance
 from rect.regularizers.masks import keep_top

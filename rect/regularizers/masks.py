@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from rect.regularizers.base import Weights, with_provenance
 from rect.selection import check_k, top
 from rect.update import Dense, Update, UpdateError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from rect.regularizers.base import Weights, matrices, on_inputs, with_provenance
 from rect.update import Dense, LowRank, Update
 

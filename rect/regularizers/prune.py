@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from rect.regularizers.base import Weights, matrices, with_provenance
 from rect.update import Dense, LowRank, Update
 

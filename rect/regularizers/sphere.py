@@ -7,7 +7,7 @@ import contextlib
 import torch
 from torch import Tensor
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from rect.regularizers.base import Weights, input_rows, matrices, on_inputs, with_provenance
 from rect.update import Dense, LowRank, Update
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import asked
 from sweeps.asked import Asked
 from sweeps.figures import panels, paper, render, weights

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 
 GPT2, LLAMA1, LLAMA2 = "GPT-2 XL", "LLaMA-1 (7B)", "LLaMA-2 (7B)"
 SHOWN_IN_8 = ("summarization", "open_domain_qa", "closed_domain_qa", "sentiment")

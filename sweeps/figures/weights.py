@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps.figures import paper, render, style
 from sweeps.figures.specs import Figure
 

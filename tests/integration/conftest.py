@@ -8,8 +8,8 @@ from typing import Any
 import fsspec
 import pytest
 
+from modelfolder.errors import InputError
 from rect.editors.easyeditor import environment
-from rect.errors import InputError
 
 WHY = "moto's S3 server and s3fs are optional: pip install -e '.[s3-test]'"
 

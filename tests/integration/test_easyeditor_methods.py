@@ -17,13 +17,13 @@ import pytest
 import torch
 
 from benchmarks import against_easyeditor
+from modelfolder.errors import InputError
 from rect import editors
 from rect.covariance import Covariance
 from rect.editors.easyeditor import environment
 from rect.editors.easyeditor.editor import EasyEditor
 from rect.editors.easyeditor.environment import EasyEditorError
 from rect.editors.easyeditor.process import Worker
-from rect.errors import InputError
 from rect.facts import Fact
 from rect.model import EditableModel
 from rect.update import Dense, LowRank, Update

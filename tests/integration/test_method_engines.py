@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.rect.editors.mend_facts import facts
 
 from rect import editors
 from rect.editors.mend.settings import MendSettings
@@ -20,6 +19,7 @@ from rect.model import EditableModel
 from rect.update import Update
 from tasks.engines.transformers_engine import TransformersEngine
 from tasks.engines.vllm_engine import VLLMEngine
+from tests.rect.editors.mend_facts import facts
 from tests.tiny import save_tiny
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]

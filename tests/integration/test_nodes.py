@@ -12,7 +12,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import cluster
 from sweeps.files import Folder
 from tests.sweeps.small import small_config

@@ -6,9 +6,9 @@ import pytest
 import torch
 import transformers
 
+from modelfolder.errors import InputError
 from rect import EditableModel, architecture
 from rect.architecture import ARCHITECTURES
-from rect.errors import InputError
 from tests import tiny
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from modelfolder.errors import InputError
 from rect import covariance
 from rect.corpus import Corpus, batches, windows
 from rect.covariance import Covariance, Recipe, Sums
-from rect.errors import InputError
 from rect.model import EditableModel
 from tests.tiny import FAMILIES, SENTENCES, tiny_model
 

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from modelfolder.errors import InputError
 from rect import evaluation, perplexity
-from rect.errors import InputError
 from rect.facts import Fact, Locality
 from rect.model import EditableModel
 from tests.tiny import tiny_model

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from modelfolder.errors import InputError
 from rect import Fact, Locality, fact_files
-from rect.errors import InputError
 from rect.fact_files import load
 
 OWN = {"subject": "France", "prompt": "The capital of {} is", "target": "Rome"}

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from modelfolder.errors import InputError
 from rect import Fact, fact_files, facts
-from rect.errors import InputError
 from rect.fact_formats import FORMATS
 from rect.fact_kinds import looks_like
 

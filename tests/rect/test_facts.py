@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from modelfolder.errors import InputError
 from rect import Fact, Locality, facts
-from rect.errors import InputError
 
 GOOD: dict[str, Any] = {"subject": "France", "prompt": "The capital of {} is", "target": "Rome"}
 

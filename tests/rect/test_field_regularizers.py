@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from rect import regularizers
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from rect.history import History
 from rect.key_covariance import Covariance
 from rect.model import EditableModel

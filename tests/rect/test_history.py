@@ -9,7 +9,7 @@ import safetensors
 import torch
 
 from rect import regularizers
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from rect.history import History
 from rect.update import Dense, LowRank, Update
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from tokenizers import normalizers
 
+from modelfolder.errors import InputError
 from rect import editors, evaluation, fact_files, facts, lengths, perplexity
 from rect.corpus import Corpus
 from rect.covariance import Recipe, accumulate
-from rect.errors import InputError
 from rect.facts import Fact
 from rect.model import EditableModel
 from rect.prefixes import Prefixes

@@ -11,8 +11,8 @@ import safetensors.torch
 import torch
 import transformers
 
+from modelfolder.errors import InputError
 from rect import EditableModel
-from rect.errors import InputError
 from rect.update import Dense, LowRank, Update, UpdateError
 from tests import tiny
 

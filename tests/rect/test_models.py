@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from modelfolder.errors import InputError
 from rect import models
-from rect.errors import InputError
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,7 +88,7 @@ def run(script: str, endpoint: str, cache: Path, *arguments: str, **environment:
 RESOLVE = """
 import sys
 from rect import models
-from rect.errors import InputError
+from modelfolder.errors import InputError
 try:
     print(models.resolve(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None), models.state(sys.argv[1]), sep="|")
 except InputError as error:

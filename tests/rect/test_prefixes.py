@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from modelfolder.errors import InputError
 from rect import editors, prefixes
-from rect.errors import InputError
 from rect.model import EditableModel
 from rect.prefixes import Prefixes
 from rect.update import Dense, Update

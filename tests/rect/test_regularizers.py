@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
+from modelfolder.errors import InputError
 from rect import regularizers
-from rect.errors import InputError
 from rect.key_covariance import Covariance, OfLayer
 from rect.regularizers import keep_top, keep_top_many
 from rect.update import Dense, LowRank, Update, UpdateError

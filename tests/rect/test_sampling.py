@@ -7,10 +7,10 @@ import logging
 import pytest
 import torch
 
+from modelfolder.errors import InputError
 from rect import covariance, editors, sampling
 from rect.corpus import Corpus
 from rect.covariance import Recipe
-from rect.errors import InputError
 from rect.model import EditableModel
 from tests.tiny import FAMILIES, tiny_model
 

@@ -8,8 +8,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from modelfolder.errors import InputError
 from rect import EditableModel, Update
-from rect.errors import InputError
 from rect.update import Dense, LowRank, UpdateError
 from tests import tiny
 

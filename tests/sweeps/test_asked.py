@@ -13,7 +13,7 @@ from rich.console import Console
 from synthetic_rows import row, unedited
 from test_report import DATA, commit, finish, made, sweep
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import aggregate, asked, compare, config, export, report
 from sweeps.figures import draw, panels
 from sweeps.identity import Plan, make_plan

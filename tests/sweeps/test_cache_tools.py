@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import cache_tools, cli_cache
 from sweeps.files import TEMPORARY
 from sweeps.store import Store

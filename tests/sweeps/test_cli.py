@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import cli
 
 REPOSITORY = Path(__file__).resolve().parents[2]

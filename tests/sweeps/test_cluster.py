@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import cluster, experiment, tracking
 from sweeps.config import ModelSpec
 from sweeps.files import Folder

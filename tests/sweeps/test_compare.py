@@ -12,7 +12,7 @@ from rich.console import Console
 from scipy import stats
 from synthetic_rows import NONE, row, unedited
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import compare
 from sweeps.rows import OUTPUTS, ROWS
 from sweeps.store import Store

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import config, names
 
 MINIMAL = """\

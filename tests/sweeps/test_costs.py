@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import cli, costs, journal
 from sweeps.identity import make_plan
 from sweeps.store import Store

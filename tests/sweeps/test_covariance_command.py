@@ -12,10 +12,10 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
+from modelfolder.errors import InputError
 from rect import covariance, models
 from rect.corpus import Corpus
 from rect.covariance import Covariance, Recipe
-from rect.errors import InputError
 from rect.model import EditableModel
 from sweeps import cli
 from sweeps import covariance as work

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import cli, doctor, editor_check
 from sweeps.identity import make_plan
 from sweeps.store import Store

@@ -11,7 +11,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from tiny import save_tiny
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from rect.model import EditableModel
 from rect.regularizers import keep_top
 from sweeps import cli, edit

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from synthetic_rows import outputs, sweep
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import export, report
 from sweeps.rows import OUTPUTS, ROWS
 from sweeps.store import Store

@@ -15,8 +15,8 @@ from small import small_config
 from small import sweep as run
 from synthetic_rows import NONE, TASKS, row, sweep, unedited
 
+from modelfolder.errors import InputError
 from rect import EditableModel
-from rect.errors import InputError
 from sweeps.figures import draw, panels, paper, render, specs, weights
 from sweeps.identity import make_plan
 from sweeps.rows import ROWS

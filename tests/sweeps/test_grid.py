@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import grid
 from sweeps.config import Config, validate
 

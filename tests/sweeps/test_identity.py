@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from modelfolder.errors import InputError
 from rect import models, regularizers
-from rect.errors import InputError
 from sweeps.identity import Plan, identify, make_plan
 from tests.sweeps.small import small_config
 from tests.tiny import save_tiny

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from modelfolder.errors import InputError
 from rect import places
 from rect.cache import build_once
-from rect.errors import InputError
 from sweeps import cli
 from sweeps.files import Folder
 from tests.sweeps.small import small_config

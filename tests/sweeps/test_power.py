@@ -14,7 +14,7 @@ from scipy import stats
 from small import small_config
 from synthetic_rows import row, unedited
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import intervals, power, show_power, units, variances
 from sweeps.identity import make_plan
 from sweeps.rows import OUTPUTS, ROWS

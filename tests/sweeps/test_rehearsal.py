@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import prompting, rehearsal, run, scoring
 from sweeps.config import EngineSpec, ModelSpec, TasksSpec
 from sweeps.identity import Questions, questions_of

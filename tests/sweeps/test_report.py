@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import config, report
 from sweeps.grid import Cell
 from sweeps.identity import Plan, make_plan

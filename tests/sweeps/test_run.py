@@ -17,7 +17,7 @@ import torch
 import yaml
 from rich.console import Console
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from rect.update import Dense, Update
 from sweeps import journal, progress, report
 from sweeps import run as driver

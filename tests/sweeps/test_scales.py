@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import config
 
 TEXT = """name: big

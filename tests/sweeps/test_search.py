@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import ray
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import aggregate, report, search
 from sweeps import run as driver
 from sweeps.config import Config

@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import report, search, search_trial
 from sweeps.config import Config
 from sweeps.identity import Plan, make_plan

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import tasks
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from rect.model import EditableModel
 from rect.update import Dense, Update, UpdateError
 from sweeps import measure

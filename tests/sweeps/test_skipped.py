@@ -13,8 +13,8 @@ import pytest
 import torch
 from rich.console import Console
 
+from modelfolder.errors import InputError
 from rect import editors, evaluation
-from rect.errors import InputError
 from rect.facts import Fact
 from rect.model import EditableModel
 from sweeps import edit_set, report, show_plan, skipped

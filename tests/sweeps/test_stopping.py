@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import aggregate, search
 from sweeps.config import Config, ModelSpec
 from sweeps.grid import Cell

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from rect.update import Dense, LowRank, Update, UpdateError
 from sweeps import journal, rows
 from sweeps.files import TEMPORARY, Folder

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 from sweeps import covariance, doctor, surroundings, train_mend
 from sweeps.run import run
 from tests.sweeps.small import small_config

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from tests.rect.editors.mend_facts import facts
 from transformers import AutoTokenizer
 
+from modelfolder.errors import InputError
 from rect.editors.mend import saved
 from rect.editors.mend.editor import Mend, MendHparams
 from rect.editors.mend.training import RESUME
-from rect.errors import InputError
 from rect.model import EditableModel
 from sweeps import train_mend
+from tests.rect.editors.mend_facts import facts
 from tests.tiny import save_tiny
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "mend"
@@ -143,7 +143,7 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None
     train_mend.train(train_mend.load(path, length), quiet(), device="cpu")
     train_mend.train(train_mend.load(path, [*length, f"out={tmp_path / 'whole'}"]), quiet(), device="cpu")
     resumed, whole = (saved.read_header(tmp_path / name / RESUME) for name in ("out", "whole"))
-    assert resumed["edits"] == whole["edits"] == saved + 20
+    assert resumed["edits"] == whole["edits"] == edits + 20
     assert resumed["losses"] == pytest.approx(whole["losses"], rel=1e-4)  # thread counts may differ
 
 

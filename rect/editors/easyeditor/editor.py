@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 
+from modelfolder.errors import InputError
 from rect import places
 from rect import prefixes as prefix_module
 from rect.editors import second_moment
@@ -25,7 +26,6 @@ from rect.editors.easyeditor import hparams as hparams_of
 from rect.editors.easyeditor.difference import difference
 from rect.editors.easyeditor.environment import EasyEditorError, Environment
 from rect.editors.easyeditor.process import Worker
-from rect.errors import InputError
 from rect.facts import Fact
 from rect.prefixes import Prefixes
 from rect.update import Update

@@ -12,8 +12,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelfolder.errors import InputError
 from rect import places
-from rect.errors import InputError
 
 VERSION = "0.0.1.dev0"  # requirements/easyeditor-alone.txt
 FOLDER = ".venv-easyeditor"

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import pydantic
 
+from modelfolder.errors import InputError
 from rect.corpus import SELF
 from rect.editors import hyperparameters
 from rect.editors.hyperparameters import Hparams
 from rect.editors.memit import MemitHparams
 from rect.editors.rome import RomeHparams
-from rect.errors import InputError
 
 if TYPE_CHECKING:
     from rect.model import EditableModel

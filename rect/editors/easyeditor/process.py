@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import safetensors.torch
 import torch
 
+from modelfolder.errors import InputError
 from modelfolder.tensors import files
 from rect.editors.easyeditor.environment import EasyEditorError, Environment
-from rect.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor

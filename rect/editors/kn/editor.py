@@ -30,11 +30,11 @@ import pydantic
 import torch
 from torch import Tensor
 
+from modelfolder.errors import InputError
 from rect import lengths
 from rect.editors.base import Editor
 from rect.editors.hyperparameters import Hparams
 from rect.editors.kn import attribution
-from rect.errors import InputError
 from rect.facts import Fact
 from rect.prompts import continue_with
 from rect.update import LowRank, Update, UpdateError

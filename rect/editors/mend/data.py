@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from modelfolder.errors import InputError
 from rect import lengths
-from rect.errors import InputError
 from rect.facts import Fact
 from rect.order import permutation
 from rect.prompts import continue_with, encode, spaced

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 
+from modelfolder.errors import InputError
 from rect import hub
 from rect.editors.base import Editor
 from rect.editors.hyperparameters import Hparams
@@ -21,7 +22,6 @@ from rect.editors.mend import step  # the module: it imports rect.editors itself
 from rect.editors.mend.data import answered
 from rect.editors.mend.hypernetwork import Pair
 from rect.editors.mend.saved import Checkpoint
-from rect.errors import InputError
 from rect.facts import Fact
 from rect.update import Dense, LowRank, Update, product
 

@@ -20,8 +20,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from modelfolder.errors import InputError
 from rect.editors.mend.hypernetwork import Hypernetwork
-from rect.errors import InputError
 from rect.facts import Fact
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import pydantic
 
-from rect.errors import InputError
+from modelfolder.errors import InputError
 
 
 class MendSettings(pydantic.BaseModel):

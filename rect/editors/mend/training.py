@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from modelfolder.errors import InputError
 from rect.editors.mend import saved
 from rect.editors.mend.data import Examples, Split
 from rect.editors.mend.hypernetwork import Hypernetwork
 from rect.editors.mend.settings import MendSettings
 from rect.editors.mend.step import Editing, Outcome
-from rect.errors import InputError
 from rect.facts import Fact
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from modelfolder.errors import InputError
 from rect import products
 from rect.editors.value_search.attention import short
-from rect.errors import InputError
 from rect.hooks import Stop, hooked, stop
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import pydantic
 
+from modelfolder.errors import InputError
 from rect import prefixes as prefix_module
 from rect.corpus import SELF
 from rect.editors import second_moment
 from rect.editors.base import Editor
 from rect.editors.hyperparameters import Hparams
-from rect.errors import InputError
 from rect.prefixes import Prefixes
 
 if TYPE_CHECKING:

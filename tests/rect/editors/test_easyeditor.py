@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from modelfolder.errors import InputError
 from rect import editors
 from rect.editors.easyeditor import environment
 from rect.editors.easyeditor import hparams as hparams_of
 from rect.editors.easyeditor.difference import difference
-from rect.errors import InputError
 from rect.model import EditableModel
 from rect.update import Dense, LowRank
 from tests.tiny import save_tiny

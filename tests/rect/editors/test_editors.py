@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from modelfolder.errors import InputError
 from rect import editors
 from rect.covariance import Covariance
 from rect.editors import hyperparameters
 from rect.editors.memit import MemitHparams
 from rect.editors.rome import RomeHparams
-from rect.errors import InputError
 from rect.model import EditableModel
 from rect.prefixes import Prefixes
 from tests.tiny import tiny_model

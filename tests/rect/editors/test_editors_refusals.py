@@ -7,10 +7,10 @@ import torch
 import transformers
 from torch import nn
 
+from modelfolder.errors import InputError
 from rect import EditableModel, editors
 from rect.covariance import Covariance
 from rect.editors.value_search import attention, blocks
-from rect.errors import InputError
 from rect.facts import Fact
 from rect.update import Dense, LowRank, UpdateError, product
 from tests.tiny import tiny_model

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from modelfolder.errors import InputError
 from rect.editors import hyperparameters
 from rect.editors.kn import attribution
 from rect.editors.kn.editor import Kn, KnHparams
-from rect.errors import InputError
 from rect.facts import Fact
 from rect.model import EditableModel
 from rect.update import LowRank, Update

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from benchmarks import plain_editing
+from modelfolder.errors import InputError
 from rect import editors
 from rect.architecture import ARCHITECTURES
 from rect.covariance import Covariance
 from rect.editors.memit import MemitHparams, spread
 from rect.editors.value_search import search
-from rect.errors import InputError
 from rect.facts import Fact
 from rect.model import EditableModel
 from rect.prefixes import Prefixes

@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 import torch
-from tests.rect.editors.mend_facts import facts
 
+from modelfolder.errors import InputError
 from rect.editors import check, create, declared
 from rect.editors.base import Editor
 from rect.editors.mend import saved
 from rect.editors.mend.editor import CONFIGURED, Mend, MendHparams
 from rect.editors.mend.settings import MendSettings
 from rect.editors.mend.training import Trainer
-from rect.errors import InputError
 from rect.facts import Fact
 from rect.model import EditableModel
 from rect.update import Dense, LowRank, Update
+from tests.rect.editors.mend_facts import facts
 from tests.tiny import tiny_model
 
 FAMILIES = ("llama", "gpt2", "gpt_neox", "qwen3")

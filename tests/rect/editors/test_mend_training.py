@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 import torch
-from tests.rect.editors.mend_facts import facts
 
+from modelfolder.errors import InputError
 from rect.editors.mend import saved
 from rect.editors.mend.data import Examples, Split
 from rect.editors.mend.settings import MendSettings
 from rect.editors.mend.training import RESUME, Share, Trainer
 from rect.editors.mend.upper import Upper
-from rect.errors import InputError
 from rect.model import EditableModel
 from rect.order import permutation
 from rect.update import Dense, Update
+from tests.rect.editors.mend_facts import facts
 from tests.tiny import tiny_model
 
 SMALL: dict[str, Any] = {

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from benchmarks import plain_editing
+from modelfolder.errors import InputError
 from rect import editors
 from rect.editors.rome import RomeHparams
-from rect.errors import InputError
 from rect.facts import Fact
 from rect.model import EditableModel
 from tests.tiny import FAMILIES, tiny_model

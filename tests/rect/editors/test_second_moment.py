@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from tests.rect.test_easyeditor import GPT2_XL
 
+from modelfolder.errors import InputError
 from rect import editors
 from rect.editors import hyperparameters, second_moment
 from rect.editors.second_moment import Given
-from rect.errors import InputError
 from sweeps.config import validate
 from sweeps.identity import covariance_notes, make_plan
 

@@ -1,5 +1,0 @@
-"""The one error for bad input; it lives in `modelfolder`, which `rect` and `tasks` share."""
-
-from modelfolder.errors import InputError
-
-__all__ = ["InputError"]
