@@ -1,8 +1,8 @@
 """Do the report's intervals hold what they promise? python benchmarks/calibration.py [--runs 1000] [--kind facts ...]
 
-Sweeps are made up of which the truth is known, and go through the functions that the report uses (`sweeps.units`,
-`sweeps.intervals`). A model of seed s under a regularizer has a chance p of its own, drawn around a mean with standard
-deviation `spread`; its examples are right with that chance, but some examples are harder than others for all models,
+Sweeps are made up of which the truth is known, and go through the functions that the report uses (`units` and
+`intervals` of `sweeps.results`). A model of seed s under a regularizer has a chance p of its own, drawn around a mean
+with standard deviation `spread`; its examples are right with that chance, some harder than others for all models,
 unedited ones included (facts: for all models of one seed). Counted, in percent of the runs:
 
   false      "different" at 5% where both regularizers have the same distribution (3 to 7 are wanted)
@@ -22,8 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from sweeps import intervals, units
-from sweeps.units import Measured
+from sweeps.results import intervals, units
+from sweeps.results.units import Measured
 
 HARD = 0.6  # correlation of latent difficulty between models
 Truth = Callable[[np.ndarray], np.ndarray]

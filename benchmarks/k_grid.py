@@ -16,10 +16,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeps import journal
-from sweeps.config import Config, validate
-from sweeps.run import run
-from sweeps.store import Store
+from sweeps.config.config import Config, validate
+from sweeps.run.driver import run
+from sweeps.store import journal
+from sweeps.store.store import Store
 
 KS = (5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0)
 

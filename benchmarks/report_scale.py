@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "sweeps"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import browser
-import synthetic_rows
-
-from sweeps import aggregate, report_page
+from sweeps.report import webpage
+from sweeps.results import tradeoff
+from tests.sweeps import synthetic_rows
+from tests.sweeps.report import browser
 
 READY = "document.documentElement.dataset.ready === 'yes'"
 PAINT = "(performance.getEntriesByName('first-contentful-paint')[0] ?? {startTime: NaN}).startTime / 1000"
@@ -62,9 +62,9 @@ def main() -> None:
     rows = rows_of(wanted)
     outputs = synthetic_rows.outputs(rows[rows["model"].isin(["model-0", "model-1"])], 3)
     began, worked = time.perf_counter(), time.process_time()
-    table = aggregate.tradeoff(rows)
+    table = tradeoff.tradeoff(rows)
     aggregated = time.perf_counter()
-    page = report_page.render(report_page.Material("scale", rows, outputs, table))
+    page = webpage.render(webpage.Material("scale", rows, outputs, table))
     built = time.perf_counter()
     print(f"cells {len(table)}, rows {len(rows)}")
     cpu = time.process_time() - worked

@@ -27,22 +27,22 @@ from ray import tune
 from ray.cluster_utils import Cluster
 from rich.console import Console
 
-from sweeps.job import Job
-from sweeps.journal import Journal
-from sweeps.rows import Row, complete, measurement
-from sweeps.store import Store
+from sweeps.run.job import Job
+from sweeps.store.journal import Journal
+from sweeps.store.schema import Row, complete, measurement
+from sweeps.store.store import Store
 
 ROWS_PER_CELL = 100
 MODEL = "gpt2"
 AGGREGATE = """
 import resource, sys, time
 began = time.perf_counter()
-from sweeps import aggregate
+from sweeps.results import tradeoff
 from sweeps.store import Store
 imported = time.perf_counter()
 rows = Store(sys.argv[1]).rows()
 read = time.perf_counter()
-table = aggregate.tradeoff(rows)
+table = tradeoff.tradeoff(rows)
 done = time.perf_counter()
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 print(f"{len(rows):,} rows of {len(table):,} cells: read in {read - imported:.1f} s, "
@@ -93,8 +93,8 @@ def stub_rows(evaluations: list[str]) -> list[Row]:
 
 def plan_of(cells: int, actors: int = 8) -> Any:
     """A plan with so many edited cells, of one model, in which every cell has one checkpoint."""
-    from sweeps.config import validate
-    from sweeps.identity import make_plan
+    from sweeps.config.config import validate
+    from sweeps.plan.identity import make_plan
 
     per_seed = min(cells, 100)
     data = {
@@ -111,7 +111,7 @@ def plan_of(cells: int, actors: int = 8) -> Any:
 
 def simulate(cells: int, actors: int, address: str, folder: Path) -> None:
     """Run the driver over so many stubs and print what it took."""
-    from sweeps.run import Session
+    from sweeps.run.driver import Session
 
     plan_of(1)  # now everything is imported, which takes as long for one cell as for many
     ray.init(address=address, log_to_driver=False)
@@ -136,7 +136,7 @@ def simulate(cells: int, actors: int, address: str, folder: Path) -> None:
 
 
 def many_rows(rows: int, folder: Path) -> None:
-    """Write so many rows of cells of several checkpoints as a sweep's parts put together, then read and aggregate."""
+    """Write so many rows of cells of several checkpoints as a sweep's parts put together, then read and tradeoff."""
     store = Store(folder)
     plan = plan_of(max(100, rows // (4 * ROWS_PER_CELL)))
     wanted = list(plan.wanted(plan.cells[1]))

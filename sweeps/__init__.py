@@ -2,7 +2,7 @@
 
 config = sweeps.load("configs/demo.yaml")
 plan = sweeps.make_plan(config)           # the cells and their ids; loads no model
-outcome = sweeps.run(config, "results/demo")
+outcome = sweeps.run.run(config, "results/demo")
 rows = sweeps.Store("results/demo").rows()
 """
 
@@ -12,19 +12,20 @@ from importlib import import_module
 from typing import Any
 
 _EXPORTS = {
-    "Config": "sweeps.config",
-    "load": "sweeps.config",
-    "Cell": "sweeps.grid",
-    "expand": "sweeps.grid",
-    "Plan": "sweeps.identity",
-    "make_plan": "sweeps.identity",
-    "Store": "sweeps.store",
+    "Config": "sweeps.config.config",
+    "load": "sweeps.config.config",
+    "Cell": "sweeps.plan.grid",
+    "expand": "sweeps.plan.grid",
+    "Plan": "sweeps.plan.identity",
+    "make_plan": "sweeps.plan.identity",
+    "Store": "sweeps.store.store",
 }
-# `sweeps.run` is the module; the function is `sweeps.run.run` and goes by its module, as `sweeps.report.report` does.
 __all__ = sorted(_EXPORTS)
 
 
 def __getattr__(name: str) -> Any:
     if name in _EXPORTS:
         return getattr(import_module(_EXPORTS[name]), name)
+    if name == "run":
+        return import_module("sweeps.run")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,7 +8,7 @@ an evaluation reads 2 operations per parameter and token over the published task
 from __future__ import annotations
 
 from modelfolder.errors import InputError
-from sweeps.identity import Plan
+from sweeps.plan.identity import Plan
 
 FLOPS = 19.5e12 * 0.4  # of an A100 in float32, at 40%
 

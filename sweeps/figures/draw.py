@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from modelfolder.errors import InputError
-from sweeps import asked
-from sweeps.asked import Asked
 from sweeps.figures import panels, paper, render, weights
 from sweeps.figures.panels import Panel
 from sweeps.figures.specs import FIGURES, Figure, find
-from sweeps.store import Store
+from sweeps.plan import asked
+from sweeps.plan.asked import Asked
+from sweeps.store.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from typing import Literal
 
 import pandas as pd
 
-from sweeps import aggregate
 from sweeps.figures import paper
 from sweeps.figures.specs import Figure
-from sweeps.headlines import count
+from sweeps.results import tradeoff
+from sweeps.results.headlines import count
 
 EDITING = ("reliability", "generalization", "locality")
 TASK_TITLES = {
@@ -82,19 +82,19 @@ def regularizer_title(name: str) -> str:
 
 
 def points_of(rows: pd.DataFrame) -> pd.DataFrame:
-    """`aggregate.curves` with `shown` (the paper's name of the model) and `level` ("rect 40").
+    """`tradeoff.curves` with `shown` (the paper's name of the model) and `level` ("rect 40").
 
     Raises:
         InputError: two models, or two methods on a model, would be one line.
     """
-    points = aggregate.curves(rows, ("edit", "task"))
+    points = tradeoff.curves(rows, ("edit", "task"))
     shown = pd.Series([paper.shown(model) for model in points["model"]], points.index, dtype=str)
     method = points["method"].str.split(" (", regex=False).str[0]  # "mend (GPT-2 XL)": a label says for which model
     paper.check_apart(points.assign(as_model=shown, as_method=method))
     return points.assign(
         shown=shown,
         method=method,
-        level=[aggregate.label(name, k) for name, k in zip(points["regularizer"], points["k"], strict=True)],
+        level=[tradeoff.label(name, k) for name, k in zip(points["regularizer"], points["k"], strict=True)],
     )
 
 

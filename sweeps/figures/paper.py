@@ -1,4 +1,4 @@
-"""What the paper published, from `sweeps/data/paper.yaml`, and under which names its models go."""
+"""What the paper published, from `sweeps/figures/data/paper.yaml`, and under which names its models go."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from modelfolder.errors import InputError
 @functools.cache
 def published() -> dict[str, Any]:
     """The data file's content; not to be changed."""
-    text = resources.files("sweeps").joinpath("data", "paper.yaml").read_text(encoding="utf-8")
+    text = resources.files("sweeps.figures").joinpath("data", "paper.yaml").read_text(encoding="utf-8")
     return dict(yaml.safe_load(text))
 
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rect.analysis import Histogram
-    from sweeps.grid import Cell
-    from sweeps.identity import Plan
-    from sweeps.store import Store
+    from sweeps.plan.grid import Cell
+    from sweeps.plan.identity import Plan
+    from sweeps.store.store import Store
 
 PICTURE = (240, 80)  # points of a heat map: rows, columns
 

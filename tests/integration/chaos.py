@@ -19,9 +19,9 @@ import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
-from sweeps import journal
-from sweeps.config import Config
-from sweeps.store import Store
+from sweeps.config.config import Config
+from sweeps.store import journal
+from sweeps.store.store import Store
 from tests.sweeps.small import computed, quiet, small_config, values
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.store import Store
+from sweeps.store.store import Store
 from tests.integration.chaos import config_for, disturb
 from tests.tiny import save_tiny
 

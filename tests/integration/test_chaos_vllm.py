@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.files import TEMPORARY
-from sweeps.store import Store
+from sweeps.store.folder import TEMPORARY
+from sweeps.store.store import Store
 from tests.integration.chaos import config_for, disturb
 from tests.tiny import save_tiny
 

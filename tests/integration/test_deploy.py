@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sweeps import config
+from sweeps.config import config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

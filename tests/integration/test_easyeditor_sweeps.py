@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 
 from rect.editors.easyeditor import environment
-from sweeps import report
-from sweeps.aggregate import tradeoff
-from sweeps.config import Config
-from sweeps.identity import make_plan
-from sweeps.store import Store
-from sweeps.trial import EditingTrial
+from sweeps.config.config import Config
+from sweeps.plan.identity import make_plan
+from sweeps.report import gather
+from sweeps.results.tradeoff import tradeoff
+from sweeps.run.trial import EditingTrial
+from sweeps.store.store import Store
+from tests.sweeps.run.test_trial import run_trials
 from tests.sweeps.small import STEPS, computed, small_config, sweep
-from tests.sweeps.test_trial import run_trials
 from tests.tiny import save_tiny
 
 pytestmark = pytest.mark.easyeditor
@@ -64,7 +64,7 @@ def test_dense_and_several_matrices_go_through_a_sweep_to_the_report(swept: Path
     weights = rows[(rows["regularizer"] == "rect") & rows["name"].str.endswith("/share_kept")]
     assert weights["value"].between(0.39, 0.41).all()
     (swept / "out" / "config.yaml").write_text(dense_config(swept, "transformers").as_yaml())
-    report.report(str(swept / "out"))
+    gather.report(str(swept / "out"))
     assert "easyeditor:LoRA" in (swept / "out" / "report.html").read_text()
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sweeps import scoring
-from sweeps.config import EngineSpec, TasksSpec
-from sweeps.identity import questions_of
+from sweeps.config.config import EngineSpec, TasksSpec
+from sweeps.plan.identity import questions_of
+from sweeps.run import scoring
 from tasks.engines.vllm_engine import VLLMEngine
 from tasks.errors import InputError
 from tests.tiny import save_tiny, tiny_model

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps import journal
-from sweeps.store import Store
+from sweeps.store import journal
+from sweeps.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 RAY = Path(sys.executable).with_name("ray")

@@ -19,7 +19,7 @@ import transformers
 import yaml
 
 import tasks
-from sweeps.store import Store
+from sweeps.store.store import Store
 from tasks import harness_chance
 from tasks.engines.transformers_engine import TransformersEngine
 from tests.sweeps.small import computed, small_config, sweep

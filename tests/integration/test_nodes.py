@@ -13,8 +13,8 @@ import ray
 from ray.cluster_utils import Cluster
 
 from modelfolder.errors import InputError
-from sweeps import cluster
-from sweeps.files import Folder
+from sweeps.run import cluster
+from sweeps.store.folder import Folder
 from tests.sweeps.small import small_config
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 START = """
 import time
-from sweeps import cluster
+from sweeps.run import cluster
 with cluster.connected(None):
     print("up", flush=True)
     time.sleep(120)

@@ -15,15 +15,18 @@ import pytest
 import torch
 
 from rect.update import Dense, Update
-from sweeps import cache_tools, journal, progress, report
-from sweeps.files import Folder
-from sweeps.identity import make_plan
-from sweeps.journal import Journal
-from sweeps.parts import LARGE
-from sweeps.rows import ROWS, complete, measurement
-from sweeps.sequence import CellRun
-from sweeps.store import Store
-from sweeps.workplace import Workplace
+from sweeps.commands import upkeep
+from sweeps.plan.identity import make_plan
+from sweeps.report import gather
+from sweeps.run import progress
+from sweeps.run.cell import CellRun
+from sweeps.run.workplace import Workplace
+from sweeps.store import journal
+from sweeps.store.folder import Folder
+from sweeps.store.journal import Journal
+from sweeps.store.parts import LARGE
+from sweeps.store.schema import ROWS, complete, measurement
+from sweeps.store.store import Store
 from tests.sweeps.small import computed, run_here, small_config, sweep, values
 from tests.tiny import save_tiny
 
@@ -48,8 +51,8 @@ def test_a_sweep_on_s3_is_the_sweep_on_a_disk(bucket: str, tmp_path: Path) -> No
     pd.testing.assert_series_equal(values(store), values(whole), rtol=0, atol=1e-6)
     store.folder.write("config.yaml", config.as_yaml().encode())
     assert progress.status(store.url).done == 3
-    assert cache_tools.verify(store) == []
-    report.report(store.url)
+    assert upkeep.verify(store) == []
+    gather.report(store.url)
     assert store.folder.exists("tradeoff.csv")
 
 

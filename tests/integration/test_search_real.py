@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from sweeps import aggregate, search
-from sweeps.config import Config, validate
-from sweeps.identity import make_plan
-from sweeps.store import Store
+from sweeps.config.config import Config, validate
+from sweeps.plan import search
+from sweeps.plan.identity import make_plan
+from sweeps.results import tradeoff
+from sweeps.store.store import Store
 from tests.sweeps.small import computed, run_here, sweep
 
 SHARE = 0.94
@@ -35,8 +36,8 @@ def config(folder: Path, **changes: Any) -> Config:
 
 def test_the_search_finds_what_the_whole_grid_finds(default_model_folder: Path, tmp_path: Path) -> None:
     grid = sweep(config(default_model_folder, regularizers=["none", {"name": "rect", "k": KS}]), tmp_path / "grid")
-    table = aggregate.tradeoff(grid.rows())
-    wanted = aggregate.smallest_k(table, SHARE).iloc[0]["k"]
+    table = tradeoff.tradeoff(grid.rows())
+    wanted = tradeoff.smallest_k(table, SHARE).iloc[0]["k"]
     kept = table[table["regularizer"] == "rect"]["edit_retention"]
     assert kept.min() < SHARE <= kept.max(), "an edit for which k matters"
 

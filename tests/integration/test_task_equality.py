@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import tasks
-from sweeps import scoring
-from sweeps.config import EngineSpec, TasksSpec
-from sweeps.identity import questions_of
+from sweeps.config.config import EngineSpec, TasksSpec
+from sweeps.plan.identity import questions_of
+from sweeps.run import scoring
 from tasks import engines
 
 pytestmark = [pytest.mark.vllm, pytest.mark.model, pytest.mark.slow]

@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sweeps import journal
-from sweeps.files import TEMPORARY
-from sweeps.rows import ROW_KEY
-from sweeps.store import Store
+from sweeps.store import journal
+from sweeps.store.folder import TEMPORARY
+from sweeps.store.schema import ROW_KEY
+from sweeps.store.store import Store
 from tests.integration.test_resume import Driver
 from tests.sweeps.small import quiet, small_config, values
 from tests.tiny import save_tiny

@@ -14,7 +14,7 @@ import transformers
 from modelfolder import config as configs
 from modelfolder.errors import InputError
 from rect import EditableModel, models
-from sweeps.identity import make_plan
+from sweeps.plan.identity import make_plan
 from tasks.engines.transformers_engine import TransformersEngine
 from tests.sweeps.small import small_config
 from tests.tiny import save_tiny

@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 import torch
 
-from sweeps import journal
-from sweeps.config import Config, validate
-from sweeps.identity import Plan, make_plan
-from sweeps.journal import Journal
-from sweeps.sequence import CellRun
-from sweeps.store import Store
-from sweeps.workplace import Workplace
+from sweeps.config.config import Config, validate
+from sweeps.plan.identity import Plan, make_plan
+from sweeps.run.cell import CellRun
+from sweeps.run.workplace import Workplace
+from sweeps.store import journal
+from sweeps.store.journal import Journal
+from sweeps.store.store import Store
 
 STEPS = {"mom2_adjustment": False, "v_num_grad_steps": 3, "context_template_length_params": [[3, 2]]}
 

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.rect.test_easyeditor import GPT2_XL
 
 from modelfolder.errors import InputError
 from rect import editors
 from rect.editors import hyperparameters, second_moment
 from rect.editors.second_moment import Given
-from sweeps.config import validate
-from sweeps.identity import covariance_notes, make_plan
+from sweeps.config.config import validate
+from sweeps.plan.identity import covariance_notes, make_plan
+from tests.rect.editors.test_easyeditor import GPT2_XL
 
 METHODS = ("rome", "memit", "easyeditor:ROME", "easyeditor:MEMIT")
 

@@ -1,0 +1,73 @@
+"""Commands about what a sweep keeps: `sweeps cache list|verify|prune DIR`. Registered by `sweeps.commands.app`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Look at what a sweep's folder keeps, check it, clear out what is not used.")
+
+Folder = Annotated[str, typer.Argument(help="Folder of a sweep: a path or any fsspec URL.", show_default=False)]
+
+
+@app.command("list")
+def list_files(folder: Folder) -> None:
+    """What is kept, how large it is, and how much of it the folder's configuration does not use."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from sweeps.commands import upkeep
+    from sweeps.store.store import Store
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for title in ("files", "size", "unused", "size"):
+        table.add_column(title, justify="right")
+    table.add_column("what")
+    for one in upkeep.inventory(Store(folder)):
+        table.add_row(one.kind, str(one.files), size(one.bytes), str(one.unused), size(one.unused_bytes), one.what)
+    Console().print(table)
+
+
+@app.command()
+def verify(folder: Folder) -> None:
+    """Open every file; exit code 1 where one is broken."""
+    from sweeps.commands import upkeep
+    from sweeps.store.store import Store
+
+    wrong = upkeep.verify(Store(folder))
+    for line in wrong:
+        typer.echo(line)
+    typer.echo(f"{len(wrong)} {'file is' if len(wrong) == 1 else 'files are'} not as they should be")
+    if wrong:
+        raise typer.Exit(1)
+
+
+@app.command()
+def prune(
+    folder: Folder,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it nothing is removed.")] = False,
+) -> None:
+    """Remove updates and states that the folder's configuration does not use. Results are never removed."""
+    from sweeps.commands import upkeep
+    from sweeps.store.store import Store
+
+    gone = upkeep.prune(Store(folder), really=yes)
+    for name in sorted(gone):
+        typer.echo(name)
+    total = f"{len(gone)} {'file' if len(gone) == 1 else 'files'}, {size(sum(gone.values()))}"
+    typer.echo(f"{total} removed" if yes else f"{total} would be removed; --yes removes them")
+
+
+def size(number: float) -> str:
+    """Bytes as a person reads them.
+
+    >>> size(1_234_567)
+    '1.2 MB'
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"

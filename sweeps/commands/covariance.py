@@ -1,0 +1,179 @@
+"""`sweeps covariance`: estimate the covariance of keys ahead of a sweep, here or spread over Ray workers.
+
+Sums over batches merge exactly: how the text is spread over workers changes no bit.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from modelfolder import digest
+from modelfolder.errors import InputError
+from rect import covariance, models
+from rect.cache import check_cache
+from rect.covariance import Covariance, Recipe, Sums
+from rect.editors import hyperparameters, second_moment
+from rect.editors.memit import MemitHparams
+from rect.editors.second_moment import Given
+from rect.model import EditableModel
+from sweeps.run import surroundings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted.
+
+    Attributes:
+        recipe: from which model and text.
+        layers: None for those that MEMIT edits in this model.
+        workers: processes of Ray that share the text; 1 computes here.
+        address: of a Ray cluster, if there are several workers.
+        device: of the model: "auto", "cpu", "cuda", ...
+    """
+
+    recipe: Recipe
+    layers: tuple[int, ...] | None = None
+    workers: int = 1
+    address: str | None = None
+    device: str = "auto"
+
+
+def parse_layers(text: str) -> tuple[int, ...]:
+    """ "13-17" or "5,17,20": layers counted from 0.
+
+    Raises:
+        InputError: it is something else.
+    """
+    found: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,6})(?:-(\d{1,6}))?\s*", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if first > last:
+            raise InputError(
+                f"--layers {text}: {part.strip()!r} is not a layer or a range of them, such as 5,17 or 13-17"
+            )
+        found += range(first, last + 1)
+    return tuple(dict.fromkeys(found))
+
+
+def recipe_of(model: str, given: Given, dtype: str = "float32") -> Recipe:
+    """What a sweep with MEMIT on this model, and this beside its hyperparameters, will look for."""
+    declared = hyperparameters.declared(MemitHparams, None, model)
+    for line in second_moment.contradictions(declared, given):
+        log.warning("covariance of %s: %s", model, line)
+    return second_moment.recipe(MemitHparams, declared, model, given, dtype=dtype)
+
+
+def compute(request: Request, console: Console) -> Path:
+    """Have the covariances in the cache, where every sweep with the same settings finds them.
+
+    Returns:
+        The folder that they lie in.
+
+    Raises:
+        InputError: the model, a layer, the text or Ray is not to be had.
+    """
+    recipe = request.recipe
+    if request.workers > 1:
+        surroundings.cluster_address(request.address)
+    recipe = replace(recipe, content=models.content_of(models.resolve(recipe.model, recipe.revision)))
+    model = None
+    layers = request.layers
+    if layers is None:
+        model = _load(recipe, request.device)
+        layers = memit_layers(model)
+        if line := hyperparameters.remark(MemitHparams, None, model.name, model.n_layers):
+            log.warning("%s", line)
+    missing = recipe.missing(layers)
+    if missing:
+        check_cache(recipe.folder())
+        began = time.monotonic()
+        if request.workers == 1:
+            found = _here(model or _load(recipe, request.device), recipe, missing, console)
+        else:
+            del model
+            console.print(f"layers {missing}: {request.workers} workers of Ray", highlight=False)
+            found = sharded(recipe, missing, request.workers, request.address, request.device)
+        found.save(recipe.folder())
+        seconds = time.monotonic() - began
+        console.print(f"layers {missing}: {found.tokens} tokens in {seconds:.0f} s", highlight=False)
+    there = [layer for layer in layers if layer not in missing]
+    if there:
+        console.print(f"layers {there}: were there already", highlight=False)
+    console.print(f"covariances are in {recipe.folder()}", highlight=False)
+    return recipe.folder()
+
+
+def memit_layers(model: EditableModel) -> tuple[int, ...]:
+    """The layers that MEMIT edits by its hyperparameters for this model."""
+    return hyperparameters.resolve(MemitHparams, None, model).layers
+
+
+def _load(recipe: Recipe, device: str) -> EditableModel:
+    revision = digest.commit(recipe.content) or recipe.revision
+    return EditableModel.load(recipe.model, device, recipe.dtype, revision)
+
+
+def _check(model: EditableModel, layers: Sequence[int]) -> None:
+    if max(layers) >= model.n_layers:
+        raise InputError(f"--layers: {model.name} has layers 0 to {model.n_layers - 1}, not {max(layers)}")
+
+
+def _here(model: EditableModel, recipe: Recipe, layers: Sequence[int], console: Console) -> Covariance:
+    _check(model, layers)
+    columns = (TextColumn("tokens"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        return covariance.collect(
+            model, recipe, layers, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+
+
+def sharded(
+    recipe: Recipe, layers: Sequence[int], workers: int, address: str | None = None, device: str = "auto"
+) -> Covariance:
+    """The covariance from `workers` Ray tasks, each with every so-many-th batch; how they are split changes no bit.
+
+    All nodes must see the model and the text under the same name.
+    """
+    from sweeps.run import cluster
+
+    with cluster.connected(address):
+        import ray
+
+        gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 and device != "cpu" else 0
+        task = ray.remote(num_cpus=1, num_gpus=gpus)(share)
+        pending = [task.remote(recipe, tuple(layers), index, workers, device) for index in range(workers)]
+        total = Sums(0, {})
+        while pending:
+            ready, pending = ray.wait(pending)
+            try:
+                total = total + ray.get(ready[0])
+            except ray.exceptions.RayTaskError as error:
+                raise (error.cause if isinstance(error.cause, InputError) else error) from None
+    return covariance.finish(total, recipe)
+
+
+def share(recipe: Recipe, layers: Sequence[int], index: int, workers: int, device: str) -> Sums:
+    """One worker's part: batches index, index + workers, ..."""
+    model = _load(recipe, device)
+    recipe = recipe.on(model)
+    _check(model, layers)
+    dimension = max(covariance.dimension(model, layer) for layer in layers)
+    rows = recipe.batches(model, dimension, index, workers)
+    sums = covariance.accumulate(model, layers, rows, precision=recipe.precision)
+    return Sums(sums.tokens, {layer: total.cpu() for layer, total in sums.layers.items()})

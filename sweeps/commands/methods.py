@@ -1,0 +1,52 @@
+"""`sweeps methods list`: the editing methods, and what each needs. Registered by `sweeps.commands.app`."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(help="Look at the editing methods.", no_args_is_help=True)
+
+NEEDS = {
+    "kn": "nothing else",
+    "memit": "the covariance of keys (sweeps covariance)",
+    "mend": "a hypernetwork (sweeps train-mend)",
+    "rome": "nothing else",
+    "easyeditor:MEMIT": "the covariance of keys (sweeps covariance)",
+    "easyeditor:MEND": "a hypernetwork that EasyEdit trained",
+}
+
+
+@app.callback()
+def _group() -> None:
+    """Keeps `list` a command of its own."""
+
+
+@app.command("list")
+def list_methods() -> None:
+    """All methods by name, with the facts of an operation and what must be there."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from rect.editors.easyeditor import environment
+    from sweeps.config import names
+
+    try:
+        where = environment.find()
+        there, state = set(where.methods()), f"EasyEdit {where.version} in {where.package}"
+    except ValueError as error:
+        there, state = set(), str(error)
+    table = Table(box=None, pad_edge=False)
+    for title in ("method", "facts", "needs"):
+        table.add_column(title, no_wrap=title == "method")
+    for name in names.METHODS:
+        needs = NEEDS.get(name, "nothing else")
+        if name.startswith(environment.PREFIX) and name.removeprefix(environment.PREFIX) not in there:
+            needs = "EasyEdit's environment (make easyeditor)" if not there else "another EasyEdit: this one lacks it"
+        table.add_row(name, "many" if names.takes_batches(name) else "one", needs)
+    console = Console()
+    console.print(table)
+    console.print(state, highlight=False, markup=False, soft_wrap=True)
+    absent = sorted(there - set(environment.METHODS))
+    if absent:
+        reasons = "; ".join(f"{one}: {environment.WEIGHTLESS.get(one, 'not known here')}" for one in absent)
+        console.print(f"not of use here: {reasons}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,73 @@
+"""Commands that look at what sweeps left: figure, compare, export. Registered by `sweeps.commands.app`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Folder = Annotated[str, typer.Argument(help="Folder of a sweep: a path or any fsspec URL.", show_default=False)]
+Everything = Annotated[
+    bool, typer.Option("--all", help="All rows in the folder, not only those of its present configuration.")
+]
+
+
+def figure(
+    name: Annotated[str, typer.Argument(help="figure-03 or 3, table-1, ...; all; or list.", show_default=False)],
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="Folder of a sweep.")] = "",
+    score: Annotated[str, typer.Option(help="score_release, as published, or score.")] = "score_release",
+    everything: Everything = False,
+) -> None:
+    """Draw a figure or a table of the paper from a sweep: PNG, SVG and CSV in DIR/figures."""
+    from modelfolder.errors import InputError
+    from sweeps.figures.specs import FIGURES
+
+    if name == "list":
+        for one in FIGURES.values():
+            typer.echo(f"{one.name:<24}{one.title}: {one.statement}")
+        return
+    if not folder:
+        raise InputError(
+            f"sweeps figure {name}: the folder of a sweep is missing, as in sweeps figure {name} results/demo"
+        )
+
+    from sweeps.figures import draw
+
+    for line in draw.listed(draw.draw(name, folder, score, everything)):
+        typer.echo(line)
+
+
+def compare(
+    first: Folder,
+    second: Folder,
+    out: Annotated[str | None, typer.Option(metavar="FILE", help="Write all differences as CSV.")] = None,
+    alpha: Annotated[float, typer.Option(min=0, max=1, help="Mark differences with an adjusted p below this.")] = 0.05,
+    everything: Everything = False,
+) -> None:
+    """Compare two sweeps cell by cell: differences, their intervals, and whether they are more than chance."""
+    from rich.console import Console
+
+    from sweeps.results import between as work
+
+    work.run(first, second, out, alpha, Console(), everything)
+
+
+def export(
+    folder: Folder,
+    format: Annotated[str, typer.Option("--format", help="csv, parquet, latex or markdown.")] = "csv",
+    what: Annotated[
+        str, typer.Option(help="tradeoff, seeds, curves, ranking, paired, smallest-k, rows, outputs.")
+    ] = "tradeoff",
+    out: Annotated[str | None, typer.Option(metavar="FILE", help="Default <what>.<ending> in DIR.")] = None,
+    everything: Everything = False,
+) -> None:
+    """Write a table of a sweep as CSV, parquet, LaTeX or Markdown."""
+    from sweeps.report import export as work
+
+    typer.echo(work.export(folder, what, format, out, everything))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    for command in (figure, compare, export):
+        app.command()(command)

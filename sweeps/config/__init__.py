@@ -1,0 +1,1 @@
+"""What is asked for: YAML in, one frozen `Config` out."""

@@ -1,0 +1,1 @@
+"""Which cells, with which ids; what they need, what they cost, what a search has chosen."""

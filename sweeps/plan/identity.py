@@ -1,0 +1,364 @@
+"""What makes two computations the same: ids of operations, sequences and evaluations, and the plan that they make up.
+
+Each id is the SHA-256 of canonical JSON over declared things only: names, revisions, versions, the content of facts and
+examples. So a plan needs no weights, and asking for one more task, checkpoint, k or seed asks for nothing else anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
+
+from modelfolder import digest
+from modelfolder.errors import InputError
+from rect import fact_files, facts, models
+from sweeps.config.config import Config, EditsSpec, EngineSpec, MethodSpec, ModelSpec, RegularizerSpec, TasksSpec
+from sweeps.plan import edit_set as edit_sets
+from sweeps.plan import grid
+from sweeps.plan.grid import Cell
+
+if TYPE_CHECKING:
+    from rect.covariance import Recipe
+    from rect.facts import Fact
+    from sweeps.store.store import Done
+    from tasks.base import Example, Task
+
+EDIT, ABILITY, WEIGHTS = "edit", "ability", "weights"
+VERSIONS = {EDIT: "3", ABILITY: "2", WEIGHTS: "1"}
+"""Go up whenever what the rows of that kind mean changes."""
+
+THRESHOLDS = (0.077, 0.171)
+"""Relative changes whose exceedance is reported: percentiles 80 and 90 over single ROME edits of GPT-2 XL (Table 1)."""
+
+
+def identify(*parts: Any) -> str:
+    """SHA-256 of canonical JSON, the first 32 hex digits.
+
+    >>> identify({"b": 1, "a": 2.0}) == identify({"a": 2.0, "b": 1})
+    True
+    """
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One edit operation of a cell.
+
+    Attributes:
+        id: of the raw update; the same for all regularizers and k that share what came before.
+        before: id of the state that it starts from.
+        state: id of the state after the regularized update.
+        seed: of the regularizer's mask in this operation; the same for all k, so that random masks are nested.
+    """
+
+    id: str
+    before: str
+    state: str
+    facts: tuple[Fact, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Questions:
+    """A task with the examples it is asked on, and the id of that evaluation.
+
+    Attributes:
+        provenance: where the examples come from: file and SHA-256, or data set and the revision that was found.
+    """
+
+    task: Task
+    examples: tuple[Example, ...]
+    evaluation: str
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.task.name
+
+    @cached_property
+    def chance(self) -> float:
+        """What knowing nothing scores on these examples; NaN where that is not known."""
+        return self.task.chance(self.examples)
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What is asked, and where its examples come from."""
+        return {"version": self.task.version, "examples": len(self.examples), **self.provenance}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a trial needs to know and that ids are made of. Small: texts, no weights.
+
+    Attributes:
+        cells: with their ids, by model.
+        dropped: (what, why).
+        facts: the edit set.
+        questions: per task.
+        engine: "vllm" or "transformers".
+        editors: declared things of each method on each model.
+        scanned: ids of cells of which only the edit metrics are wanted: a search looks at them.
+        candidates: cells that a search may add.
+        skipped: per model the facts that it cannot be edited with, by index, each with the reason: the next ones of the
+            permutation take their place (`sweeps.plan.skipped`).
+        contents: what each model is made of (`rect.models.content`); None where that is not known here.
+    """
+
+    config: Config
+    cells: tuple[Cell, ...]
+    dropped: tuple[tuple[str, str], ...]
+    facts: tuple[Fact, ...]
+    questions: tuple[Questions, ...]
+    engine: str
+    editors: Mapping[tuple[ModelSpec, MethodSpec], Mapping[str, Any]]
+    scanned: frozenset[str] = frozenset()
+    candidates: tuple[Cell, ...] = ()
+    skipped: Mapping[ModelSpec, Mapping[int, str]] = field(default_factory=dict)
+    contents: Mapping[ModelSpec, str | None] = field(default_factory=dict)
+
+    def cell(self, cell_id: str) -> Cell:
+        return self._by_id[cell_id]
+
+    def revision(self, model: ModelSpec) -> str | None:
+        """The commit that the sweep was planned with, whatever a branch is by now."""
+        return digest.commit(self.contents.get(model)) or model.revision
+
+    @cached_property
+    def _by_id(self) -> dict[str, Cell]:
+        return {cell.id: cell for cell in (*self.cells, *self.candidates)}
+
+    @cached_property
+    def stopped(self) -> str:
+        """Evaluation id of the row that says that a cell was stopped early; other rules for stopping are others."""
+        return identify("evaluation", "stop", [rule.model_dump(mode="json") for rule in self.config.stop])
+
+    def edited(self, cell: Cell, n_edits: int) -> list[Fact]:
+        """The facts of the first operations, in order."""
+        if not n_edits:
+            return []
+        return facts.draw(self.facts, cell.seed, n_edits * cell.batch_size, self.skipped.get(cell.model, {}))
+
+    def operations(self, cell: Cell, n_edits: int) -> Iterator[Operation]:
+        """The first operations of a cell, each with its id."""
+        if cell.method is None:
+            return
+        editor = self.editors[cell.model, cell.method]
+        drawn = self.edited(cell, n_edits)
+        state = base_state(cell.model, self.contents.get(cell.model))
+        for index in range(n_edits):
+            batch = tuple(drawn[index * cell.batch_size : (index + 1) * cell.batch_size])
+            operation = identify("operation", state, editor, facts.digest(batch))
+            seed = int(identify("mask", cell.seed, index)[:15], 16)
+            after = identify("state", operation, *_regularized(cell), seed)
+            yield Operation(operation, state, after, batch, seed)
+            state = after
+
+    def wanted(self, cell: Cell) -> dict[str, str]:
+        """What is evaluated at each checkpoint of a cell: {evaluation id: kind or task name}."""
+        if cell.id in self.scanned:
+            return {evaluation_of(EDIT, self.config.engine.dtype): EDIT}
+        own = [ABILITY] if cell.method is None else [EDIT, WEIGHTS, ABILITY]
+        evaluations = {evaluation_of(kind, self.config.engine.dtype): kind for kind in own}
+        return evaluations | {one.evaluation: one.name for one in self.questions}
+
+    def missing(self, cell: Cell, done: Done) -> dict[int, set[str]]:
+        """{checkpoint: evaluations that are not in the store}; empty for a finished cell.
+
+        Nothing is missing behind the checkpoint at which a cell was stopped early.
+        """
+        wanted = set(self.wanted(cell))
+        ended = min((n for n in cell.checkpoints if (cell.id, n, self.stopped) in done), default=cell.checkpoints[-1])
+        points = [n for n in cell.checkpoints if n <= ended]
+        missing = {n: {one for one in wanted if (cell.id, n, one) not in done} for n in points}
+        return {n: evaluations for n, evaluations in missing.items() if evaluations}
+
+
+def contents_here(config: Config, otherwise: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What the models of a configuration are made of, by `ModelSpec.key`, as far as they are at hand.
+
+    Args:
+        config: the sweep.
+        otherwise: what is known of those that are not, as `Store.contents` has it.
+
+    Raises:
+        InputError: a local model that cannot be used.
+    """
+    found = dict(otherwise or {})
+    for spec in config.models:
+        models.check(spec.name)
+        content = models.content(spec.name, spec.revision)
+        if content is not None:
+            found[spec.key] = content
+    return found
+
+
+def make_plan(config: Config, contents: Mapping[str, str | None] | None = None) -> Plan:
+    """The cells that a configuration asks for, with ids. Reads facts and examples, loads no model.
+
+    Args:
+        config: the sweep.
+        contents: what its models are made of, by `ModelSpec.key`; None looks at the models at hand. The ids of one
+            that is neither here nor there are made of its name, and hold until it is.
+
+    Raises:
+        InputError: a local model that cannot be used, two that are the same, a method without a legal cell, or an edit
+            set or a task's data that cannot be read.
+    """
+    from tasks import engines
+
+    known = contents_here(config) if contents is None else contents
+    made_of = {spec: known.get(spec.key) for spec in config.models}
+    _check_distinct(made_of)
+    cells, looked, dropped = _cells(config)
+    edit_set = _edit_set(config.edits)
+    engine = engines.which(config.engine.name)
+    declared = {
+        (model, method): _editor(model, method, made_of[model]) for model in config.models for method in config.methods
+    }
+    content = facts_of(config.edits, edit_set, declared.values())
+    named, others = (
+        tuple(replace(cell, id=_sequence(cell, declared, content, made_of[cell.model])) for cell in part)
+        for part in (cells, looked)
+    )
+    questions = tuple(questions_of(config.tasks, name, engine, config.engine) for name in config.tasks.names)
+    plan = Plan(config, named, tuple(dropped), edit_set, questions, engine, declared, contents=made_of)
+    if config.search is None or config.search.optuna is not None:
+        return replace(plan, candidates=others)
+    by_model = sorted((*named, *others), key=lambda cell: config.models.index(cell.model))
+    return replace(plan, cells=tuple(by_model), scanned=frozenset(cell.id for cell in others))
+
+
+def facts_of(edits: EditsSpec, edit_set: Sequence[Fact], editors: Iterable[Mapping[str, Any]]) -> str:
+    """Id of the facts that cells draw from. Where some may be skipped, by which rule is a part of it."""
+    digest = facts.digest(edit_set)
+    if edit_sets.is_own(edits):
+        return digest
+    return identify("facts", digest, {"skipped": edit_sets.SKIPPING, "room": edit_sets.room(edits, editors)})
+
+
+def _cells(config: Config) -> tuple[list[Cell], list[Cell], list[tuple[str, str]]]:
+    """The cells of the grid, those that a search may look at besides, and what was dropped."""
+    if config.search is None:
+        cells, dropped = grid.expand(config)
+        return cells, [], dropped
+    levels = (RegularizerSpec(name="none"), *config.regularizers)  # what the share of the editing is a share of
+    looked = (RegularizerSpec(name=name, k=config.search.ks) for name in config.search.regularizers)
+    cells, dropped = grid.expand(config.model_copy(update={"regularizers": levels}))
+    grown, _ = grid.expand(config.model_copy(update={"regularizers": (*levels, *looked)}))
+    there = set(cells)
+    return cells, [cell for cell in grown if cell not in there], dropped
+
+
+def _check_distinct(made_of: Mapping[ModelSpec, str | None]) -> None:
+    """Two names for one model at one dtype would be two columns of the same numbers."""
+    first: dict[str, ModelSpec] = {}
+    for spec, content in made_of.items():
+        other = first.setdefault(base_state(spec, content), spec)
+        if other != spec:
+            raise InputError(f"models: {other.name} and {spec.name} are the same model ({content}); name it once")
+
+
+def base_state(model: ModelSpec, content: str | None) -> str:
+    """The state before any operation. A model is its content; one that is not at hand has a name alone."""
+    if content is None:
+        return identify("base", {"name": model.name, "revision": model.revision, "dtype": model.dtype})
+    return identify("base", {"content": content, "dtype": model.dtype})
+
+
+def unedited(model: ModelSpec, content: str | None) -> Cell:
+    """The cell of a model without any operation, with its id."""
+    cell = Cell(model)
+    return replace(cell, id=_sequence(cell, {}, "", content))
+
+
+def _sequence(cell: Cell, editors: Mapping[Any, Mapping[str, Any]], edit_set: str, content: str | None) -> str:
+    """A cell's id: its chain of operations however long; neither checkpoints nor the number of edits are in it."""
+    state = base_state(cell.model, content)
+    if cell.method is None:
+        return identify("sequence", state)
+    editor = editors[cell.model, cell.method]
+    chain = [cell.setting, cell.batch_size, *_regularized(cell), cell.seed]
+    return identify("sequence", state, editor, edit_set, *chain)
+
+
+def _regularized(cell: Cell) -> tuple[str, str, float | None]:
+    from rect import regularizers
+
+    return cell.regularizer, regularizers.get(cell.regularizer).version, cell.k
+
+
+def covariance_recipe(model: ModelSpec, method: MethodSpec, content: str | None = None) -> Recipe:
+    """What the covariance of keys is computed from, for a method that can use one."""
+    from rect import editors
+    from rect.editors import hyperparameters, second_moment
+
+    cls = editors.get(method.name).hparams_class
+    declared = hyperparameters.declared(cls, method.hparams, model.name)
+    given = second_moment.Given(**method.covariance.model_dump())
+    about = {"revision": model.revision, "dtype": model.dtype, "content": content}
+    return second_moment.recipe(cls, declared, model.name, given, **about)
+
+
+def _editor(model: ModelSpec, method: MethodSpec, content: str | None) -> dict[str, Any]:
+    """Declared things of a method on a model: name, version, hyperparameters, prefixes, covariance."""
+    from rect import editors
+
+    declared = editors.declared(method.name, model.name, method.hparams, covariance={})
+    if declared.get("covariance") is None:  # the method uses none
+        return declared
+    return {**declared, "covariance": covariance_recipe(model, method, content).identity}
+
+
+def covariance_notes(plan: Plan) -> list[str]:
+    """What each method's `covariance` changes in its hyperparameters, or that it changes nothing, one line each."""
+    from rect import editors
+    from rect.editors import hyperparameters, second_moment
+
+    notes = []
+    for (model, method), declared in plan.editors.items():
+        given = second_moment.Given(**method.covariance.model_dump())
+        if declared.get("covariance") is None:
+            unused = "it has no effect: the method, or its mom2_adjustment, uses none"
+            lines = [unused] if given != second_moment.Given() else []
+        else:
+            values = hyperparameters.declared(editors.get(method.name).hparams_class, method.hparams, model.name)
+            lines = second_moment.contradictions(values, given)
+        notes += [f"{method.shown} on {model.name}: covariance: {line}" for line in lines]
+    return notes
+
+
+def _edit_set(edits: EditsSpec) -> tuple[Fact, ...]:
+    if edits.source == "bundled":
+        found = fact_files.bundled()
+    elif os.path.exists(edits.source) or edits.source.endswith((".json", ".jsonl")):
+        found = fact_files.load(edits.source, format=edits.format, strict=edits.strict)
+    else:
+        found = fact_files.hub(edits.source, format=edits.format)
+    if edits.count and edits.count > len(found):
+        raise InputError(f"edits.count: {edits.count} facts are asked for, {edits.source} has {len(found)}")
+    return tuple(found[: edits.count])
+
+
+@cache
+def evaluation_of(kind: str, dtype: str) -> str:
+    """Id of an evaluation that is not a task."""
+    return identify("evaluation", kind, VERSIONS[kind], {WEIGHTS: THRESHOLDS}.get(kind, dtype))
+
+
+def questions_of(spec: TasksSpec, name: str, engine: str, limits: EngineSpec) -> Questions:
+    """A task with its examples, as it is asked of an engine ("vllm" or "transformers")."""
+    import tasks
+
+    task = tasks.get(name)
+    task = (task.in_chat() if spec.chat_template else task).on(spec.source)
+    drawn = task.examples(spec.source, limit=spec.examples, seed=spec.seed)
+    content = [[example.id, example.fields, example.gold] for example in drawn]
+    how = [engine, limits.dtype, limits.max_model_len]
+    evaluation = identify("evaluation", "task", task.name, task.version, identify(content), *how)
+    return Questions(task, tuple(drawn), evaluation, drawn.provenance)

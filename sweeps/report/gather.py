@@ -1,0 +1,153 @@
+"""What a sweep found: a table to the terminal, tradeoff.csv and report.html, all from the rows in its folder."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+
+from modelfolder.errors import InputError
+from rect import facts
+from sweeps.plan import asked, remarks
+from sweeps.report import terminal, webpage
+from sweeps.report.webpage import Material
+from sweeps.results import collateral, tradeoff
+from sweeps.results.headlines import headlines
+from sweeps.store.store import Store
+
+if TYPE_CHECKING:
+    from sweeps.plan.identity import Plan
+
+TABLE = "tradeoff.csv"
+PAGE = "report.html"
+NAMED_FACTS = 500  # facts whose texts go into the page
+
+
+def report(out: str | os.PathLike[str], console: Console | None = None, everything: bool = False) -> Material:
+    """Print the trade-off, write `tradeoff.csv` and `report.html` into the folder. Returns what they were made of.
+
+    Args:
+        out: a sweep's folder, any fsspec path.
+        console: where the table goes; default the terminal.
+        everything: take all rows in the folder, not only those of its present configuration.
+
+    Raises:
+        InputError: there is no sweep in that folder.
+    """
+    store = Store(out)
+    store.folder.check_writable(os.fspath(out))
+    material = gather(out, everything)
+    store.folder.write(TABLE, material.tradeoff.to_csv(index=False).encode())
+    store.folder.write(PAGE, webpage.render(material).encode())
+    show(material, console or Console())
+    return material
+
+
+def gather(out: str | os.PathLike[str], everything: bool = False) -> Material:
+    """Read a sweep's folder: of the rows, those that its present configuration asks for, or everything."""
+    found = asked.read(out, everything)
+    store, plan, rows = found.store, found.plan, found.rows
+    if not found.text and rows.empty:
+        raise InputError(f"{out}: there is no sweep in this folder (no config.yaml, no rows)")
+    failures = store.failures()
+    if plan is None:
+        failed = [(cell, reason) for cell, reason in failures.items()]
+        missing: list[tuple[str, str]] = []
+    else:
+        failed = [(str(cell), failures[cell.id]) for cell in plan.cells if cell.id in failures]
+        missing = _missing(plan, store, failures)
+    environments = _environments(store, rows)
+    return Material(
+        name=found.config.get("name") or os.fspath(out).rstrip("/").rpartition("/")[2],
+        rows=rows,
+        outputs=found.outputs,
+        table=tradeoff.tradeoff(rows, [one.name for one in plan.questions] if plan else None),
+        planned=len(plan.cells) - len(plan.scanned) if plan else None,
+        failed=failed,
+        missing=missing,
+        left_out=found.left_out,
+        search=found.search,
+        remarks=remarks.of(plan) if plan else [],
+        facts=_fact_names(plan, rows) if plan else {},
+        command=_command(environments[-1].get("command", []) if environments else []),
+        environments=environments,
+        config=found.text,
+    )
+
+
+def _environments(store: Store, rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """What the runs were made with that measured these rows, the earliest first."""
+    named = set(rows["environment"])
+    return [about for name, about in store.environments().items() if name in named or not named]
+
+
+def _fact_names(plan: Plan, rows: pd.DataFrame) -> dict[str, list[str]]:
+    """The facts that rows of their own tell about, in the order of editing, as `measure.editing` counts.
+
+
+    Per seed: {"0": ...}; for a model that skips some also {"0 MODEL": ...}.
+    """
+    count = rows["name"].str.extract(r"/fact-(\d+)$", expand=False).astype(float).max()
+    if pd.isna(count):
+        return {}
+    named = min(int(count) + 1, NAMED_FACTS)
+    seeds = sorted({cell.seed for cell in plan.cells if cell.method})
+    found = {}
+    for model, out in [("", {}), *((f" {model.name}", out) for model, out in plan.skipped.items() if out)]:
+        for seed in seeds:
+            drawn = facts.distinct(facts.draw(plan.facts, seed, len(plan.facts), out))[:named]
+            found[f"{seed}{model}"] = [f"{fact.filled}: {fact.target}" for fact in drawn]
+    return found
+
+
+def _command(words: list[str]) -> str:
+    """The command of the run as one would type it, wherever the program lies."""
+    if not words:
+        return ""
+    program = "sweeps" if PurePath(words[0]).name in ("sweeps", "__main__.py") else words[0]
+    return shlex.join([program, *words[1:]])
+
+
+def _missing(plan: Plan, store: Store, failures: dict[str, str]) -> list[tuple[str, str]]:
+    done = store.done()
+    found = []
+    for cell in plan.cells:
+        missing = plan.missing(cell, done)
+        if not missing or cell.id in failures or cell.id in plan.scanned:
+            continue
+        names = plan.wanted(cell)
+        if all(len(missing.get(n, ())) == len(names) for n in cell.checkpoints):
+            what = "no result"
+        else:
+            parts = [f"{', '.join(sorted(names[one] for one in gone))} at {n} edits" for n, gone in missing.items()]
+            what = f"missing: {'; '.join(parts)}"
+        found.append((str(cell), what))
+    return found
+
+
+def show(material: Material, console: Console) -> None:
+    """The trade-off table, the headline, and what failed or is missing."""
+    if material.table.empty:
+        console.print("There are no results yet.")
+    else:
+        console.print(terminal.of(material.tradeoff))
+        for headline in headlines(material.tradeoff, material.kept):
+            console.print(f"[bold]{escape(headline['title'])}[/bold]: {escape(headline['finding'])}", highlight=False)
+            console.print(escape(headline["scores"]), highlight=False)
+        for reason, count in webpage.reasons(material.tradeoff):
+            console.print(f"[dim]{escape(reason)} ({count} {'cell' if count == 1 else 'cells'})[/dim]", highlight=False)
+    for line in collateral.found(material.rows):
+        console.print(escape(line), style="yellow", highlight=False)
+    for one in material.search:
+        console.print(f"[bold]search, {escape(one.title)}[/bold]: {escape(one.finding)}", highlight=False)
+    if material.left_out:
+        console.print(asked.told(material.left_out), style="yellow", highlight=False)
+    for title, style, lines in (("failed", "red", material.failed), ("not finished", "yellow", material.missing)):
+        for cell, reason in lines:
+            first = reason.strip().splitlines()[0] if reason.strip() else "no reason was recorded"
+            console.print(f"[{style}]{title}[/{style}] {escape(cell)}: {escape(first)}", highlight=False)

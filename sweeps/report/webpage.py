@@ -1,0 +1,227 @@
+"""report.html: one self-contained page with the headline, the trade-off, the curves, the table and example outputs.
+
+Python computes everything that is a number and hands it over as JSON, embedded once; the script in `templates/`
+only draws, filters and sorts. Nothing is fetched: plotly.js is embedded, and the page's own policy forbids connections.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from sweeps.plan.search import Found
+from sweeps.report import controls
+from sweeps.report.plain import plain
+from sweeps.results import ability, collateral, retention, tradeoff
+from sweeps.results.fronts import TEXT
+from sweeps.results.headlines import headlines
+
+EXAMPLE_CHARACTERS = 1_500_000
+"""Budget of the example outputs in the page; what does not fit stays in `outputs/`."""
+
+FACT_CELLS = 500
+"""Cells whose per-fact scores are embedded at most."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the page is made of.
+
+    Attributes:
+        rows, outputs: the sweep's tables as `sweeps.store.store` returns them.
+        table: `tradeoff.tradeoff(rows)`.
+        planned: number of cells of the configuration, None where it is not known.
+        failed: (cell, reason) of cells that failed.
+        missing: (cell, what is missing) of cells that have not finished for another reason.
+        left_out: number of cells in the folder that the configuration does not ask for.
+        facts: per seed ("0"; "0 MODEL" where that model skips some) the facts in the order of editing, "The capital of
+            France is: Rome".
+        search: what a search over k found.
+        remarks: what `sweeps.plan.remarks` says of the plan.
+        environments: versions, host and command of each run that measured these rows, the earliest first.
+        config: the configuration as resolved, YAML.
+        command: what reproduces the sweep.
+    """
+
+    name: str
+    rows: pd.DataFrame
+    outputs: pd.DataFrame
+    table: pd.DataFrame
+    planned: int | None = None
+    failed: Sequence[tuple[str, str]] = ()
+    missing: Sequence[tuple[str, str]] = ()
+    left_out: int = 0
+    facts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    search: Sequence[Found] = ()
+    remarks: Sequence[str] = ()
+    environments: Sequence[Mapping[str, Any]] = ()
+    config: str = ""
+    command: str = ""
+
+    @cached_property
+    def sides(self) -> dict[str, retention.Sides]:
+        """What the errors of each cell's figures are made of."""
+        return {} if self.table.empty else retention.sides(self.rows, self.outputs, self.table)
+
+    @cached_property
+    def kept(self) -> pd.DataFrame:
+        """What each regularizer keeps, and how far it drifts, with intervals."""
+        return ability.with_drift(retention.kept(self.table, self.sides), self.rows, self.table)
+
+    @cached_property
+    def tradeoff(self) -> pd.DataFrame:
+        """`table` with the ability that it is read from, and the front by that."""
+        return ability.chosen(self.table, self.kept)
+
+
+def render(material: Material) -> str:
+    """The page as text."""
+    import jinja2
+    import plotly.offline
+
+    loader = jinja2.PackageLoader("sweeps.report", "templates")
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    return environment.get_template("report.html.j2").render(
+        material=material,
+        headlines=headlines(material.tradeoff, material.kept),
+        reasons=reasons(material.tradeoff),
+        collateral=collateral.found(material.rows),
+        data=page_data(material),
+        environments=[flat(one) for one in material.environments],
+        plotly=plotly.offline.get_plotlyjs(),
+    )
+
+
+def reasons(table: pd.DataFrame) -> list[tuple[str, int]]:
+    """Why values are missing in the table, each reason once with the number of cells it holds for."""
+    counts = Counter(note for notes in table["notes"] for note in notes.split("; ") if note)
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def page_data(material: Material) -> dict[str, Any]:
+    """All that the page's script draws, as plain JSON-able data without NaN."""
+    table = material.tradeoff
+    read = table.loc[table["setting"] != tradeoff.UNEDITED, "ability"]
+    columns = [c for c in table.columns if c != "notes"]
+    return {
+        "columns": columns,
+        "cells": [[plain(value) for value in line] for line in table[columns].itertuples(index=False, name=None)],
+        "tasks": tradeoff.task_names(material.rows),
+        "ability": "drift" if (read == TEXT).mean() > 0.5 else "task_retention",
+        "curves": _curves(material.rows),
+        "paired": controls.paired(material.rows, material.outputs),
+        "ranking": controls.ranking(table, material.sides),
+        "fact_names": {which: list(names) for which, names in material.facts.items()},
+        "facts": _facts(material.rows, list(table["cell"])),
+        "examples": _examples(material.outputs, table),
+    }
+
+
+def _curves(rows: pd.DataFrame) -> dict[str, Any]:
+    """`tradeoff.curves`, packed: what many lines share is there once.
+
+    `groups`: the columns of what a line belongs to; `names` of measurements; `edits`: lists of numbers of edits;
+    `lines`: [group, name, edits, means, half widths of the interval, edited models it is over]: 1 where it is over the
+    facts or examples of one.
+    """
+    points = tradeoff.curves(rows)
+    ids = ["model", "method", "setting", "batch_size", "regularizer", "k"]
+    packed: dict[str, dict[Any, int]] = {"groups": {}, "names": {}, "edits": {}}
+
+    def place(what: str, value: Any) -> int:
+        return packed[what].setdefault(value, len(packed[what]))
+
+    values = ["n_edits", "mean", "high", "seeds"]
+    lines = []
+    for keys, group in points.groupby([*ids, "name"], dropna=False, sort=False):
+        edits, mean, high, seeds = (group[column].tolist() for column in values)
+        half = [value - m for value, m in zip(high, mean, strict=True)]
+        where = place("groups", tuple(plain(value) for value in keys[:-1])), place("names", keys[-1])
+        numbers = [plain(value) for value in mean], [plain(value, 3) for value in half]
+        lines.append([*where, place("edits", tuple(edits)), *numbers, max(seeds)])
+    return {"ids": ids, **{what: [*found] for what, found in packed.items()}, "lines": lines}
+
+
+def _facts(rows: pd.DataFrame, cells: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Per cell: the checkpoints, and for each the reliability (token accuracy) of each fact edited so far."""
+    prefix = "reliability/token_accuracy/fact-"
+    part = rows[(rows["kind"] == "edit") & rows["name"].str.startswith(prefix) & rows["cell"].isin(cells[:FACT_CELLS])]
+    part = part.assign(fact=part["name"].str.removeprefix(prefix).astype(int))
+    found: dict[str, dict[str, Any]] = {}
+    for cell, group in part.groupby("cell", sort=False):
+        wide = group.pivot_table(index="fact", columns="n_edits", values="value")
+        wide = wide.reindex(range(int(wide.index.max()) + 1))
+        values = [[plain(v) for v in line] for line in wide.to_numpy()]
+        found[str(cell)] = {"points": [int(p) for p in wide.columns], "values": values}
+    return found
+
+
+def _examples(outputs: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
+    """Prompts once, and what each cell answered at its last checkpoint, as far as the budget goes.
+
+    `prompts`: {task: {index: [prompt, gold]}}, `outputs`: {cell: {task: {index: [output, score]}}}, `left_out`: number
+    of cells without examples here. Unedited, unregularized and front cells go first.
+    """
+    found: dict[str, Any] = {"prompts": {}, "outputs": {}, "left_out": 0}
+    if outputs.empty or table.empty:
+        return found
+    outputs = outputs[outputs["output"].notna()]  # texts may have been left out
+    order = table.assign(
+        last=~((table["setting"] == tradeoff.UNEDITED) | (table["regularizer"] == "none") | table["pareto"])
+    ).sort_values("last", kind="stable")
+    last = outputs.merge(order[["cell", "n_edits"]], on=["cell", "n_edits"]).sort_values(["task", "index"])
+    by_cell = dict(iter(last.groupby("cell", sort=False)))
+    left = EXAMPLE_CHARACTERS
+    for cell in order["cell"]:
+        group = by_cell.get(cell)
+        if group is None:
+            continue
+        size = int(group["output"].str.len().sum()) + 20 * len(group)
+        if size > left:
+            found["left_out"] += 1
+            continue
+        left -= size
+        mine = found["outputs"].setdefault(cell, {})
+        columns = group[["task", "index", "prompt", "output", "gold", "score"]]
+        for task, index, prompt, output, gold, score in columns.itertuples(index=False, name=None):
+            mine.setdefault(task, {})[str(index)] = [output, plain(score)]
+            prompts = found["prompts"].setdefault(task, {})
+            if str(index) not in prompts:
+                prompts[str(index)] = [prompt, _gold(gold)]
+                left -= len(prompt)
+    return found
+
+
+def _gold(text: Any) -> str:
+    """The right answer as a person writes it: JSON strings without quotes, lists with commas."""
+    try:
+        value = json.loads(text)
+    except (TypeError, ValueError):
+        return str(text)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested mappings and lists as (dotted key, text) pairs."""
+    pairs: list[tuple[str, str]] = []
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            pairs += flat(value, f"{name}.")
+        elif isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
+            pairs += flat({str(i): item for i, item in enumerate(value)}, f"{name}.")
+        elif isinstance(value, Iterable) and not isinstance(value, str):
+            pairs.append((name, ", ".join(map(str, value))))
+        else:
+            pairs.append((name, "" if value is None else str(value)))
+    return pairs

@@ -1,0 +1,177 @@
+"""How sure a figure is: the one place for its interval and for tests of it. docs/statistics.md explains what they mean.
+
+The unit is the edited model (a seed: its facts, their order, its masks). Over several of them a figure is the mean of
+what each gave, and its interval is Student's t over these values. Of one edited model only its own facts or examples
+can be drawn anew: that interval says nothing of other edited models.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+from sweeps.results.units import Measured
+
+LEVEL = 0.95
+UNKNOWN = float("nan")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over edited models, its standard error (NaN where there is none) and degrees of freedom.
+
+    Attributes:
+        models: edited models that the value is taken over.
+        units: facts and examples behind it, over all models.
+    """
+
+    value: float
+    stderr: float
+    df: float
+    models: int
+    units: int
+
+    @property
+    def low(self) -> float:
+        """Lower end of the two-sided interval at `LEVEL`."""
+        return self.value - self._half(1 - (1 - LEVEL) / 2)
+
+    @property
+    def high(self) -> float:
+        return self.value + self._half(1 - (1 - LEVEL) / 2)
+
+    @property
+    def at_least(self) -> float:
+        """Lower end of the one-sided interval at `LEVEL`: the claim "at least so much" that the test below shows."""
+        return self.value - self._half(LEVEL)
+
+    @property
+    def at_most(self) -> float:
+        return self.value + self._half(LEVEL)
+
+    def p(self, null: float = 0.0) -> float:
+        """Two-sided p of "the true value is `null`"."""
+        return 2 * float(special.stdtr(self.df, -abs(self.value - null) / self.stderr))
+
+    def p_below(self, bound: float) -> float:
+        """One-sided p of "the true value is below `bound`": small where "at least `bound`" is shown."""
+        return float(special.stdtr(self.df, (bound - self.value) / self.stderr))
+
+    def _half(self, quantile: float) -> float:
+        return float(special.stdtrit(self.df, quantile)) * self.stderr
+
+
+NONE = Estimate(UNKNOWN, UNKNOWN, UNKNOWN, 0, 0)
+
+
+def mean(models: Sequence[Measured]) -> Estimate:
+    """The mean over edited models, one value each; those without a value are left out.
+
+    Variance: that of the values over their number, and what examples that all models were asked have in common: it does
+    not shrink with more models (`shared`). Where several models agree to the last digit, or one is right everywhere,
+    see `variance`.
+    """
+    known = [one for one in models if not math.isnan(one.value)]
+    if not known:
+        return NONE
+    values = np.array([one.value for one in known])
+    units = sum(one.units for one in known)
+    square = float(np.mean([one.variance for one in known]))
+    spread = float(values.var(ddof=1)) if len(known) > 1 else UNKNOWN
+    found, df = (float(x[0]) for x in variance(*(np.array([x]) for x in (spread, len(known), square, units))))
+    if len(known) == 1:
+        df = known[0].df if found == square else df
+    else:
+        found, df = _sum([(found, df), *shared(known)])
+    return Estimate(float(values.mean()), math.sqrt(found), df, len(known), units)
+
+
+def variance(
+    spread: np.ndarray, models: np.ndarray, square: np.ndarray, units: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Variance of a mean over models and its degrees of freedom, for any number of figures at once.
+
+    Args:
+        spread: variance of the models' values, with models - 1.
+        models: how many there are.
+        square: mean of the models' own squared standard errors, NaN where unknown.
+        units: facts or examples behind all of them.
+
+    Returns:
+        spread / models with models - 1; for one model `square` with units - 1. Where that is 0 because nothing differs,
+        one success and one failure more are taken into account, 2 / (units + 2)^2, at least: twenty of twenty is not
+        certainty. NaN where nothing is known.
+    """
+    models, units = np.asarray(models, dtype=float), np.asarray(units, dtype=float)
+    alone = models == 1
+    own = np.where(alone, square, spread / np.maximum(models, 1))
+    df = np.where(alone, units, models) - 1
+    same = own <= 1e-24
+    least = np.where(units > 0, 2 / (units + 2) ** 2, np.nan)
+    own = np.where(same, np.fmax(np.where(alone, 0.0, square / np.maximum(models, 1)), least), own)
+    usable = df > 0
+    return np.where(usable, own, np.nan), np.where(usable, df, np.nan)
+
+
+def bounds(mean: np.ndarray, of: np.ndarray, df: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two-sided intervals at `LEVEL` of means with these variances."""
+    half = special.stdtrit(df, 1 - (1 - LEVEL) / 2) * np.sqrt(of)
+    return mean - half, mean + half
+
+
+def welch(a: Sequence[Measured], b: Sequence[Measured]) -> Estimate:
+    """Mean of b minus mean of a, edited models of which none belongs to one of the other side (Welch's t).
+
+    Of one model on either side it is by their own standard errors; of one against several there is no interval, as of
+    the one no spread between models is known.
+    """
+    first, second = mean(a), mean(b)
+    if (first.models > 1) != (second.models > 1):
+        return Estimate(second.value - first.value, UNKNOWN, UNKNOWN, 1, first.units + second.units)
+    total, df = _sum([(first.stderr**2, first.df), (second.stderr**2, second.df)])
+    models = min(first.models, second.models)
+    return Estimate(second.value - first.value, math.sqrt(total), df, models, first.units + second.units)
+
+
+def holm(p: pd.Series) -> pd.Series:
+    """p-values adjusted for their number (Holm 1979): the i-th smallest times (m - i + 1), never decreasing, at most 1.
+
+    NaN stays NaN and is not counted.
+    """
+    known = p.dropna().sort_values(kind="stable")
+    factors = np.arange(len(known), 0, -1)
+    adjusted = np.minimum(np.maximum.accumulate(known.to_numpy() * factors), 1.0) if len(known) else []
+    return pd.Series(adjusted, index=known.index, dtype=float).reindex(p.index)
+
+
+def shared(models: Sequence[Measured]) -> list[tuple[float, float]]:
+    """(variance, degrees of freedom) of what the same units add to the values of all models alike.
+
+    A unit's mean over S models has the variance of what is common plus 1 / S of what is each model's own; the latter is
+    known from the differences between models, and already in the variance of their values.
+    """
+    found = []
+    for key, part in models[0].parts.items():
+        terms = [one.parts[key].terms for one in models if key in one.parts]
+        if not part.common or len(terms) < len(models):
+            continue
+        table = np.stack(terms)  # (models, units)
+        common = table.mean(0)
+        scale = part.scale
+        own = table.var(0, ddof=1).sum() / len(table)
+        extra = scale * (float((common**2).sum()) - own)
+        if extra > 0:
+            found.append((extra, part.df))
+    return found
+
+
+def _sum(terms: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Sum of independent variances, and its degrees of freedom (Satterthwaite)."""
+    total = sum(of for of, _ in terms)
+    below = sum(of**2 / df for of, df in terms)
+    return total, (total**2 / below if below else UNKNOWN)

@@ -1,0 +1,224 @@
+"""One cell, from the unedited model to its last checkpoint: edit, regularize, measure, commit. Knows nothing of Ray."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Generator, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from rect import regularizers
+from rect.model import EditableModel
+from rect.update import Update
+from sweeps.plan.grid import Cell
+from sweeps.plan.identity import ABILITY, EDIT, WEIGHTS, Operation
+from sweeps.run import measure
+from sweeps.run.replay import check_state
+from sweeps.run.stopping import Stopper
+from sweeps.run.workplace import Workplace
+from sweeps.store.schema import Row, complete, measurement
+
+log = logging.getLogger(__name__)
+
+Missing = Mapping[int, set[str]]  # {checkpoint: evaluations}
+
+
+class CellRun:
+    """A cell at work.
+
+    Args:
+        place: where model and engine are.
+        cell: what to run.
+        missing: evaluations to make at each checkpoint; what is not in it is neither measured nor written.
+    """
+
+    def __init__(self, place: Workplace, cell: Cell, missing: Missing) -> None:
+        self.place = place
+        self.cell = cell
+        self.missing = missing
+        self.names = place.plan.wanted(cell)
+        self._stopper = Stopper.of(place.plan.config.stop, cell, place.store)
+        self._stops: set[int] = set()  # checkpoints of which a row says that the cell ends there
+        self._shares: list[dict[str, dict[str, float]]] = []  # per operation, per matrix
+        self._editing = 0.0  # seconds of computing updates since the last checkpoint; waiting for others is not in it
+
+    def checkpoints(self) -> Generator[dict[str, Any], None, None]:
+        """Go from checkpoint to checkpoint; each is in the store when its summary comes out.
+
+        Yields:
+            {"n_edits": operations so far, "reliability": ..., "score": mean task score}, as far as measured;
+            "stopped": the rule, where the configuration ends the cell there; "failed_tasks": {task: why}.
+
+        Raises:
+            UpdateError: an update holds NaN or infinity.
+            StoreError: a replayed update leads to other weights than it did.
+        """
+        cell, plan = self.cell, self.place.plan
+        if not self.missing:
+            return
+        questions = [one for one in plan.questions if any(one.evaluation in ids for ids in self.missing.values())]
+        self._stage(0, "loading the model")
+        model = self.place.model(cell.model, generates=bool(questions))
+        facts = plan.edited(cell, max(self.missing))
+        self._stage(0, "preparing")
+        if cell.method is not None:
+            self.place.editor(cell.method)
+        with measure.in_dtype(model, plan.config.engine.dtype):
+            self.place.unedited.remember(model, facts)
+        operations = list(plan.operations(cell, max(self.missing)))
+        at = 0
+        try:
+            for n_edits in sorted(self.missing):
+                spent = self._advance(model, operations[at:n_edits], at)
+                at = n_edits
+                summary = self._measure(model, n_edits, spent)
+                yield summary
+                if "stopped" in summary:
+                    break
+        finally:
+            model.restore()
+
+    def _advance(self, model: EditableModel, operations: Sequence[Operation], at: int) -> list[Row]:
+        """Apply operations in turn. Returns what they took."""
+        self._editing = regularizing = 0.0
+        loaded = 0
+        for index, operation in enumerate(operations, start=at + 1):
+            raw, from_store = self._update(model, operation, index)
+            loaded += from_store
+            began = time.perf_counter()
+            kept = self._regularized(raw, model, operation)
+            model.add(kept)
+            regularizing += time.perf_counter() - began
+            check_state(self.place.store, operation.state, model)
+        if not operations:
+            return []
+        n = len(operations)
+        return [
+            measurement("time", "editing_seconds", self._editing, n=n),
+            measurement("time", "regularizing_seconds", regularizing, n=n),
+            measurement("time", "from_store", loaded / n, n=n),
+        ]
+
+    def _update(self, model: EditableModel, operation: Operation, index: int) -> tuple[Update, bool]:
+        """The raw update, from the store if it is there, and whether it was."""
+        about = {"cell": self.cell.id, "operation": operation.id, "n_edits": index}
+        update = self._stored(about)
+        if update is not None:
+            return update, True
+        self.place.journal.write("edit-wanted", **about)
+        with self.place.alone(operation.id, self.cell.id):
+            update = self._stored(about)  # another worker may have been at it
+            return (update, True) if update is not None else (self._computed(model, operation, about), False)
+
+    def _stored(self, about: Mapping[str, Any]) -> Update | None:
+        began = time.perf_counter()
+        update = self.place.store.update(about["operation"])
+        if update is not None:
+            self.place.journal.write("edit-loaded", **about, seconds=round(time.perf_counter() - began, 3))
+        return update
+
+    def _computed(self, model: EditableModel, operation: Operation, about: Mapping[str, Any]) -> Update:
+        assert self.cell.method is not None
+        began = time.perf_counter()
+        self.place.journal.write("edit-started", **about)
+        update = self.place.editor(self.cell.method).compute(model, list(operation.facts))
+        kept = self.place.store.put_update(operation.id, update)
+        seconds = time.perf_counter() - began
+        self._editing += seconds
+        self.place.journal.write("edit-computed", **about, seconds=round(seconds, 3))
+        return kept
+
+    def _regularized(self, raw: Update, model: EditableModel, operation: Operation) -> Update:
+        regularize = regularizers.get(self.cell.regularizer)
+        kept = regularize(raw, model, k=100 if self.cell.k is None else self.cell.k, seed=operation.seed)
+        self._shares.append(regularizers.shares(raw, kept))
+        return kept
+
+    def _measure(self, model: EditableModel, n_edits: int, spent: list[Row]) -> dict[str, Any]:
+        """Make the missing evaluations of a checkpoint; each is committed before the next one can fail."""
+        place, wanted = self.place, self.missing[n_edits]
+        kinds = {self.names[one]: one for one in wanted}
+        rows: list[Row] = list(spent)
+        with measure.in_dtype(model, place.plan.config.engine.dtype):
+            if EDIT in kinds:
+                self._stage(n_edits, "edit metrics")
+                rows += measure.editing(model, place.plan.edited(self.cell, n_edits), place.unedited, kinds[EDIT])
+            if ABILITY in kinds:
+                self._stage(n_edits, "perplexity")
+                rows += measure.text(model, place.unedited, kinds[ABILITY])
+        if WEIGHTS in kinds:
+            rows += measure.weights(model, self._shares, kinds[WEIGHTS])
+        self._stage(n_edits, "writing")
+        ended = self._commit(n_edits, rows, [])
+        failed: dict[str, Exception] = {}
+        questions = [one for one in place.plan.questions if one.evaluation in wanted]
+        if questions:
+            self._stage(n_edits, "generating")
+            for scores, outputs, lost in measure.tasks(
+                place.engine(), model, questions, place.plan.config.tasks.keep_texts
+            ):
+                ended |= self._commit(n_edits, scores, outputs)
+                rows += scores
+                failed |= lost
+                self._tell(n_edits, lost)
+        lost_tasks = {"failed_tasks": {name: _line(error) for name, error in failed.items()}} if failed else {}
+        return {"n_edits": n_edits, **_summary(rows), **ended, **lost_tasks}
+
+    def _commit(self, n_edits: int, rows: list[Row], outputs: list[Row]) -> dict[str, str]:
+        """Write what was measured, with the row that ends the cell once its figures say so: {"stopped": the rule}."""
+        place, cell = self.place, self.cell
+        if not rows:
+            return {}
+        why = None if n_edits in self._stops else self._stopper.reason(n_edits, rows)
+        if why is not None:
+            self._stops.add(n_edits)
+            rows = [*rows, measurement("stop", why, n_edits, evaluation=place.plan.stopped)]
+        shared = {
+            "engine": place.plan.engine,
+            "package_version": version("rect-sweeps"),
+            "environment": place.environment,
+        }
+        here = {"cell": cell.id, "n_edits": n_edits}
+        place.store.write(
+            cell.id,
+            n_edits,
+            complete(rows, {**here, **cell.axes(), **shared}),
+            complete(outputs, here),
+        )
+        made = sorted({row["evaluation"] for row in rows} - {""})
+        place.journal.write("rows-written", **here, evaluations=made, rows=len(rows))
+        return {} if why is None else {"stopped": why}
+
+    def _tell(self, n_edits: int, failed: Mapping[str, Exception]) -> None:
+        """Note the tasks that failed. Where a device's memory did not suffice they are tried again, in smaller batches.
+
+        Raises:
+            torch.OutOfMemoryError: that is still to be tried.
+        """
+        for name, error in failed.items():
+            self.place.journal.write("task-failed", cell=self.cell.id, n_edits=n_edits, task=name, reason=_line(error))
+            if isinstance(error, torch.OutOfMemoryError) and not self.place.frugal:
+                raise error
+
+    def _stage(self, n_edits: int, stage: str) -> None:
+        self.place.journal.write("stage", cell=self.cell.id, n_edits=n_edits, stage=stage)
+
+
+def _line(error: Exception) -> str:
+    """The first line of what it says."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
+def _summary(rows: Sequence[Row]) -> dict[str, float]:
+    """A few figures for Tune's table."""
+    by_name = {row["name"]: row["value"] for row in rows}
+    scores = [value for name, value in by_name.items() if name.endswith("/score")]
+    figures = {
+        "reliability": by_name.get("reliability/preference"),
+        "locality": by_name.get("locality/token_accuracy"),
+        "score": sum(scores) / len(scores) if scores else None,
+    }
+    return {name: value for name, value in figures.items() if value is not None}

@@ -1,0 +1,1 @@
+"""What stays of a sweep: its folder on any fsspec path, tables in Parquet parts, the schema of rows, a journal."""

@@ -1,0 +1,181 @@
+"""A table that many processes append to: parquet parts, each written whole, put together into larger files at times.
+
+Readers take all parts and drop what is there twice, so a kill between writing a large file and removing what went into
+it, or two drivers that put the same parts together, loses nothing and doubles nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sweeps.store.folder import Folder, StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+SIZE = 50_000_000  # bytes of a file that parts are put together into, about
+LEAST = 64  # parts that are worth it
+ROW_GROUP = 200_000  # rows
+ROW_GROUP_BYTES = 128 * 2**20  # in memory
+LARGE = "large-"  # what names of large files begin with; those of parts begin with their cell's id, hex digits
+PREFIX = 16  # characters of a cell's id in the names of its parts
+_NONE = {pa.string(): ""}  # what stands for a value that a part lacks; of any other type nothing
+ATTEMPTS = 5  # to read a folder from which parts vanish
+
+
+class Table:
+    """A table in parts.
+
+    Args:
+        folder: the sweep's.
+        name: of the sub-folder, `rows` or `outputs`.
+        schema: columns and types.
+        key: columns that tell one line from another.
+        since: columns that parts of earlier versions lack; text reads as "", a number as none.
+    """
+
+    def __init__(
+        self, folder: Folder, name: str, schema: pa.Schema, key: Sequence[str], since: Collection[str] = ()
+    ) -> None:
+        self.folder = folder
+        self.name = name
+        self.schema = schema
+        self.key = list(key)
+        self.since = since
+
+    def write(self, part: str, lines: Iterable[dict[str, Any]]) -> None:
+        """One part, whole. Its name begins with its cell's id."""
+        self.folder.write(
+            f"{self.name}/{part}.parquet", _bytes([pa.Table.from_pylist(list(lines), schema=self.schema)])
+        )
+
+    def frame(self, cells: Collection[str] | None = None) -> pd.DataFrame:
+        """All lines, or those of some cells, each once."""
+        frame = self.read(cells=cells).to_pandas(use_threads=False)
+        return frame.drop_duplicates(self.key).reset_index(drop=True)
+
+    def read(self, columns: Sequence[str] | None = None, cells: Collection[str] | None = None) -> pa.Table:
+        """The lines of all parts, some of them perhaps twice.
+
+        Raises:
+            StoreError: a part is no parquet file.
+        """
+        for attempt in range(ATTEMPTS):
+            try:
+                return self._read(columns, cells)
+            except FileNotFoundError:  # a driver has put it together with others since the folder was listed
+                if attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError
+
+    def _read(self, columns: Sequence[str] | None, cells: Collection[str] | None) -> pa.Table:
+        wanted = pa.schema([self.schema.field(column) for column in columns or self.schema.names])
+        begins = None if cells is None else {cell[:PREFIX] for cell in cells}
+        found = [wanted.empty_table()]
+        for name in self.folder.names(self.name, ".parquet"):
+            base = name.rpartition("/")[2]
+            if base.startswith(LARGE) or begins is None or base[:PREFIX] in begins:
+                found += self._part(name, wanted, cells)
+        return pa.concat_tables(found)
+
+    def _part(self, name: str, wanted: pa.Schema, cells: Collection[str] | None) -> Iterator[pa.Table]:
+        """One file, without threads: Arrow's pools can abort a process at its end."""
+        try:
+            with self.folder.open(name) as file:
+                part = pq.ParquetFile(file, pre_buffer=False)
+                groups = [i for i in range(part.num_row_groups) if _may_hold(part.metadata.row_group(i), cells)]
+                found = part.read_row_groups(groups, columns=wanted.names, use_threads=False)
+                for column in self.since:
+                    if column in wanted.names and column not in found.column_names:
+                        kind = wanted.field(column).type
+                        found = found.append_column(column, pa.array([_NONE.get(kind)] * len(found), kind))
+                yield found.select(wanted.names).cast(wanted)
+        except (pa.ArrowException, KeyError) as error:
+            raise StoreError(f"{self.folder.path(name)}: not a readable parquet file ({error})") from None
+
+    def check(self, name: str) -> None:
+        """Read one file whole.
+
+        Raises:
+            StoreError: it is no parquet file, or has other columns.
+        """
+        try:
+            for _ in self._part(name, self.schema, None):
+                pass
+        except OSError as error:  # Arrow's for a damaged page
+            raise StoreError(f"{self.folder.path(name)}: cannot be read ({error})") from None
+
+    def compact(self, least: int = LEAST, size: int = SIZE) -> int:
+        """Put small parts together into files of about `size` bytes, if there are `least`. Returns how many went in."""
+        small = {name: n for name, n in self.folder.sizes(self.name, ".parquet").items() if n < size // 2}
+        if len(small) < least:
+            return 0
+        gone = 0
+        for names in _batches(small, size):
+            try:
+                parts = (table for name in names for table in self._part(name, self.schema, None))
+                self.folder.write(f"{self.name}/{LARGE}{uuid.uuid4().hex[:16]}.parquet", _bytes(_joined(parts)))
+            except FileNotFoundError:  # another driver is at it
+                break
+            for name in names:
+                self.folder.remove(name)
+            gone += len(names)
+        return gone
+
+
+def _may_hold(group: Any, cells: Collection[str] | None) -> bool:
+    """Whether a row group's statistics allow for lines of these cells."""
+    column = group.column(0)  # the cell
+    known = column.path_in_schema == "cell" and column.is_stats_set and column.statistics.has_min_max
+    if cells is None or not known:
+        return True
+    return any(column.statistics.min <= cell <= column.statistics.max for cell in cells)
+
+
+def _batches(sizes: dict[str, int], size: int) -> Iterator[list[str]]:
+    """Names in order, in batches of about `size` bytes; a batch of one is left as it is."""
+    batch: list[str] = []
+    total = 0
+    for name, bytes_ in sizes.items():
+        batch.append(name)
+        total += bytes_
+        if total >= size:
+            yield batch
+            batch, total = [], 0
+    if len(batch) > 1:
+        yield batch
+
+
+def _joined(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Parts put together as far as a row group may go."""
+    waiting: list[pa.Table] = []
+    rows = bytes_ = 0
+    for part in parts:
+        waiting.append(part)
+        rows, bytes_ = rows + part.num_rows, bytes_ + part.nbytes
+        if rows >= ROW_GROUP or bytes_ >= ROW_GROUP_BYTES:
+            yield pa.concat_tables(waiting)
+            waiting, rows, bytes_ = [], 0, 0
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def _bytes(tables: Iterable[pa.Table]) -> bytes:
+    """A parquet file with one row group per table."""
+    buffer = io.BytesIO()
+    writer = None
+    for table in tables:
+        writer = writer or pq.ParquetWriter(buffer, table.schema, compression="zstd")
+        writer.write_table(table.combine_chunks(), row_group_size=max(1, table.num_rows))
+    assert writer is not None
+    writer.close()
+    return buffer.getvalue()
