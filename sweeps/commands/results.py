@@ -47,7 +47,7 @@ def compare(
     """Compare two sweeps cell by cell: differences, their intervals, and whether they are more than chance."""
     from rich.console import Console
 
-    from sweeps.results import between as work
+    from sweeps.report import between as work
 
     work.run(first, second, out, alpha, Console(), everything)
 

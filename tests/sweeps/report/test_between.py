@@ -13,7 +13,7 @@ from scipy import stats
 from tests.sweeps.synthetic_rows import NONE, row, unedited
 
 from modelfolder.errors import InputError
-from sweeps.results import between
+from sweeps.report import between
 from sweeps.store.schema import OUTPUTS, ROWS
 from sweeps.store.store import Store
 
