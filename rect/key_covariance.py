@@ -18,12 +18,11 @@ import torch
 from torch import Tensor
 
 from modelfolder.errors import InputError
+from rect.recipe import PER_DIMENSION
 from rect.selection import count
 
 if TYPE_CHECKING:
     from rect.model import EditableModel
-
-PER_DIMENSION = 10
 
 
 class Covariance:

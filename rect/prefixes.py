@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from modelfolder.errors import InputError
 from rect.exclusive import exclusive
 from rect.lengths import check_length
 
 if TYPE_CHECKING:
+    import torch
+
     from rect.model import EditableModel
 
 log = logging.getLogger(__name__)
@@ -96,6 +96,8 @@ class Prefixes:
             seed: of the draw.
             lengths: pairs (tokens, number of prefixes); the model's own beginning-of-sequence token is not counted.
         """
+        import torch
+
         if model.changed():
             log.warning("context prefixes are drawn from an edited model: %s", model.name)
         for tokens, n in lengths:
@@ -143,9 +145,10 @@ def of(given: Prefixes | Sequence[str] | None, model: EditableModel, lengths: Se
 
 
 @exclusive
-@torch.no_grad()
 def _texts(model: EditableModel, starts: Sequence[str], tokens: int, generator: torch.Generator) -> list[str]:
     """One text per start, of so many tokens; starts of one length in tokens are continued together."""
+    import torch
+
     tokenizer = model.tokenizer
     special = torch.tensor(sorted(set(tokenizer.all_special_ids)), dtype=torch.long)
     begun = [tokenizer(start)["input_ids"] for start in starts]
@@ -157,7 +160,8 @@ def _texts(model: EditableModel, starts: Sequence[str], tokens: int, generator: 
         cache = None
         for _ in range(tokens - length):
             new = ids if cache is None else ids[:, -1:]
-            out = model.hf(new.to(model.device), past_key_values=cache, use_cache=True, logits_to_keep=1)
+            with torch.no_grad():
+                out = model.hf(new.to(model.device), past_key_values=cache, use_cache=True, logits_to_keep=1)
             cache = out.past_key_values
             logits = out.logits[:, -1].float().cpu().index_fill(1, special, -torch.inf)
             top = logits.topk(TOP_K, dim=-1)

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from modelfolder.errors import InputError
-from rect import products
 
 if TYPE_CHECKING:
+    import torch
+
     from rect.model import EditableModel
 
 VERSION = "1"
@@ -40,18 +39,23 @@ def batches(
     Raises:
         InputError: the tokenizer has no token that begins or ends a text.
     """
+    import torch
+
     rows, together = -(-tokens // length), max(cap // length, 1)
     for index in range(first, -(-rows // together), step):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
         yield rows_of(model, min(together, rows - index * together), length, generator)
 
 
-@torch.no_grad()
 def rows_of(model: EditableModel, n: int, length: int, generator: torch.Generator) -> list[list[int]]:
     """So many rows of sampled tokens, each with its beginning as long as `length`."""
+    import torch
+
+    from rect import products
+
     ids = torch.tensor([beginning(model.tokenizer)] * n)  # (rows, tokens so far)
     cache = None
-    with products.fast(keep=KEEP):
+    with torch.no_grad(), products.fast(keep=KEEP):
         while ids.shape[1] < length:
             new = ids if cache is None else ids[:, -1:]
             out = model.hf(new.to(model.device), past_key_values=cache, use_cache=True, logits_to_keep=1)

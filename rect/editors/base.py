@@ -10,10 +10,10 @@ from modelfolder.errors import InputError
 from rect import lengths
 from rect.editors.hyperparameters import Hparams
 from rect.facts import Fact
-from rect.update import Update
 
 if TYPE_CHECKING:
     from rect.model import EditableModel
+    from rect.update import Update
 
 
 class Editor(abc.ABC):

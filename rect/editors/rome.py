@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pydantic
 
 from rect.editors.value_search.hparams import KeyValueEditor, ValueHparams
-from rect.editors.value_search.search import optimize
-from rect.facts import Fact
-from rect.update import LowRank, Update
 
 if TYPE_CHECKING:
+    from rect.facts import Fact
     from rect.model import EditableModel
+    from rect.update import Update
 
 
 class RomeHparams(ValueHparams):
@@ -45,6 +44,9 @@ class Rome(KeyValueEditor):
     hparams_class = RomeHparams
 
     def _compute(self, model: EditableModel, facts: list[Fact]) -> Update:
+        from rect.editors.value_search.search import optimize
+        from rect.update import LowRank, Update
+
         layer = self.hparams.layers[0]
         name = model.mlp_out_name(layer)
         (value,) = optimize(

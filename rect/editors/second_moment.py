@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from modelfolder.errors import InputError
-from rect import covariance, sampling
+from rect import recipe as recipes
+from rect import sampling
 from rect.corpus import SELF, Corpus
-from rect.covariance import Recipe
+from rect.recipe import Recipe
 
 if TYPE_CHECKING:
     from rect.covariance import Covariance
@@ -64,7 +65,7 @@ def recipe(
     if samples is None and given.corpus != SELF:
         samples = said["mom2_n_samples"]
     corpus = Corpus(source, given.revision, samples, given.seed)
-    window = sampling.LENGTH if corpus.sampled else covariance.WINDOW
+    window = sampling.LENGTH if corpus.sampled else recipes.WINDOW
     return Recipe(model, corpus, given.tokens, window=window, precision=said["mom2_dtype"], **about)
 
 
@@ -94,6 +95,8 @@ def at_hand(name: str, hparams: Any, model: EditableModel) -> Covariance:
     Raises:
         InputError: it is to be of a corpus: that takes a download, or hours.
     """
+    from rect import covariance
+
     dtype = str(model.dtype).removeprefix("torch.")
     wanted = recipe(type(hparams), hparams.model_dump(), model.name, dtype=dtype)
     if not wanted.corpus.sampled:

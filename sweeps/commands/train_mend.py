@@ -65,7 +65,7 @@ class TrainConfig(Strict):
 
     @property
     def folder(self) -> Path:
-        from rect.editors.mend.saved import default_folder
+        from rect.editors.mend.files import default_folder
 
         return Path(self.out or default_folder(self.model.name))
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from rect import places
 from sweeps.plan import asked
-from sweeps.results import tradeoff, intervals, units
+from sweeps.results import intervals, tradeoff, units
 from sweeps.results.intervals import Estimate
 from sweeps.results.measured import EDITING, Measurements
 from sweeps.results.units import Measured

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from rect import regularizers
 from modelfolder.errors import InputError
+from rect import regularizers
 from rect.history import History
 from rect.key_covariance import Covariance
 from rect.model import EditableModel

@@ -8,8 +8,8 @@ import pytest
 import safetensors
 import torch
 
-from rect import regularizers
 from modelfolder.errors import InputError
+from rect import regularizers
 from rect.history import History
 from rect.update import Dense, LowRank, Update
 

@@ -14,8 +14,6 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import torch
-
 from modelfolder.errors import InputError
 from rect import places
 from rect import prefixes as prefix_module
@@ -23,16 +21,17 @@ from rect.editors import second_moment
 from rect.editors.base import Editor
 from rect.editors.easyeditor import environment
 from rect.editors.easyeditor import hparams as hparams_of
-from rect.editors.easyeditor.difference import difference
 from rect.editors.easyeditor.environment import EasyEditorError, Environment
-from rect.editors.easyeditor.process import Worker
-from rect.facts import Fact
 from rect.prefixes import Prefixes
-from rect.update import Update
 
 if TYPE_CHECKING:
+    import torch
+
     from rect.covariance import Covariance
+    from rect.editors.easyeditor.process import Worker
+    from rect.facts import Fact
     from rect.model import EditableModel
+    from rect.update import Update
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +112,10 @@ class EasyEditor(Editor):
         return self.describe(self.declared, prefixes, None if self.covariance is None else self.covariance.identity)
 
     def _compute(self, model: EditableModel, facts: list[Fact]) -> Update:
+        from rect.editors.easyeditor.difference import difference
+        from rect.editors.easyeditor.process import Worker
+        from rect.update import Update
+
         try:
             if self._worker is None or not self._worker.alive:
                 self._worker = Worker(self.where, model)
@@ -252,10 +255,12 @@ METHODS: dict[str, type[Editor]] = {
 }
 
 
-@torch.no_grad()
 def _probe(model: EditableModel, text: str) -> dict[str, Any]:
     """What the model says after a text, to be found again in the other environment: one forward pass."""
+    import torch
+
     ids = model.tokenizer(text)["input_ids"]
-    logits = model.hf(torch.tensor([ids], device=model.device), use_cache=False).logits[0, -1]
+    with torch.no_grad():
+        logits = model.hf(torch.tensor([ids], device=model.device), use_cache=False).logits[0, -1]
     within = PROBE_WITHIN.get(str(model.dtype).removeprefix("torch."), 0.05)
     return {"text": text, "ids": ids, "logits": logits.float().tolist(), "within": within}

@@ -24,23 +24,22 @@ from __future__ import annotations
 import collections
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import pydantic
-import torch
-from torch import Tensor
 
 from modelfolder.errors import InputError
 from rect import lengths
 from rect.editors.base import Editor
 from rect.editors.hyperparameters import Hparams
-from rect.editors.kn import attribution
 from rect.facts import Fact
 from rect.prompts import continue_with
-from rect.update import LowRank, Update, UpdateError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from rect.model import EditableModel
+    from rect.update import Update
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +68,7 @@ class KnHparams(Hparams):
     refine: bool = False
     p: float = pydantic.Field(0.4, ge=0, lt=1)
     lr_scale: float = 1.0
-    neurons: attribution.Neurons = "activation"
+    neurons: Literal["activation", "projection"] = "activation"
     rows_per_pass: int = pydantic.Field(128, ge=1)
 
     @classmethod
@@ -93,6 +92,8 @@ class Kn(Editor):
     hparams: KnHparams
 
     def _compute(self, model: EditableModel, facts: list[Fact]) -> Update:
+        from rect.update import LowRank, Update
+
         (fact,) = facts
         neurons = self.neurons(model, fact)
         difference = self.difference(model, fact)
@@ -131,6 +132,11 @@ class Kn(Editor):
 
     def _coarse(self, model: EditableModel, prompt: str, fact: Fact) -> list[Neuron]:
         """Neurons above the threshold on one prompt."""
+        import torch
+
+        from rect.editors.kn import attribution
+        from rect.update import UpdateError
+
         ids, target = continue_with(model.tokenizer, prompt, fact.original or fact.target)
         if reason := lengths.of_tokens(ids, target, lengths.context(model.hf.config)):
             raise InputError(f"{fact.shown}: {prompt[:80]!r} with the answer {reason}")
@@ -144,6 +150,10 @@ class Kn(Editor):
 
     def difference(self, model: EditableModel, fact: Fact) -> Tensor:
         """What is added to the column of each neuron, (hidden,), float32."""
+        import torch
+
+        from rect.editors.kn import attribution
+
         ids, target = continue_with(model.tokenizer, fact.filled, fact.target)
         old = attribution.greedy(model, ids, len(target))
         embedding = model.hf.get_input_embeddings().weight

@@ -11,22 +11,18 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import torch
-
 from modelfolder.errors import InputError
 from rect import hub
 from rect.editors.base import Editor
 from rect.editors.hyperparameters import Hparams
-from rect.editors.mend import saved as checkpoints
-from rect.editors.mend import step  # the module: it imports rect.editors itself
-from rect.editors.mend.data import answered
-from rect.editors.mend.hypernetwork import Pair
-from rect.editors.mend.saved import Checkpoint
-from rect.facts import Fact
-from rect.update import Dense, LowRank, Update, product
+from rect.editors.mend import files
 
 if TYPE_CHECKING:
+    from rect.editors.mend.hypernetwork import Pair
+    from rect.editors.mend.saved import Checkpoint
+    from rect.facts import Fact
     from rect.model import EditableModel
+    from rect.update import Dense, LowRank, Update
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +65,7 @@ class MendHparams(Hparams):
 
     @classmethod
     def by_name(cls, model_name: str) -> dict[str, Any]:
-        return {"checkpoint": checkpoints.default_folder(model_name)}
+        return {"checkpoint": files.default_folder(model_name)}
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> Self:
@@ -83,7 +79,7 @@ def training_command(model_name: str) -> str:
     """What trains a checkpoint for a model."""
     if model_name in CONFIGURED:
         return f"sweeps train-mend configs/mend/{CONFIGURED[model_name]}.yaml"
-    short = checkpoints.short_name(model_name)
+    short = files.short_name(model_name)
     near = "smollm2-135m" if short.startswith("smollm") else "gpt2-xl" if short.startswith("gpt2") else "llama-7b"
     return f"sweeps train-mend configs/mend/{near}.yaml --set model={model_name}"
 
@@ -114,15 +110,17 @@ class Mend(Editor):
 
     @classmethod
     def build(cls, model: EditableModel, hparams: Any, prefixes: Any, covariance: Any) -> Self:
-        name = hparams.checkpoint or checkpoints.default_folder(model.name)
+        from rect.editors.mend import saved
+
+        name = hparams.checkpoint or files.default_folder(model.name)
         cls.check(model.name, {"checkpoint": name, "revision": hparams.revision})
-        return cls(hparams, checkpoints.load(checkpoints.find(name, hparams.revision)), model)
+        return cls(hparams, saved.load(files.find(name, hparams.revision)), model)
 
     @classmethod
     def check(cls, model_name: str, hparams: Mapping[str, Any]) -> None:
-        name, revision = _named(hparams) or checkpoints.default_folder(model_name), hparams.get("revision")
+        name, revision = _named(hparams) or files.default_folder(model_name), hparams.get("revision")
         try:
-            if checkpoints.find_here(name) is None and not hub.is_commit(revision or ""):
+            if files.find_here(name) is None and not hub.is_commit(revision or ""):
                 raise InputError(
                     f"MEND checkpoint {name!r}: a repository of the hub may change; name the commit that is meant as "
                     f"revision (40 hexadecimal digits), not {revision!r}"
@@ -138,17 +136,23 @@ class Mend(Editor):
         """The hyperparameters; the digest of a checkpoint's file stands for where it lies, and a commit for itself."""
         declared, trained = dict(hparams), None
         with contextlib.suppress(InputError):  # `check` and `build` tell what is missing
-            path = checkpoints.find_here(_named(hparams) or "")
+            path = files.find_here(_named(hparams) or "")
             if path is not None:
-                trained = checkpoints.read_header(path)["digest"]
+                trained = files.read_header(path)["digest"]
                 declared = {key: value for key, value in hparams.items() if key not in ("checkpoint", "archive")}
         return {**super().describe(declared), "trained": trained}
 
     def _compute(self, model: EditableModel, facts: list[Fact]) -> Update:
+        import torch
+
+        from rect.editors.mend.data import answered
+        from rect.editors.mend.step import Editing
+        from rect.update import Update
+
         if seen := self.trained.seen(facts):
             log.warning("mend: %d of %d facts were trained on, such as %r", len(seen), len(facts), seen[0].filled)
         rows = answered(model.tokenizer, [(fact.filled, fact.target) for fact in facts], model.device)
-        gradients = step.Editing(model, self.network).gradients(rows)
+        gradients = Editing(model, self.network).gradients(rows)
         with torch.no_grad():
             factors = self.network(gradients)
         provenance = {
@@ -159,6 +163,8 @@ class Mend(Editor):
         return Update({name: self._entry(model, name, pair) for name, pair in factors.items()}, provenance)
 
     def _entry(self, model: EditableModel, name: str, pair: Pair) -> LowRank | Dense:
+        from rect.update import product
+
         a, b = pair[0], self.hparams.lr_scale * pair[1]  # (tokens, in), (tokens, out); dW^T = a^T b
         left, right = (a.T, b) if model.architecture.transposed else (b.T, a)
         return product(left.contiguous(), right.contiguous())

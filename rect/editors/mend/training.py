@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from modelfolder.errors import InputError
-from rect.editors.mend import saved
+from rect.editors.mend import files, saved
 from rect.editors.mend.data import Examples, Split
 from rect.editors.mend.hypernetwork import Hypernetwork
 from rect.editors.mend.settings import MendSettings
@@ -177,7 +177,7 @@ class Trainer:
             self.best = {"edits": float(self.edits), **now}
             self._best_network = {name: t.detach().clone() for name, t in self.network.state_dict().items()}
             if self.folder is not None and self.share.rank == 0:
-                self._write(self.folder / saved.FILE, self._best_network, {"metrics": self.best}, {})
+                self._write(self.folder / files.FILE, self._best_network, {"metrics": self.best}, {})
         return {**{f"validation_{name}": value for name, value in now.items()}, "best": float(better)}
 
     @torch.no_grad()

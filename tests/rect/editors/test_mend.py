@@ -11,7 +11,7 @@ import torch
 from modelfolder.errors import InputError
 from rect.editors import check, create, declared
 from rect.editors.base import Editor
-from rect.editors.mend import saved
+from rect.editors.mend import files
 from rect.editors.mend.editor import CONFIGURED, Mend, MendHparams
 from rect.editors.mend.settings import MendSettings
 from rect.editors.mend.training import Trainer
@@ -184,7 +184,7 @@ def test_what_training_left_in_its_usual_place_is_found(
     assert create("mend", model).compute(model, facts()[:1])
     found = declared("mend", model.name)
     assert before["trained"] is None
-    assert found["trained"] == saved.read_header(folder / saved.FILE)["digest"]
+    assert found["trained"] == files.read_header(folder / files.FILE)["digest"]
     assert found == declared("mend", model.name, {"checkpoint": str(folder)})  # where it lies does not matter
     assert found != declared("mend", model.name, {"checkpoint": str(folder), "lr_scale": 0.5})
 
@@ -198,7 +198,7 @@ def test_the_commands_configurations_are_there() -> None:
 
 def test_files_that_are_no_checkpoint_are_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
-        saved.find(str(tmp_path / "nowhere.safetensors"))
+        files.find(str(tmp_path / "nowhere.safetensors"))
     text = tmp_path / "mend.safetensors"
     text.write_text("hello")
     with pytest.raises(InputError, match="not a MEND checkpoint"):
@@ -210,13 +210,13 @@ def test_files_that_are_no_checkpoint_are_told(tmp_path: Path) -> None:
 
 def test_an_empty_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"mend.safetensors does not exist"):
-        saved.find(str(tmp_path))
+        files.find(str(tmp_path))
 
 
 def test_the_identity_knows_a_training_from_another(folder: Path, tmp_path: Path) -> None:
     one = editor(tiny(), folder).identity()
     assert one["name"] == "mend"
-    assert one["trained"] == saved.read_header(folder / saved.FILE)["digest"]
+    assert one["trained"] == files.read_header(folder / files.FILE)["digest"]
     trained(tmp_path, lr=2e-3)
     assert editor(tiny(), tmp_path).identity()["trained"] != one["trained"]
     assert Mend.describe({"checkpoint": "org/on-the-hub"})["trained"] is None

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from modelfolder.errors import InputError
-from rect.editors.mend import saved
+from rect.editors.mend import files, saved
 from rect.editors.mend.data import Examples, Split
 from rect.editors.mend.settings import MendSettings
 from rect.editors.mend.training import RESUME, Share, Trainer
@@ -84,7 +84,7 @@ def test_killed_and_resumed_is_as_uninterrupted(tmp_path: Path, stop: int) -> No
     assert resumed.best == whole.best
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(resumed.network.state_dict()[name], tensor), name
-    ours, theirs = (saved.load(tmp_path / d / saved.FILE) for d in ("killed", "whole"))
+    ours, theirs = (saved.load(tmp_path / d / files.FILE) for d in ("killed", "whole"))
     assert ours.header == theirs.header
 
 
@@ -124,7 +124,7 @@ def test_a_write_that_fails_leaves_the_last_checkpoint(tmp_path: Path, monkeypat
     with pytest.raises(OSError, match="no space"):
         run(trainer)
     assert (tmp_path / RESUME).read_bytes() == content
-    assert {path.name for path in tmp_path.iterdir()} <= {RESUME, saved.FILE}
+    assert {path.name for path in tmp_path.iterdir()} <= {RESUME, files.FILE}
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_it_stops_early_and_keeps_the_best(tmp_path: Path) -> None:
     assert trainer.best["edits"] == best["edits"]
     trainer.take_best()
     assert trainer.evaluate(trainer.split.validation)["loss"] == pytest.approx(best["validation_loss"])
-    header = saved.read_header(tmp_path / saved.FILE)
+    header = files.read_header(tmp_path / files.FILE)
     assert header["metrics"]["loss"] == best["validation_loss"]
     assert header["edits"] == best["edits"]
     again = Trainer(tiny(), facts(), wild, tmp_path)

@@ -15,7 +15,7 @@ from rich.console import Console
 from transformers import AutoTokenizer
 
 from modelfolder.errors import InputError
-from rect.editors.mend import saved
+from rect.editors.mend import files
 from rect.editors.mend.editor import Mend, MendHparams
 from rect.editors.mend.training import RESUME
 from rect.model import EditableModel
@@ -138,11 +138,11 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None
     finally:
         process.kill()
         process.wait()
-    edits = saved.read_header(file)["edits"]
+    edits = files.read_header(file)["edits"]
     length = [f"training.iterations={edits + 20}", "training.patience=100000"]
     train_mend.train(train_mend.load(path, length), quiet(), device="cpu")
     train_mend.train(train_mend.load(path, [*length, f"out={tmp_path / 'whole'}"]), quiet(), device="cpu")
-    resumed, whole = (saved.read_header(tmp_path / name / RESUME) for name in ("out", "whole"))
+    resumed, whole = (files.read_header(tmp_path / name / RESUME) for name in ("out", "whole"))
     assert resumed["edits"] == whole["edits"] == edits + 20
     assert resumed["losses"] == pytest.approx(whole["losses"], rel=1e-4)  # thread counts may differ
 

@@ -16,8 +16,7 @@ from sweeps.config import config
 from sweeps.figures import draw, panels
 from sweeps.plan import asked
 from sweeps.plan.identity import Plan, make_plan
-from sweeps.report import export, gather
-from sweeps.report import between
+from sweeps.report import between, export, gather
 from sweeps.results import tradeoff
 from sweeps.store.store import Store
 from tests.sweeps.report.test_gather import DATA, commit, finish, made, sweep

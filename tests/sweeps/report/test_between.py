@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from rich.console import Console
 from scipy import stats
-from tests.sweeps.synthetic_rows import NONE, row, unedited
 
 from modelfolder.errors import InputError
 from sweeps.report import between
 from sweeps.store.schema import OUTPUTS, ROWS
 from sweeps.store.store import Store
+from tests.sweeps.synthetic_rows import NONE, row, unedited
 
 
 def sweep(
