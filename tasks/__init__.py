@@ -16,15 +16,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tasks.base import Example, Judgement, Task
+    from tasks.base import Judgement, Task
     from tasks.errors import InputError
+    from tasks.records import Example, Examples
     from tasks.registry import NAMES, TASKS, get
     from tasks.scores import Score
 
-__all__ = ["NAMES", "TASKS", "Example", "InputError", "Judgement", "Score", "Task", "get"]
+__all__ = ["NAMES", "TASKS", "Example", "Examples", "InputError", "Judgement", "Score", "Task", "get"]
 
 _HOMES = {
-    "Example": "tasks.base",
+    "Example": "tasks.records",
+    "Examples": "tasks.records",
     "InputError": "tasks.errors",
     "Judgement": "tasks.base",
     "NAMES": "tasks.registry",

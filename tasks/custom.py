@@ -14,10 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from modelfolder.values import shown
 from tasks import fields, readers, sources
-from tasks.base import Data, Example, Examples, Judgement, Task
+from tasks.base import Judgement, Task
 from tasks.errors import InputError, nearest
 from tasks.prompts import Template
 from tasks.readers import Located
+from tasks.records import Data, Example, Examples
 from tasks.rules import RULES
 from tasks.text import is_number
 

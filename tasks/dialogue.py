@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from modelfolder.values import shown
 from tasks import fields
-from tasks.base import Data, Example, HubData, Judgement, Task
+from tasks.base import Judgement, Task
 from tasks.errors import InputError
 from tasks.prompts import Template
+from tasks.records import Data, Example, HubData
 from tasks.text import first_standalone
 
 LETTERS = ("A", "B", "C", "D")

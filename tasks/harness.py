@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from tasks import harness_chance, sources
-from tasks.base import Data, Example, Examples, Judgement, Task
+from tasks.base import Judgement, Task
 from tasks.errors import InputError, nearest
 from tasks.fields import Record
 from tasks.prompts import Template
+from tasks.records import Data, Example, Examples
 from tasks.scores import Score
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tasks.base import Task
 from tasks.errors import InputError
 from tasks.readers import Located
+from tasks.records import Parser
 
 
-def records(task: Task) -> tuple[Iterator[Located], dict[str, str]]:
+def records(task: Parser) -> tuple[Iterator[Located], dict[str, str]]:
     """Records of the task's data set on the hub, and its provenance (data set, config, split, revision).
 
     HF_TOKEN, HF_HOME and HF_HUB_OFFLINE work as everywhere; offline, what the cache holds is used.

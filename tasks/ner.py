@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 
 from tasks import fields
-from tasks.base import Data, Example, HubData, Judgement, Task, paired
+from tasks.base import Judgement, Task, paired
 from tasks.errors import InputError
 from tasks.prompts import Template
+from tasks.records import Data, Example, HubData
 from tasks.scores import Score, mean, mean_of_ratios, ratio
 
 TYPES = {"PER": "Person", "LOC": "Location", "ORG": "Organization", "MISC": "Miscellaneous"}

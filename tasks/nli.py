@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tasks import fields
-from tasks.base import Data, Example, HubData, Judgement, Task
+from tasks.base import Judgement, Task
 from tasks.prompts import Template
+from tasks.records import Data, Example, HubData
 from tasks.text import first_of
 
 LABELS = {"entailment": "true", "not_entailment": "false", "0": "true", "1": "false"}

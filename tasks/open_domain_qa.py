@@ -6,9 +6,10 @@ import copy
 from pathlib import Path
 
 from tasks import fields
-from tasks.base import Data, Example, HubData, Judgement, Task
+from tasks.base import Judgement, Task
 from tasks.errors import InputError
 from tasks.prompts import Template
+from tasks.records import Data, Example, HubData
 from tasks.text import equals_any, first_line, has_words, holds_any
 
 CLOSED_BOOK = Template("Answer the following question. Question: {question}")

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tasks import readers
-from tasks.base import Example, Examples, Task
 from tasks.errors import InputError
 from tasks.readers import Located
+from tasks.records import Example, Examples, Parser
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ SHOWN = 3  # skipped records that are named
 ROOTS = (".", "task-data", "data/task-data")  # in a directory: itself, or the authors' folders in it
 
 
-def examples(task: Task, source: str | Path, limit: int | None, seed: int) -> Examples:
+def examples(task: Parser, source: str | Path, limit: int | None, seed: int) -> Examples:
     """The drawn examples of a task, in the order of the source; see `Task.examples`."""
     task = task.on(source)
     if source == "hub":
@@ -43,7 +43,7 @@ Groups = dict[int, list[Example]]
 """{index of a record in its source: its examples}"""
 
 
-def parsed(task: Task, records: Iterable[Located]) -> Groups:
+def parsed(task: Parser, records: Iterable[Located]) -> Groups:
     """The examples of every record; InputError with the record's place if one is malformed."""
     groups = {}
     for index, (where, record) in enumerate(records):
@@ -54,7 +54,7 @@ def parsed(task: Task, records: Iterable[Located]) -> Groups:
     return groups
 
 
-def parsed_as_far_as_possible(task: Task, records: Iterable[Located]) -> tuple[Groups, list[str]]:
+def parsed_as_far_as_possible(task: Parser, records: Iterable[Located]) -> tuple[Groups, list[str]]:
     """The examples of a public data set, and its malformed records ("row 3 (why)"), which are skipped, and told of.
 
     Nobody can mend these where they lie. Raises InputError where no record is left.
@@ -94,12 +94,12 @@ def drawn(groups: Groups, name: str, limit: int | None, seed: int) -> list[Examp
     return [example for index in kept for example in groups[index]]
 
 
-def first_record(task: Task, source: str | Path) -> Located:
+def first_record(task: Parser, source: str | Path) -> Located:
     """The first record of a bundled or directory source."""
     return next(read_all(files(task, source), task.data.text))
 
 
-def files(task: Task, source: str | Path) -> list[Path]:
+def files(task: Parser, source: str | Path) -> list[Path]:
     """The file (MuTual: files) of a task in a source. InputError that says what was looked for."""
     name = task.name.split(":")[0]
     if source == "bundled":

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from rect.covariance import Recipe
     from rect.facts import Fact
     from sweeps.store.store import Done
-    from tasks.base import Example, Task
+    from tasks.base import Task
+    from tasks.records import Example
 
 EDIT, ABILITY, WEIGHTS = "edit", "ability", "weights"
 VERSIONS = {EDIT: "3", ABILITY: "2", WEIGHTS: "1"}

@@ -10,8 +10,9 @@ from modelfolder.errors import InputError
 from sweeps.plan.identity import Questions
 
 if TYPE_CHECKING:
-    from tasks.base import Example, Task
+    from tasks.base import Task
     from tasks.engines.base import Engine
+    from tasks.records import Example
 
 
 @dataclass(frozen=True)

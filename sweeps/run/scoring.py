@@ -20,9 +20,9 @@ from tasks.errors import InputError, Unaskable
 from tasks.harness import HarnessTask
 
 if TYPE_CHECKING:
-    from tasks.base import Example
     from tasks.engines.base import Engine
     from tasks.harness import Said
+    from tasks.records import Example
     from tasks.scores import Score
 
 log = logging.getLogger(__name__)

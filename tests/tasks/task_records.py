@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import tasks
-from tasks.base import Example
+from tasks.records import Example
 
 RECORDS: dict[str, list[dict[str, Any]]] = {
     "reasoning": [

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from task_records import RECORDS
 
 import tasks
-from tasks.base import Example
 from tasks.errors import InputError
+from tasks.records import Example
 
 
 def refused(name: str, source: Path) -> str:

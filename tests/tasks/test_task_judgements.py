@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tasks
-from tasks.base import Example
 from tasks.errors import InputError
+from tasks.records import Example
 
 # (index of the example, output, score, release, answered)
 Row = tuple[int, str, float, float, bool]

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tasks
-from tasks.base import Example
 from tasks.ner import TYPES, entities
+from tasks.records import Example
 from tasks.scores import mean, mean_of_ratios, ratio
 from tasks.text import rouge
 

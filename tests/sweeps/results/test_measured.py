@@ -11,7 +11,7 @@ from tests.sweeps.synthetic_rows import row
 
 import tasks
 from sweeps.results.measured import Measurements
-from tasks.base import Example
+from tasks.records import Example
 
 FACT = "token_accuracy/fact-"
 

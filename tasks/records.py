@@ -1,0 +1,74 @@
+"""From a data set's records to a task's examples: what the two are, and what reading needs to know of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from tasks.fields import Record
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question to the model.
+
+    id: its index in the source ("17"; ner adds the type: "17/Person"); the same however many are drawn.
+    fields: the texts that fill the prompt.
+    gold: the right answer, JSON-able; what it is depends on the task.
+    """
+
+    id: str
+    fields: dict[str, str]
+    gold: Any
+
+
+class Examples(list[Example]):
+    """A list of examples that knows where it came from.
+
+    provenance: source, file and SHA-256, or data set id and revision; goes into the rows' environment.
+    """
+
+    def __init__(self, examples: Sequence[Example] = (), provenance: dict[str, str] | None = None) -> None:
+        super().__init__(examples)
+        self.provenance = dict(provenance or {})
+
+
+@dataclass(frozen=True)
+class HubData:
+    """A data set on the Hugging Face hub that loads without a script."""
+
+    path: str
+    config: str | None
+    split: str
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data set behind a task.
+
+    title, split, size, licence, citation: for people.
+    files: where it may lie in a directory, first match wins: the authors' file name first, then others.
+    text: how its plain-text files are read: "conll", "mutual", or "" where it has none.
+    """
+
+    title: str
+    split: str
+    size: int
+    licence: str
+    citation: str
+    files: tuple[str, ...] = ()
+    hub: HubData | None = None
+    text: str = ""
+
+
+class Parser(Protocol):
+    """What `tasks.sources` and `tasks.hub` ask of a task."""
+
+    name: str
+    data: Data
+
+    def parse(self, record: Record, index: str) -> list[Example]: ...
+
+    def on(self, source: str | Path) -> Parser: ...
