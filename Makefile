@@ -27,10 +27,11 @@ easyeditor: setup ## build .venv-easyeditor, in which the methods easyeditor:ROM
 test-easyeditor: easyeditor ## tests of those methods
 	$(BIN)/python -m pytest -m "easyeditor and not gpu"
 
-lint: setup ## ruff, format check, mypy
+lint: setup ## ruff, format check, mypy, which way imports go
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 
 format: setup ## apply ruff's fixes and formatting
 	$(BIN)/ruff check --fix .
