@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from sweeps.results import intervals, units
-from sweeps.results.tradeoff import GROUP, UNEDITED, one_evaluation
 from sweeps.results.fronts import TASKS, TEXT, front
+from sweeps.results.tradeoff import GROUP, UNEDITED, one_evaluation
 from sweeps.results.units import Measured
 
 FIGURES = ("", "_low", "_high", "_models", "_units")

@@ -1,7 +1,7 @@
 """RECT against its controls at the same k: who is better, and how sure that is.
 
-Pure functions of the tables, as in `sweeps.results.tradeoff`. What cannot be compared gets a line all the same, with NaN and
-the reason in `note`.
+Pure functions of the tables, as in `sweeps.results.tradeoff`. What cannot be compared gets a line all the same, with
+NaN and the reason in `note`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from sweeps.results import intervals, power, units
-from sweeps.results.tradeoff import GROUP, UNEDITED, label, one_evaluation, task_names
 from sweeps.results.intervals import NONE, Estimate
 from sweeps.results.measured import EDITING, Measurements
+from sweeps.results.tradeoff import GROUP, UNEDITED, label, one_evaluation, task_names
 from sweeps.results.units import Measured
 
 CONTROLS = ("random", "pca", "pca-release", "magnitude")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from sweeps.results import tradeoff, intervals
+from sweeps.results import intervals, tradeoff
 from sweeps.results.ability import FIGURES
 from sweeps.results.fronts import TEXT
 from sweeps.results.retention import KEEP

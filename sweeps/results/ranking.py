@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from sweeps.results import intervals, units
-from sweeps.results.tradeoff import UNEDITED
 from sweeps.results.measured import balance
 from sweeps.results.retention import Sides
+from sweeps.results.tradeoff import UNEDITED
 from sweeps.results.units import Measured
 
 PLACES = ["model", "setting", "batch_size", "n_edits"]

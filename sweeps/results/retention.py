@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from sweeps.results import intervals, units
-from sweeps.results.tradeoff import GROUP, UNEDITED, one_evaluation
 from sweeps.results.intervals import Estimate
 from sweeps.results.measured import Measurements
+from sweeps.results.tradeoff import GROUP, UNEDITED, one_evaluation
 from sweeps.results.units import Measured
 
 KEEP = 0.95
@@ -78,12 +78,12 @@ def kept(table: pd.DataFrame, of: Mapping[str, Sides], share: float = KEEP) -> p
     Returns:
         per group, regularizer and k for either side the mean over edited models (seeds), `_low` and `_high`, `_models`
         that have a value, `_units`: facts or examples behind it. With one model the interval is of its facts or
-        examples alone (see `sweeps.results.intervals`). `p_keeps`: one-sided p of "its edit score is below `share` of the
-        unregularized", a test of non-inferiority on score - share x unregularized score per edited model, which has no
-        denominator to fluctuate; small where it is shown to keep at least that. Per regularizer `k_low`: the smallest
-        k that is not shown to keep less; `k_high`: the smallest that is shown to keep at least `share`, as are all
-        larger ones; infinite where there is none, NaN where no interval is known. A level of which a seed ended earlier
-        is in neither. Unregularized cells are what is divided by: they have no share of the editing.
+        examples alone (see `sweeps.results.intervals`). `p_keeps`: one-sided p of "its edit score is below `share` of
+        the unregularized", a test of non-inferiority on score - share x unregularized score per edited model, which has
+        no denominator to fluctuate; small where it is shown to keep at least that. Per regularizer `k_low`: the
+        smallest k that is not shown to keep less; `k_high`: the smallest that is shown to keep at least `share`, as are
+        all larger ones; infinite where there is none, NaN where no interval is known. A level of which a seed ended
+        earlier is in neither. Unregularized cells are what is divided by: they have no share of the editing.
     """
     edited = table[table["setting"] != UNEDITED]
     lines: list[dict[str, Any]] = []

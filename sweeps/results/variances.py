@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from sweeps.results import tradeoff, power
-from sweeps.results.tradeoff import GROUP, UNEDITED
+from sweeps.results import power, tradeoff
 from sweeps.results.measured import EDITING, Measurements
 from sweeps.results.power import Sources
+from sweeps.results.tradeoff import GROUP, UNEDITED
 from sweeps.results.units import Measured, average
 
 ALL_TASKS = "all tasks"

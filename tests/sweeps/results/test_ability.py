@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from tests.sweeps.synthetic_rows import NONE, row, unedited
 
 from sweeps.results import ability, tradeoff
 from sweeps.results.fronts import TASKS, TEXT
+from tests.sweeps.synthetic_rows import NONE, row, unedited
 
 LEVELS = {"none": NONE, "rect-20": 20.0, "rect-40": 40.0}
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from tests.sweeps.synthetic_rows import row, sweep, unedited
 
 from sweeps.results import controls, tradeoff
+from tests.sweeps.synthetic_rows import row, sweep, unedited
 
 FACTS = {"rect": (1.0, 1.0, 0.5, 1.0), "random": (0.0, 0.5, 0.5, 0.0)}
 TASKS = {"rect": {"ner": 0.4, "nli": 0.6}, "random": {"ner": 0.3, "nli": 0.6}}

@@ -6,11 +6,11 @@ import re
 
 import pandas as pd
 import pytest
-from tests.sweeps.results import test_ability
-from tests.sweeps.synthetic_rows import sweep
 
 from sweeps.results import ability, retention, tradeoff
 from sweeps.results.headlines import headlines
+from tests.sweeps.results import test_ability
+from tests.sweeps.synthetic_rows import sweep
 
 NOTHING = pd.DataFrame(columns=retention.COLUMNS)
 

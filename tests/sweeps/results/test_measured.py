@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from tests.sweeps.synthetic_rows import row
 
 import tasks
 from sweeps.results.measured import Measurements
 from tasks.records import Example
+from tests.sweeps.synthetic_rows import row
 
 FACT = "token_accuracy/fact-"
 

@@ -11,8 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from tests.sweeps.small import small_config
-from tests.sweeps.synthetic_rows import row, unedited
 
 from modelfolder.errors import InputError
 from sweeps.commands import show_power
@@ -21,6 +19,8 @@ from sweeps.plan.identity import make_plan
 from sweeps.results import intervals, power, units, variances
 from sweeps.store.schema import OUTPUTS, ROWS
 from sweeps.store.store import Store
+from tests.sweeps.small import small_config
+from tests.sweeps.synthetic_rows import row, unedited
 from tests.tiny import save_tiny
 
 SPREAD, SKILL = 0.06, {"rect": 0.7, "random": 0.55}

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from tests.sweeps.synthetic_rows import NONE, sweep
 
 from sweeps.results import ranking, retention, tradeoff
+from tests.sweeps.synthetic_rows import NONE, sweep
 
 
 def table(*cells: tuple[str, str, float, float, float, int]) -> pd.DataFrame:

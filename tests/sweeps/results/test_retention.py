@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from tests.sweeps.synthetic_rows import row, sweep, unedited
 
 from sweeps.results import retention, tradeoff
+from tests.sweeps.synthetic_rows import row, sweep, unedited
 
 
 def cell(name: str, facts: list[float], rephrased: list[float], n_edits: int = 9, **ids: Any) -> list[dict[str, Any]]:

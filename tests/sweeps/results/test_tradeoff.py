@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from tests.sweeps.synthetic_rows import NONE, row, sweep, unedited
 
 import tasks as task_package
 from sweeps.results import fronts, tradeoff
+from tests.sweeps.synthetic_rows import NONE, row, sweep, unedited
 
 RECT40 = {"regularizer": "rect", "k": 40.0}
 
