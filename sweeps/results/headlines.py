@@ -148,7 +148,7 @@ def _between(low: float, high: float) -> str:
     if math.isinf(low):
         return "larger than any that was run"
     if math.isinf(high):
-        return f"at least {low:g}, or none is enough"
+        return f"{low:g} or larger: none that was run is sure to be enough"
     return f"between {low:g} and {high:g}" if low < high else f"{low:g}"
 
 

@@ -60,19 +60,21 @@ def one_evaluation(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.merge(chosen, on=["kind", "name", "evaluation"], how="inner")
 
 
-def chance(every: pd.DataFrame, rows: pd.DataFrame, task: str) -> float:
-    """What knowing nothing scores in the evaluation of a task's score; NaN where that is not known.
+def chance(every: pd.DataFrame, rows: pd.DataFrame, task: str) -> dict[str, float]:
+    """What knowing nothing scores in the evaluation of a task's score, by model; NaN where that is not known.
 
-    Rows of earlier versions do not tell: of the package's own tasks it is then what guessing scores.
+    Models differ in it where one cannot be asked all examples. Rows of earlier versions do not tell: of the package's
+    own tasks it is then what guessing scores.
 
     Args:
         every: rows of all evaluations.
         rows: of `one_evaluation`.
     """
     evaluation = rows.loc[(rows["kind"] == "task") & (rows["name"] == f"{task}/score"), "evaluation"].unique()
-    told = every[(every["name"] == f"{task}/chance") & every["evaluation"].isin(evaluation)]["value"]
-    known = told.dropna()
-    return float(known.iloc[0]) if len(known) else np.nan if len(told) else GUESSING.get(task.split(":")[0], np.nan)
+    told = every[(every["name"] == f"{task}/chance") & every["evaluation"].isin(evaluation)]
+    known = told.groupby("model")["value"].first()  # the first that is a number, any cell of the model tells
+    guessed = GUESSING.get(task.split(":")[0], np.nan)
+    return {model: float(known.get(model, guessed)) for model in rows["model"].unique()}
 
 
 def tradeoff(rows: pd.DataFrame, tasks: Sequence[str] | None = None) -> pd.DataFrame:
@@ -267,7 +269,11 @@ def _why_no_edit_retention(line: pd.Series, form: str) -> str:
 
 
 def _add_task_retention(
-    table: pd.DataFrame, last: pd.DataFrame, wide: pd.DataFrame, floors: Mapping[str, float], notes: list[list[str]]
+    table: pd.DataFrame,
+    last: pd.DataFrame,
+    wide: pd.DataFrame,
+    floors: Mapping[str, Mapping[str, float]],
+    notes: list[list[str]],
 ) -> None:
     tasks = list(floors)
     unedited = wide[wide["setting"] == UNEDITED].groupby("model").mean(numeric_only=True)
@@ -278,13 +284,14 @@ def _add_task_retention(
             table[f"{task}_{metric}"] = last[f"{task}/{metric}"]
         base = table["model"].map(unedited[f"{task}/score"]).astype(float)
         error = table["model"].map(unedited[f"{task}/score stderr"]).astype(float)
-        usable = base > floors[task] + 2 * error.fillna(0.0)
+        floor = table["model"].map(floors[task]).astype(float)
+        usable = base > floor + 2 * error.fillna(0.0)
         retained[task] = (table[f"{task}_score"] / base).where(usable)
         table[f"{task}_retention"] = retained[task]
         for i in np.flatnonzero(table[f"{task}_score"].isna()):
             notes[i].append(f"{task} was not scored at {table['n_edits'].iloc[i]} edits")
         for i in np.flatnonzero(~usable):
-            silent[i].append(f"{task} ({_why_silent(base.iloc[i], error.iloc[i], floors[task])})")
+            silent[i].append(f"{task} ({_why_silent(base.iloc[i], error.iloc[i], floor.iloc[i])})")
     for i, names in enumerate(silent):
         if names:
             notes[i].append(f"{len(names)} of {len(tasks)} tasks cannot tell what is kept: {', '.join(names)}")

@@ -135,7 +135,7 @@ def test_unknown_share_is_said() -> None:
     [
         (40.0, 80.0, "the smallest k is between 40 and 80."),
         (80.0, 80.0, "the smallest k is 80."),
-        (80.0, float("inf"), "the smallest k is at least 80, or none is enough."),
+        (80.0, float("inf"), "the smallest k is 80 or larger: none that was run is sure to be enough."),
         (float("inf"), float("inf"), "the smallest k is larger than any that was run."),
     ],
 )

@@ -110,6 +110,22 @@ def test_chance_is_the_tasks_own_and_unknown_is_said() -> None:
     assert "ner (what knowing nothing scores is not known)" in sweep_of("ner", silent)["notes"]
 
 
+def test_chance_is_each_models_own() -> None:
+    """One model cannot be asked all examples; guessing scores more in those that it is asked."""
+    lines = []
+    for model, floor in (("tiny", 0.25), ("small", 0.5)):
+        u, none = f"u-{model}", f"none-{model}"
+        lines += [
+            row(u, 0, "task", "lm_eval:mix/score", 0.4, stderr=0.01, model=model, **unedited()),
+            row(none, 5, "task", "lm_eval:mix/score", 0.4, model=model),
+            row(none, 5, "task", "lm_eval:mix/chance", floor, model=model),
+        ]
+    kept = tradeoff.tradeoff(pd.DataFrame(lines)).query("setting != 'unedited'").set_index("model")
+    assert kept.loc["tiny", "task_retention"] == 1.0
+    assert math.isnan(kept.loc["small", "task_retention"])
+    assert "unedited 0.4 +- 0.01, chance 0.5" in kept.loc["small", "notes"]
+
+
 def test_what_guessing_scores_in_our_own_tasks() -> None:
     assert set(tradeoff.GUESSING) == set(task_package.NAMES)
     for name, guessed in tradeoff.GUESSING.items():
