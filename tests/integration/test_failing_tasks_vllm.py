@@ -11,30 +11,15 @@ from sweeps.plan.identity import questions_of
 from sweeps.run import scoring
 from tasks.engines.vllm_engine import VLLMEngine
 from tasks.errors import InputError
-from tests.tiny import save_tiny, tiny_model
+from tests.sweeps import odd_task
 
 pytestmark = pytest.mark.vllm
 
-WORD = "zyzzyva"
-ODD = f"""
-name: odd
-prompt: "{WORD} {{country}} is"
-answer: capital
-rule: first-word
-max_new_tokens: 3
-examples:
-  - {{country: France, capital: Paris}}
-"""
-
 
 def test_vllm_that_refuses_one_task_answers_the_others(tmp_path: Path) -> None:
-    folder = save_tiny("llama", tmp_path / "model")
-    _, tokenizer = tiny_model("llama")
-    tokenizer.add_tokens([WORD])  # it has no embedding
-    tokenizer.save_pretrained(folder)
-    (tmp_path / "odd.yaml").write_text(ODD)
+    folder, odd = odd_task.save_model(tmp_path / "model"), odd_task.save_task(tmp_path)
     limits = EngineSpec(max_model_len=256)
-    spec = TasksSpec(names=("nli", str(tmp_path / "odd.yaml"), "sentiment"), examples=2)
+    spec = TasksSpec(names=("nli", str(odd), "sentiment"), examples=2)
     questions = [questions_of(spec, name, "vllm", limits) for name in spec.names]
     with VLLMEngine(folder, max_model_len=256) as engine:
         (found,) = scoring.answers(engine, questions)

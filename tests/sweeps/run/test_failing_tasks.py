@@ -22,38 +22,20 @@ from sweeps.store.schema import ROW_KEY
 from sweeps.store.store import Store
 from tasks.engines.base import EngineError
 from tasks.engines.transformers_engine import TransformersEngine
+from tests.sweeps import odd_task
 from tests.sweeps.small import computed, small_config
-from tests.tiny import save_tiny, tiny_model
 
-WORD = "zyzzyva"
-ODD = f"""
-name: odd
-prompt: "{WORD} {{country}} is"
-answer: capital
-rule: first-word
-max_new_tokens: 3
-examples:
-  - {{country: France, capital: Paris}}
-  - {{country: Peru, capital: Lima}}
-"""
 LIMITS = EngineSpec(name="transformers", max_model_len=256)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model whose tokenizer knows a word that it has no embedding for."""
-    folder = save_tiny("llama", tmp_path_factory.mktemp("model"))
-    _, tokenizer = tiny_model("llama")
-    tokenizer.add_tokens([WORD])
-    tokenizer.save_pretrained(folder)
-    return folder
+    return odd_task.save_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("task") / "odd.yaml"
-    file.write_text(ODD)
-    return file
+    return odd_task.save_task(tmp_path_factory.mktemp("task"))
 
 
 @pytest.fixture
