@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -31,13 +31,13 @@ class EngineProcess:
     alone.
 
     Args:
-        module: dotted name of the module that the child runs, given the parent's process id and a socket's descriptor.
+        module: dotted name of the module that the child runs, given the parent's process id and a pipe's descriptor.
         environment: the child's whole environment, but for the module search path.
         temporary: a folder that goes away with the child.
     """
 
     def __init__(self, module: str, environment: dict[str, str], temporary: str | None = None) -> None:
-        ours, theirs = socket.socketpair()
+        ours, theirs = multiprocessing.Pipe()
         self.channel = Channel(ours)
         self._log = log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
         outcome: list[subprocess.Popen[bytes] | OSError] = []
@@ -98,8 +98,7 @@ class EngineProcess:
             EngineError: the process died, refused (its own error's text is in the message), or took too long.
         """
         try:
-            self.channel.timeout(timeout)
-            reply = self.channel.receive()
+            reply = self.channel.receive(timeout)
         except TimeoutError:
             self.kill()
             raise EngineError(f"no answer from the engine within {timeout:.0f} s{self.log_tail()}") from None

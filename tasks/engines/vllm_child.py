@@ -1,6 +1,6 @@
 """The process in which vLLM runs. All that depends on vLLM's version is in this file (written for 0.32).
 
-Started by tasks.engines.vllm_engine as `python -m tasks.engines.vllm_child PARENT_PID SOCKET [TEMPORARY]`. The first
+Started by tasks.engines.vllm_engine as `python -m tasks.engines.vllm_child PARENT_PID PIPE [TEMPORARY]`. The first
 message holds the options, each further one a request; every message is answered once.
 """
 
@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +224,7 @@ def serve(channel: Channel, options: dict[str, Any]) -> None:
 def main(arguments: list[str]) -> int:
     """Exit code 1 if the engine did not start."""
     end_with(int(arguments[0]), *arguments[2:])
-    channel = Channel(socket.socket(fileno=int(arguments[1])))
+    channel = Channel(Connection(int(arguments[1])))
     options = channel.receive()
     if options is None:
         return 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import time
+from multiprocessing.connection import Connection
 
 from tasks.engines.channel import Channel
 from tasks.engines.parent import end_with
@@ -16,7 +16,7 @@ def main() -> None:
     import tasks
 
     end_with(int(sys.argv[1]), *sys.argv[3:])
-    channel = Channel(socket.socket(fileno=int(sys.argv[2])))
+    channel = Channel(Connection(int(sys.argv[2])))
     while (message := channel.receive()) is not None:
         match message["do"]:
             case "echo":

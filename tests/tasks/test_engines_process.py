@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -195,20 +195,49 @@ def test_a_memory_file_is_readable_by_others_and_leaves_nothing(process: EngineP
 
 @pytest.mark.parametrize("cut", [0, 3, 12])
 def test_a_channel_ends_where_the_other_side_does(cut: int) -> None:
-    ours, theirs = socket.socketpair()
+    ours, theirs = multiprocessing.Pipe()
     Channel(theirs).send({"a": [1, 2, 3]})
-    body = ours.recv(100)
-    left, right = socket.socketpair()
-    left.sendall(body[:cut])
+    body = os.read(ours.fileno(), 100)
+    left, right = multiprocessing.Pipe()
+    os.write(left.fileno(), body[:cut])
     left.close()
     assert Channel(right).receive() is None
 
 
 def test_channel_keeps_messages_apart() -> None:
-    ours, theirs = socket.socketpair()
+    ours, theirs = multiprocessing.Pipe()
     sender, receiver = Channel(ours), Channel(theirs)
     messages: list[dict[str, object]] = [{"a": 1}, {}, {"b": [[1, 2], []]}]
     for message in messages:
         sender.send(message)
     read: Callable[[], object] = receiver.receive
     assert [read() for _ in messages] == messages
+
+
+class Bomb:
+    """Its pickle touches a file where it is read."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return (Path.touch, (self.file,))
+
+
+def test_a_channel_reads_no_pickle(tmp_path: Path) -> None:
+    ours, theirs = multiprocessing.Pipe()
+    theirs.send(Bomb(tmp_path / "read"))
+    with pytest.raises(ValueError, match="utf-8"):
+        Channel(ours).receive()
+    assert not (tmp_path / "read").exists()
+    theirs.send(Bomb(tmp_path / "read"))
+    ours.recv()
+    assert (tmp_path / "read").exists(), "the bomb does not go off"
+
+
+def test_a_channel_waits_as_long_as_it_is_told() -> None:
+    ours, theirs = multiprocessing.Pipe()
+    with pytest.raises(TimeoutError):
+        Channel(ours).receive(0.05)
+    Channel(theirs).send({"late": True})
+    assert Channel(ours).receive(0.05) == {"late": True}
