@@ -14,12 +14,20 @@ class InputError(ValueError):
     """
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Names the known word closest to `name`, and all of them: the tail of an error message."""
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}known: {', '.join(names)}"
+def nearest(name: object, known: Iterable[object], head: str = "known: ") -> str:
+    """The known word closest to `name`, and all of them behind a head: the tail of an error message.
+
+    >>> nearest("roem", ["rome", "kn"])
+    "did you mean 'rome'? known: rome, kn"
+    """
+    names = list(map(str, known))
+    return f"{closest(name, names)} {head}{', '.join(names)}".lstrip()
+
+
+def closest(name: object, known: Iterable[object]) -> str:
+    """A question after the known word closest to `name`, or nothing."""
+    close = difflib.get_close_matches(str(name), list(map(str, known)), n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else ""
 
 
 def reason(error: BaseException) -> str:

@@ -6,12 +6,11 @@ out may be null too, as in tables. No value is ever taken for what it is not: a 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from modelfolder.errors import InputError
+from modelfolder.errors import InputError, nearest
 from modelfolder.values import shown
 from rect.facts import Fact, Locality
 
@@ -67,9 +66,7 @@ FORMATS: dict[str, Converter] = {"facts": own, "zsre": zsre, "counterfact": coun
 def converter(format: str) -> Converter:
     """What reads a format. Raises InputError that names the nearest known one."""
     if format not in FORMATS:
-        near = difflib.get_close_matches(format, FORMATS, 1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise InputError(f"format {format!r} is not known{hint}; known: {', '.join(FORMATS)}")
+        raise InputError(f"format {format!r} is not known; {nearest(format, FORMATS)}")
     return FORMATS[format]
 
 

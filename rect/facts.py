@@ -5,7 +5,6 @@ A prompt has `{}` where the subject stands. It is filled by replacement, so othe
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Sequence
@@ -13,7 +12,7 @@ from typing import Annotated, Any
 
 import pydantic
 
-from modelfolder.errors import InputError
+from modelfolder.errors import InputError, closest
 from modelfolder.values import shown
 from rect.order import permutation
 
@@ -63,9 +62,9 @@ def _reason(error: pydantic.ValidationError) -> str:
     first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).removeprefix(".")
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(first["loc"][-1]), [*Fact.model_fields, *Locality.model_fields], 1)
+        close = closest(first["loc"][-1], [*Fact.model_fields, *Locality.model_fields])
         key = key if key.isprintable() else ascii(key)
-        return f"{key}: unknown key" + (f" (did you mean {near[0]!r}?)" if near else "")
+        return f"{key}: unknown key; {close}".rstrip("; ")
     if first["type"] == "missing":
         return f"{key} is missing"
     if first["type"] == "value_error":

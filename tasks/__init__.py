@@ -16,8 +16,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from modelfolder.errors import InputError
     from tasks.base import Judgement, Task
-    from tasks.errors import InputError
     from tasks.records import Example, Examples
     from tasks.registry import NAMES, TASKS, get
     from tasks.scores import Score
@@ -27,7 +27,7 @@ __all__ = ["NAMES", "TASKS", "Example", "Examples", "InputError", "Judgement", "
 _HOMES = {
     "Example": "tasks.records",
     "Examples": "tasks.records",
-    "InputError": "tasks.errors",
+    "InputError": "modelfolder.errors",
     "Judgement": "tasks.base",
     "NAMES": "tasks.registry",
     "Score": "tasks.scores",

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modelfolder.errors import InputError
 from tasks import chance
-from tasks.errors import InputError
 from tasks.fields import Record
 from tasks.prompts import Template
 from tasks.records import Data, Example, Examples

@@ -12,10 +12,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from modelfolder.errors import InputError, nearest
 from modelfolder.values import shown
 from tasks import fields, readers, sources
 from tasks.base import Judgement, Task
-from tasks.errors import InputError, nearest
 from tasks.prompts import Template
 from tasks.readers import Located
 from tasks.records import Data, Example, Examples

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from modelfolder.errors import InputError
 from modelfolder.values import shown
 from tasks import fields
 from tasks.base import Judgement, Task
-from tasks.errors import InputError
 from tasks.prompts import Template
 from tasks.records import Data, Example, HubData
 from tasks.text import first_standalone

@@ -1,10 +1,8 @@
-"""Errors for bad input; the common one lives in `modelfolder`, which `rect` and `tasks` share."""
+"""Errors of tasks besides `modelfolder.errors.InputError`."""
 
 from collections.abc import Mapping
 
-from modelfolder.errors import InputError, nearest
-
-__all__ = ["InputError", "Unaskable", "nearest"]
+from modelfolder.errors import InputError
 
 
 class Unaskable(InputError):

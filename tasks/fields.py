@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from modelfolder.errors import InputError
 from modelfolder.values import shown
-from tasks.errors import InputError
 
 Record = Mapping[str, Any]
 

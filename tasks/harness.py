@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from modelfolder.errors import InputError, closest
 from tasks import harness_chance, sources
 from tasks.base import Judgement, Task
-from tasks.errors import InputError, nearest
 from tasks.fields import Record
 from tasks.prompts import Template
 from tasks.records import Data, Example, Examples
@@ -213,7 +213,7 @@ def _registry() -> Any:
 def _check_name(name: str) -> None:
     registry = _registry()
     if name not in registry.all_tasks:
-        close = nearest(name, registry.all_tasks).partition("known: ")[0].strip()
+        close = closest(name, registry.all_tasks)
         raise InputError(f"{PREFIX}{name}: the lm-evaluation-harness has no such task; {close}".rstrip("; "))
     if name in registry.all_tags:
         names = ", ".join(sorted(registry.task_index[name].tags))

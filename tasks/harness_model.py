@@ -20,9 +20,10 @@ from lm_eval.api.model import LM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
+from modelfolder.errors import InputError
 from tasks.engines.base import Engine
 from tasks.engines.likelihood import fitted, split
-from tasks.errors import InputError, Unaskable
+from tasks.errors import Unaskable
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tasks.errors import InputError
+from modelfolder.errors import InputError
 from tasks.readers import Located
 from tasks.records import Parser
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from modelfolder.errors import InputError
 from tasks import fields
 from tasks.base import Judgement, Task, paired
-from tasks.errors import InputError
 from tasks.prompts import Template
 from tasks.records import Data, Example, HubData
 from tasks.scores import Score, mean, mean_of_ratios, ratio

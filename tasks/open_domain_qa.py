@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+from modelfolder.errors import InputError
 from tasks import fields
 from tasks.base import Judgement, Task
-from tasks.errors import InputError
 from tasks.prompts import Template
 from tasks.records import Data, Example, HubData
 from tasks.text import equals_any, first_line, has_words, holds_any

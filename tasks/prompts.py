@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tasks.errors import InputError, nearest
+from modelfolder.errors import InputError, nearest
 
 _HOLE = re.compile(r"\{\{|\}\}|\{(\w+)\}")
 _SNAP = 40  # characters within which a cut moves on to the next start of a word

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from modelfolder.errors import InputError
 from modelfolder.values import shown
-from tasks.errors import InputError
 
 Located = tuple[str, dict[str, Any]]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from modelfolder.errors import InputError, nearest
 from tasks.base import Task
 from tasks.closed_domain_qa import ClosedDomainQA
 from tasks.dialogue import Dialogue
-from tasks.errors import InputError, nearest
 from tasks.ner import NER
 from tasks.nli import NLI
 from tasks.open_domain_qa import OpenDomainQA

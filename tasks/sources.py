@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from modelfolder.errors import InputError
 from tasks import readers
-from tasks.errors import InputError
 from tasks.readers import Located
 from tasks.records import Example, Examples, Parser
 

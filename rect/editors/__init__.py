@@ -5,12 +5,11 @@ A new method is a class like those in `EDITORS` and a line there.
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from modelfolder.errors import InputError
+from modelfolder.errors import InputError, nearest
 from rect.editors import hyperparameters
 from rect.editors.base import Editor
 from rect.editors.easyeditor import environment
@@ -43,9 +42,7 @@ def get(name: str) -> type[Editor]:
     if reason := environment.refusal(name):
         raise InputError(reason)
     if name not in EDITORS:
-        near = difflib.get_close_matches(name, EDITORS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(EDITORS)}"
-        raise InputError(f"editing method {name!r} is not known; {hint}")
+        raise InputError(f"editing method {name!r} is not known; {nearest(name, EDITORS)}")
     return EDITORS[name]
 
 

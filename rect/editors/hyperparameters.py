@@ -6,7 +6,6 @@ depth, which is announced in the log. EasyEdit's own YAML files load as they are
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 import pydantic
 import yaml
 
-from modelfolder.errors import InputError
+from modelfolder.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from rect.model import EditableModel
@@ -63,9 +62,7 @@ class Hparams(pydantic.BaseModel):
         """
         for key in values:
             if key not in cls.model_fields:
-                near = difflib.get_close_matches(str(key), cls.model_fields, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(cls.model_fields))}"
-                raise InputError(f"{where}: unknown key {key!r}{hint}")
+                raise InputError(f"{where}: unknown key {key!r}; {nearest(key, sorted(cls.model_fields))}")
         try:
             return cls(**values)
         except pydantic.ValidationError as error:

@@ -20,9 +20,7 @@ al., EMNLP 2024; random and PCA are its controls, magnitude is the one it lacks.
 
 from __future__ import annotations
 
-import difflib
-
-from modelfolder.errors import InputError
+from modelfolder.errors import InputError, nearest
 from rect.regularizers import feedback, null_space, prune, simie, sphere
 from rect.regularizers.base import Regularizer, Weights, WithCovariance
 from rect.regularizers.components import pca, pca_release
@@ -69,9 +67,7 @@ def get(name: str) -> Regularizer:
         InputError: there is none of this name.
     """
     if name not in REGULARIZERS:
-        near = difflib.get_close_matches(name, REGULARIZERS, 1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise InputError(f"regularizer {name!r} is not known{hint}; known: {', '.join(REGULARIZERS)}")
+        raise InputError(f"regularizer {name!r} is not known; {nearest(name, REGULARIZERS)}")
     return REGULARIZERS[name]
 
 

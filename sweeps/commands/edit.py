@@ -15,11 +15,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from modelfolder.errors import InputError
+from modelfolder.errors import InputError, nearest
 from rect import places
 from rect.editors.easyeditor import environment
 from sweeps.config import names
-from sweeps.config.strict import nearest
 from sweeps.results import collateral
 
 if TYPE_CHECKING:
@@ -198,7 +197,7 @@ def checked_regularizer(regularizer: str, k: float | None) -> float:
 
 def _known(option: str, name: str, known: Sequence[str]) -> None:
     if name not in known:
-        raise InputError(f"{option} {name}: unknown{nearest(name, known)}; known are {', '.join(known)}")
+        raise InputError(f"{option} {name}: unknown; {nearest(name, known)}")
 
 
 def _check_dtype(dtype: str) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from sweeps.config.strict import Strict, nearest
+from modelfolder.errors import nearest
+from sweeps.config.strict import Strict
 
 
 class Restricted(Strict):
@@ -33,9 +34,10 @@ class Restricted(Strict):
         for key, names in known.items():
             for name in getattr(self, key) or ():
                 if name not in names:
-                    text = "settings.{index}.{key}: '{name}' is not among the sweep's {key}{nearest} there are {known}"
-                    context = {"index": index, "key": key, "name": name, "known": ", ".join(dict.fromkeys(names))}
-                    raise PydanticCustomError("restriction", text, {**context, "nearest": nearest(name, names) or ";"})
+                    text = "settings.{index}.{key}: '{name}' is not among the sweep's {key}; {hint}"
+                    hint = nearest(name, dict.fromkeys(names), "there are ")
+                    context = {"index": index, "key": key, "name": name, "hint": hint}
+                    raise PydanticCustomError("restriction", text, context)
 
     def takes(self, key: str, *names: str) -> bool:
         """Whether it is for something, under any of its names."""

@@ -6,10 +6,9 @@ scales:
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
-from modelfolder.errors import InputError
+from modelfolder.errors import InputError, nearest
 
 KEY = "scales"
 
@@ -42,10 +41,8 @@ def choose(
     if scale is None:
         return rest, kept
     if scale not in scales:
-        near = difflib.get_close_matches(scale, [str(name) for name in scales], n=1)
-        known = f"there are {', '.join(map(str, scales))}" if scales else "this configuration has none"
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise InputError(f"{where}: --scale {scale}: no such scale; {hint}{known}")
+        known = nearest(scale, scales, "there are ") if scales else "this configuration has none"
+        raise InputError(f"{where}: --scale {scale}: no such scale; {known}")
     changes = scales[scale]
     prefix = f"{KEY}.{scale}."
     kept = {key: line for key, line in kept.items() if key.split(".")[0] not in changes}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from modelfolder.errors import InputError
+from modelfolder.errors import InputError, closest, nearest
 
 Kind = TypeVar("Kind", bound="Strict")
 KINDS = ("instance-sequential", "batch-single", "batch-sequential")
@@ -32,9 +31,8 @@ class Strict(BaseModel):
             known = list(cls.model_fields) + list(cls._also())
             for key in data:
                 if key not in known:
-                    context = {"key": str(key), "nearest": nearest(str(key), known) or ";", "known": ", ".join(known)}
-                    text = "unknown key '{key}'{nearest} known are {known}"
-                    raise PydanticCustomError("unknown_key", text, context)
+                    context = {"key": str(key), "hint": nearest(key, known)}
+                    raise PydanticCustomError("unknown_key", "unknown key '{key}'; {hint}", context)
         return data
 
     @classmethod
@@ -43,16 +41,10 @@ class Strict(BaseModel):
         return ()
 
 
-def nearest(word: str, known: Sequence[str]) -> str:
-    """ "; did you mean 'x'?" or nothing."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f", did you mean '{close[0]}'?" if close else ""
-
-
 def known_name(kind: str, name: str, known: Sequence[str]) -> str:
     if name not in known:
-        raise PydanticCustomError("unknown_name", "unknown {kind} '{name}'{nearest} known are {known}", {
-            "kind": kind, "name": name, "nearest": nearest(name, known) or ";", "known": ", ".join(known)})  # fmt: skip
+        context = {"kind": kind, "name": name, "hint": nearest(name, known)}
+        raise PydanticCustomError("unknown_name", "unknown {kind} '{name}'; {hint}", context)
     return name
 
 
@@ -112,12 +104,8 @@ def _reason(first: Any) -> str:
         return f"the key 'kind' is missing: one of {', '.join(KINDS)}"
     if kind == "union_tag_invalid":
         tag = first["ctx"]["tag"]
-        return f"unknown kind '{tag}'{nearest(tag, KINDS) or ';'} known are {', '.join(KINDS)}"
+        return f"unknown kind '{tag}'; {nearest(tag, KINDS)}"
     if kind in OURS:
         return message
-    hint = (
-        nearest(found, first["ctx"]["expected"].replace("'", "").split(" or "))
-        if kind == "literal_error" and isinstance(found, str)
-        else ""
-    )
-    return f"{message[0].lower()}{message[1:]}, found {found!r}{hint}"
+    hint = closest(found, first["ctx"]["expected"].replace("'", "").split(" or ")) if kind == "literal_error" else ""
+    return f"{message[0].lower()}{message[1:]}, found {found!r}; {hint}".rstrip("; ")

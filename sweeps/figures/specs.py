@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
-from modelfolder.errors import InputError
+from modelfolder.errors import InputError, nearest
 
 GPT2, LLAMA1, LLAMA2 = "GPT-2 XL", "LLaMA-1 (7B)", "LLaMA-2 (7B)"
 SHOWN_IN_8 = ("summarization", "open_domain_qa", "closed_domain_qa", "sentiment")
@@ -99,7 +98,5 @@ def find(name: str) -> Figure:
     digits = name.lower().removeprefix("figure").lstrip("-_ ")
     wanted = f"figure-{int(digits):02d}" if digits.isdecimal() else name.lower()
     if wanted not in FIGURES:
-        near = difflib.get_close_matches(wanted, FIGURES, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise InputError(f"figure {name!r} is not known; {hint}there are {', '.join(FIGURES)}")
+        raise InputError(f"figure {name!r} is not known; {nearest(wanted, FIGURES, 'there are ')}")
     return FIGURES[wanted]

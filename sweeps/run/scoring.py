@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from modelfolder.errors import InputError
 from sweeps.plan.identity import Questions
 from sweeps.run.prompting import Prompt, Prompts, prepared
 from sweeps.store.schema import Row, measurement
-from tasks.errors import InputError, Unaskable
+from tasks.errors import Unaskable
 from tasks.harness import HarnessTask
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import InputError, nearest
+from modelfolder.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from tasks.engines.base import Engine, EngineError

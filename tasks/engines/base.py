@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.errors import InputError
+from modelfolder.errors import InputError
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelfolder.errors import InputError
 from modelfolder.tensors import Tensors
-from tasks.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from modelfolder.errors import InputError
 from tasks.engines.texts import Texts
-from tasks.errors import InputError
 
 
 class Likelihood(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from tasks.errors import InputError
+from modelfolder.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

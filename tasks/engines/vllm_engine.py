@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelfolder.errors import InputError
 from tasks.engines.base import Engine, EngineError
 from tasks.engines.likelihood import Likelihood
 from tasks.engines.memory_file import memory_file
 from tasks.engines.process import PACKAGE, EngineProcess
-from tasks.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor

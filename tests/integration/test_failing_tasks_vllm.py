@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from modelfolder.errors import InputError
 from sweeps.config.config import EngineSpec, TasksSpec
 from sweeps.plan.identity import questions_of
 from sweeps.run import scoring
 from tasks.engines.vllm_engine import VLLMEngine
-from tasks.errors import InputError
 from tests.sweeps import odd_task
 
 pytestmark = pytest.mark.vllm

@@ -90,7 +90,7 @@ def test_the_subject_finds_its_place(subject: str, prompt: str, expected: str, t
             "subject not in prompt: 'France' does not occur in 'The capital",
         ),
         ({**OWN, "prompt": "france is"}, "subject not in prompt"),  # upper and lower case differ
-        ({**OWN, "tarket": "x"}, r"tarket: unknown key \(did you mean 'target'\?\)"),
+        ({**OWN, "tarket": "x"}, r"tarket: unknown key; did you mean 'target'\?"),
         ({"subject": "France", "prompt": "{} is"}, "target is missing"),
         (["a", "list"], "not a JSON object"),
         ("text", "not a JSON object"),
@@ -167,7 +167,7 @@ def test_the_wrong_format_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", OWN, OWN)
     with pytest.raises(InputError, match=r"no record that can be used; first line 1 \(src is missing\)"):
         load(path, "zsre")
-    with pytest.raises(InputError, match=r"format 'zrse' is not known \(did you mean 'zsre'\?\); known: facts, zsre"):
+    with pytest.raises(InputError, match=r"format 'zrse' is not known; did you mean 'zsre'\? known: facts, zsre"):
         load(path, "zrse")
 
 

@@ -51,7 +51,7 @@ def test_an_empty_original_is_none() -> None:
         ({"subject": ""}, "subject is empty"),
         ({"prompt": "no place"}, r"prompt 'no place' has no \{\} where the subject stands"),
         ({"target": 3}, "target is a number; a string is wanted"),
-        ({"targt": "x"}, r"targt: unknown key \(did you mean 'target'\?\)"),
+        ({"targt": "x"}, r"targt: unknown key; did you mean 'target'\?"),
         ({"rephrasings": "one"}, r"rephrasings is a string \('one'\); a list is wanted"),
         ({"rephrasings": ["one", " "]}, r"rephrasings\[1\] is empty"),
         ({"rephrasings": {"a": "b"}}, r"rephrasings is an object with the keys 'a'; a list is wanted"),
@@ -62,7 +62,7 @@ def test_an_empty_original_is_none() -> None:
         ),
         ({"target": "\ud800"}, r"target holds a character that is not valid Unicode \(a lone surrogate\)"),
         ({"self": 1}, "self: unknown key.*"),
-        ({"locality": [{"promt": "x"}]}, r"locality\[0\].promt: unknown key \(did you mean 'prompt'\?\)"),
+        ({"locality": [{"promt": "x"}]}, r"locality\[0\].promt: unknown key; did you mean 'prompt'\?"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(change: dict[str, Any], reason: str) -> None:

@@ -288,7 +288,7 @@ def test_shapes_must_agree() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
-    with pytest.raises(InputError, match=r"'recct' is not known \(did you mean 'rect'\?\); known: none, rect, random"):
+    with pytest.raises(InputError, match=r"'recct' is not known; did you mean 'rect'\? known: none, rect, random"):
         regularizers.get("recct")
 
 

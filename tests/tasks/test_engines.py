@@ -12,9 +12,9 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from modelfolder.errors import InputError
 from tasks import engines
 from tasks.engines.transformers_engine import TransformersEngine
-from tasks.errors import InputError
 from tests.tiny import SENTENCES, save_tiny
 
 PROMPTS = [*SENTENCES, "The capital of", SENTENCES[0] + " " + SENTENCES[3] + " So", "A"]

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from modelfolder.errors import InputError
 from tasks.engines.transformers_engine import TransformersEngine
-from tasks.errors import InputError
 from tests.tiny import SENTENCES, save_tiny
 
 pytest.importorskip("lm_eval", reason="the optional extra lm-eval is not installed: pip install lm-eval")

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tasks
+from modelfolder.errors import InputError
 from tasks.base import Task
-from tasks.errors import InputError
 
 CAPITALS: dict[str, Any] = {
     "name": "capitals",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from task_records import RECORDS
 
 import tasks
-from tasks.errors import InputError
+from modelfolder.errors import InputError
 from tasks.records import Example
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tasks
-from tasks.errors import InputError
+from modelfolder.errors import InputError
 from tasks.records import Example
 
 # (index of the example, output, score, release, answered)

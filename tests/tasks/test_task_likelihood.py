@@ -8,7 +8,7 @@ import pytest
 import task_records
 
 import tasks
-from tasks.errors import InputError
+from modelfolder.errors import InputError
 
 CHOICES = {
     "nli": [" True", " False"],

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tasks
-from tasks.errors import InputError
+from modelfolder.errors import InputError
 from tasks.prompts import Template
 
 PROMPTS = {

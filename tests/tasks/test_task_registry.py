@@ -11,7 +11,7 @@ import pytest
 import task_records
 
 import tasks
-from tasks.errors import InputError
+from modelfolder.errors import InputError
 
 NAMES = [
     "reasoning",

@@ -11,7 +11,7 @@ import task_records
 from task_records import RECORDS
 
 import tasks
-from tasks.errors import InputError
+from modelfolder.errors import InputError
 
 SHARED = {
     "reasoning": ("gsm8k", 500),

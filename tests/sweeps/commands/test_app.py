@@ -14,6 +14,7 @@ import pytest
 
 from modelfolder.errors import InputError
 from sweeps.commands import app
+from tasks.errors import Unaskable
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 HEAVY = ("torch", "ray", "vllm", "pandas", "transformers", "pyarrow", "plotly", "pydantic", "numpy")
@@ -93,9 +94,7 @@ def _raising(error: BaseException) -> object:
 
 
 def test_bad_input_is_one_line_and_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from tasks.errors import InputError as TaskInputError
-
-    for error in (InputError("file.yaml:3: k:\n is wrong"), TaskInputError("file.yaml:3: k: is wrong")):
+    for error in (InputError("file.yaml:3: k:\n is wrong"), Unaskable("file.yaml:3: k: is wrong", {"1": "why"})):
         monkeypatch.setattr("sweeps.commands.doctor.examine", _raising(error))
         assert call("doctor") == 2
         assert capsys.readouterr().err == "error: file.yaml:3: k: is wrong\n"

@@ -63,16 +63,16 @@ def test_bundled_configs_are_valid(kind: str) -> None:
 
 
 MISTAKES = [
-    ("name: small", "nmae: small", ":1: nmae: unknown key 'nmae', did you mean 'name'?"),
-    ("checkpoints", "chekpoints", ":5: settings.0.chekpoints: unknown key 'chekpoints', did you mean 'checkpoints'?"),
+    ("name: small", "nmae: small", ":1: nmae: unknown key 'nmae'; did you mean 'name'?"),
+    ("checkpoints", "chekpoints", ":5: settings.0.chekpoints: unknown key 'chekpoints'; did you mean 'checkpoints'?"),
     ("edits: 6", "edits: six", ":5: settings.0.edits: input should be a valid integer"),
     ("edits: 6", "edits: 0", ":5: settings.0.edits: input should be greater than or equal to 1, found 0"),
     ("checkpoints: [2, 6]", "checkpoints: [7]", ":5: settings.0: checkpoint 7 is outside 0 to 6 (edits)"),
-    ("instance-sequential", "instance", ":5: settings.0: unknown kind 'instance', did you mean 'instance-sequential'?"),
+    ("instance-sequential", "instance", ":5: settings.0: unknown kind 'instance'; did you mean 'instance-sequential'?"),
     ("kind: instance-sequential, ", "", ":5: settings.0: the key 'kind' is missing"),
-    ("methods: [rome]", "methods: [romme]", ":3: methods.0.name: unknown method 'romme', did you mean 'rome'?"),
+    ("methods: [rome]", "methods: [romme]", ":3: methods.0.name: unknown method 'romme'; did you mean 'rome'?"),
     ("methods: [rome]", "methods: []", ":3: methods: the list is empty"),
-    ("name: rect", "name: rekt", ":8: regularizers.1.name: unknown regularizer 'rekt', did you mean 'rect'?"),
+    ("name: rect", "name: rekt", ":8: regularizers.1.name: unknown regularizer 'rekt'; did you mean 'rect'?"),
     ("k: [20, 40]", "k: [0]", ":8: regularizers.1.k.0: input should be greater than 0, found 0"),
     ("k: [20, 40]", "k: 101", ":8: regularizers.1.k.0: input should be less than or equal to 100, found 101"),
     (", k: [20, 40]", "", ":8: regularizers.1: regularizer 'rect' needs k"),
@@ -82,7 +82,7 @@ MISTAKES = [
     ("seed: 0", "seed: 0\nseed: 1", ":11: the key 'seed' is given twice"),
     ("models: [", "models: [[", ":3: not valid YAML"),
     (MINIMAL, "- a list", ": a mapping of keys to values is wanted, found list"),
-    ("edits: 6", "edits: 6, models: [smol]", "settings.0.models: 'smol' is not among the sweep's models, did you mean"),
+    ("edits: 6", "edits: 6, models: [smol]", "settings.0.models: 'smol' is not among the sweep's models; did you mean"),
     ("edits: 6", "edits: 6, methods: [kn]", "settings.0.methods: 'kn' is not among the sweep's methods; there are r"),
     ("edits: 6", "edits: 6, regularizers: [pca]", "settings.0.regularizers: 'pca' is not among the sweep's"),
     ("methods: [rome]", "methods: [rome, rome]", ": two methods are called 'rome': give each its own label"),
@@ -108,7 +108,7 @@ def test_a_mistake_is_one_line_with_file_line_and_key(file: Path, right: str, wr
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("tasks.exampels=4", "--set: tasks.exampels: unknown key 'exampels', did you mean 'examples'?"),
+        ("tasks.exampels=4", "--set: tasks.exampels: unknown key 'exampels'; did you mean 'examples'?"),
         ("engine.dtype=float33", "--set: engine.dtype: input should be 'float32', 'bfloat16' or 'float16'"),
         ("tasks", "--set tasks: key=value is wanted"),
         ("settings.4.edits=1", "'4' is no index of a list of 1"),
