@@ -115,6 +115,65 @@ def test_nor_where_the_config_asks_for_an_end(tmp_path: Path) -> None:
     assert loader.load(folder)(TEXT)["input_ids"] == byte_level_tokenizer()(TEXT)["input_ids"]
 
 
+SLOW = """
+import transformers
+
+
+class Ended(transformers.PreTrainedTokenizer):
+    def __init__(self, **how):
+        self.add_eos_token = True
+        super().__init__(eos_token="<end>", **how)
+
+    @property
+    def vocab_size(self):
+        return 257
+
+    def get_vocab(self):
+        return {self._convert_id_to_token(i): i for i in range(257)}
+
+    def _tokenize(self, text):
+        return [chr(256 + byte) for byte in text.encode()]
+
+    def _convert_token_to_id(self, token):
+        return 256 if token == "<end>" else ord(token) - 256
+
+    def _convert_id_to_token(self, index):
+        return "<end>" if index == 256 else chr(256 + index)
+
+    def convert_tokens_to_string(self, tokens):
+        return bytes(ord(token) - 256 for token in tokens if token != "<end>").decode(errors="replace")
+
+    def build_inputs_with_special_tokens(self, ids, more=None):
+        return ids + ([256] if ENDED else [])
+"""
+
+
+def slow(folder: Path, ended: str) -> Path:
+    """A folder with Python code for a tokenizer of bytes, which puts an end behind a text on a condition."""
+    tiny_config("gpt2", vocab_size=257).save_pretrained(folder)
+    (folder / "ended.py").write_text(SLOW.replace("ENDED", ended))
+    about = {"tokenizer_class": "Ended", "auto_map": {"AutoTokenizer": ["ended.Ended", None]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(about))
+    return folder
+
+
+def test_nor_by_a_tokenizer_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transformers.dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    (tmp_path / "model").mkdir()
+    folder = slow(tmp_path / "model", "self.add_eos_token")
+    asked = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+    assert not asked.is_fast
+    assert asked("é")["input_ids"] == [0xC3, 0xA9, 256]
+    assert loader.load(folder, trust_remote_code=True)("é")["input_ids"] == [0xC3, 0xA9]
+
+
+def test_an_end_that_cannot_be_taken_away_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transformers.dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    (tmp_path / "model").mkdir()
+    with pytest.raises(InputError, match="puts special tokens behind every text, and cannot be told not to"):
+        loader.load(slow(tmp_path / "model", "True"), trust_remote_code=True)
+
+
 def test_what_was_made_for_training_has_no_effect(tmp_path: Path) -> None:
     tokenizer = byte_level_tokenizer()
     folder = folder_of(tokenizer, tmp_path)

@@ -294,3 +294,17 @@ def test_likelihood_of_nothing_is_refused(gpt2: Path) -> None:
             engine.likelihoods([("A", " yes" * 300)])
         long = " ".join(SENTENCES * 3)
         assert engine.loglikelihood([(long, " yes")]) == engine.loglikelihood([("x" + long, " yes")])  # both are cut
+
+
+def test_a_token_without_an_embedding_is_refused(tmp_path: Path) -> None:
+    folder = save_tiny("llama", tmp_path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["zyzzyva"])
+    tokenizer.save_pretrained(folder)
+    said = r"the tokenizer's token 384 \('zyzzyva'\) is none of the model's 384"
+    with TransformersEngine(folder) as engine:
+        with pytest.raises(InputError, match=said):
+            engine.generate(["The capital of", "The zyzzyva of"], 3)
+        for pair in (("The capital of", " zyzzyva"), ("The zyzzyva", " of France")):  # the last token is not even read
+            with pytest.raises(InputError, match=said):
+                engine.loglikelihood([("The capital of", " France"), pair])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -35,8 +36,10 @@ def made(changes: dict | None = None) -> Plan:
     return make_plan(config.validate(DATA | (changes or {}), "sweep.yaml"))
 
 
-def commit(plan: Plan, store: Store, cell: Cell, n_edits: int, leave_out: tuple[str, ...] = ()) -> None:
-    """What a trial writes at a checkpoint, with made-up numbers."""
+def commit(
+    plan: Plan, store: Store, cell: Cell, n_edits: int, leave_out: tuple[str, ...] = (), run: str | None = None
+) -> None:
+    """What a trial writes at a checkpoint, with made-up numbers; `run` is the id of its environment."""
     rows, outputs = [], []
     for evaluation, name in plan.wanted(cell).items():
         if name in leave_out:
@@ -69,7 +72,8 @@ def commit(plan: Plan, store: Store, cell: Cell, n_edits: int, leave_out: tuple[
             rows.append(measurement(name, "perplexity", 30.0, evaluation=evaluation))
     rows.append(measurement("time", "editing_seconds", 1.0))
     here = {"cell": cell.id, "n_edits": n_edits}
-    shared = {"engine": plan.engine, "package_version": "0", "environment": next(iter(store.environments()), "")}
+    run = next(iter(store.environments()), "") if run is None else run
+    shared = {"engine": plan.engine, "package_version": "0", "environment": run}
     store.write(cell.id, n_edits, complete(rows, {**here, **cell.axes(), **shared}), complete(outputs, here))
 
 
@@ -119,6 +123,27 @@ def test_a_finished_sweep(tmp_path: Path) -> None:
         "store.json",
         "tradeoff.csv",
     ]
+
+
+def test_the_runs_that_measured_stand_in_their_order(tmp_path: Path) -> None:
+    plan, store = made(), Store(str(tmp_path))
+    store.folder.write("config.yaml", plan.config.as_yaml().encode())
+    times = ("2026-03-04T05", "2026-03-01T09", "2026-02-28T10", "2026-03-02T00", "2026-03-03T00")
+    runs = {
+        time: store.put_environment({"time": time, "host": f"host-{i}", "command": ["sweeps", "run", f"{i}.yaml"]})
+        for i, time in enumerate(times)
+    }
+    earliest_first = [runs[time] for time in sorted(times)]
+    assert sorted(earliest_first) not in (earliest_first, earliest_first[::-1])  # as files they lie otherwise
+    unused = runs["2026-03-03T00"]
+    for cell, run in zip(plan.cells, [run for run in runs.values() if run != unused], strict=True):
+        for n_edits in cell.checkpoints:
+            commit(plan, store, cell, n_edits, run=run)
+    printed(str(tmp_path))
+    page = (tmp_path / "report.html").read_text()
+    told = re.findall(r"<summary>Environment of run (\d)</summary>.*?<dt>host</dt><dd>host-(\d)</dd>", page)
+    assert told == [("1", "2"), ("2", "1"), ("3", "3"), ("4", "0")]
+    assert "<pre>sweeps run 0.yaml</pre>" in page  # the last one's
 
 
 def test_failed_and_missing_are_named(tmp_path: Path) -> None:

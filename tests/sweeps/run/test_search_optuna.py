@@ -10,8 +10,9 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
+import tasks
 from modelfolder.errors import InputError
-from sweeps.config.config import Config
+from sweeps.config.config import Config, TasksSpec
 from sweeps.plan import search
 from sweeps.plan.identity import Plan, make_plan
 from sweeps.report import gather
@@ -58,7 +59,9 @@ def test_every_k_is_a_cell_that_may_be_picked(folder: Path, tmp_path: Path) -> N
     assert len(search.decided(make_plan(searching(folder, low=2)), store).cells) == 2  # another search
 
 
-def test_a_study_belongs_to_what_its_trials_measure(folder: Path, tmp_path: Path) -> None:
+def test_a_study_belongs_to_what_its_trials_measure(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def name(plan: Plan) -> str:
         [group] = search_trial.groups(plan)
         return search_trial.study_of(plan, Store(tmp_path), group).study_name
@@ -69,6 +72,12 @@ def test_a_study_belongs_to_what_its_trials_measure(folder: Path, tmp_path: Path
     assert name(first) != name(make_plan(config, {key: "sha256:2"}))  # other weights under the same name
     fewer = config.model_copy(update={"edits": config.edits.model_copy(update={"count": 7})})
     assert name(first) != name(make_plan(fewer, {key: "sha256:1"}))
+
+    asking = config.model_copy(update={"tasks": TasksSpec(names=("nli",), examples=2)})
+    earlier = name(make_plan(asking, {key: "sha256:1"}))
+    assert earlier == name(make_plan(asking, {key: "sha256:1"})) != name(first)
+    monkeypatch.setattr(type(tasks.get("nli")), "version", "another")
+    assert earlier != name(make_plan(asking, {key: "sha256:1"}))
 
 
 def test_a_study_is_kept_and_needs_a_place(folder: Path, tmp_path: Path) -> None:
