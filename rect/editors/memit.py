@@ -117,18 +117,15 @@ class Memit(KeyValueEditor):
             facts: the facts.
             z: their vectors, (facts, hidden).
         """
-        import torch
 
         from rect.editors.value_search.rise import Rise
-        from rect.update import UpdateError, product
+        from rect.update import product
 
         layers = self.hparams.layers
         entries: dict[str, LowRank | Dense] = {}
         with Rise(model, facts, self.prefixes.templates, layers) as rise:
             for i, layer in enumerate(layers):
                 keys, current = rise.look(layer)
-                if not bool(torch.isfinite(keys).all() and torch.isfinite(current).all()):
-                    raise UpdateError(f"memit: keys or values at layer {layer} hold NaN or infinity")
                 residual = (z - current).T.double() / (len(layers) - i)  # (hidden, facts)
                 adjusted = spread(keys.T.double(), self.hparams.mom2_update_weight, layer, self.covariance)
                 left, right = residual.float(), adjusted.float()

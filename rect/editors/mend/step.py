@@ -1,7 +1,7 @@
 """One edit by a hypernetwork, and what it costs: the losses of MEND (Mitchell et al. 2022, section 3.2).
 
     L = cedit * L_e + cloc * L_loc
-    L_e   = mean over target tokens of -log P_edited(target | prompt), over the edit prompt and a rephrasing
+    L_e   = mean over target tokens of -log P_edited(target | rephrasing); of the edit prompt where there is none
     L_loc = mean over tokens of KL(P || P_edited) on prompts out of scope
 
 Edits of several facts add up: the gradient is that of the sum of the facts' own losses (each the mean over its target

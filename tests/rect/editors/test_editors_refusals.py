@@ -10,9 +10,10 @@ from torch import nn
 from modelfolder.errors import InputError
 from rect import EditableModel, editors
 from rect.covariance import Covariance
+from rect.editors.memit import Memit
 from rect.editors.value_search import attention, blocks
 from rect.facts import Fact
-from rect.update import Dense, LowRank, UpdateError, product
+from rect.update import Dense, LowRank, Update, UpdateError, product
 from tests.tiny import tiny_model
 
 FACT = Fact(subject="France", prompt="The capital of {} is", target="Rome", original="Paris")
@@ -34,6 +35,17 @@ def test_broken_weights_give_no_update(method: str, layer: int, bad: float) -> N
     model.weight(model.mlp_out_name(layer)).fill_(bad)
     with pytest.raises(UpdateError):
         editor.compute(model, [FACT])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_memit_with_a_broken_target_ends_in_one_line(bad: float) -> None:
+    """What breaks in a lower layer goes up through keys, values and solves without an error of another kind."""
+    model = tiny()
+    editor = editors.create("memit", model, {**FAST, "layers": [0, 1, 2]}, ["{}"])
+    assert isinstance(editor, Memit)
+    targets = torch.full((1, model.hidden_size), bad)
+    with pytest.raises(UpdateError, match="holds NaN or infinity"):
+        Update(editor.distribute(model, [FACT], targets)).check_finite()
 
 
 def test_a_covariance_that_holds_no_numbers_gives_no_update() -> None:
