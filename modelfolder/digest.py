@@ -6,15 +6,14 @@ tokenizer, code and weights, each file once, kept by its path, size and time of 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
 import re
-import tempfile
 import time
 from pathlib import Path
 
-from modelfolder import tensors
+from modelfolder import tensors, whole_files
 from modelfolder.errors import InputError, reason
 
 SMALL = (".json", ".txt", ".model", ".jinja", ".py")  # config, tokenizer, chat template, code
@@ -101,11 +100,6 @@ def _keep(note: Path | None, file: Path, stat: tuple[int, int, int, int], sha256
     """Leave a note; where none can be left the file is read again next time."""
     if note is None:
         return
-    text = json.dumps({"file": str(file.absolute()), "stat": stat, "sha256": sha256})
-    try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=note.parent, delete=False, encoding="utf-8") as draft:
-            draft.write(text)
-        os.replace(draft.name, note)
-    except OSError:
-        return
+    with contextlib.suppress(OSError):
+        text = json.dumps({"file": str(file.absolute()), "stat": stat, "sha256": sha256})
+        whole_files.write(note, text.encode())

@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from modelfolder import whole_files
 from modelfolder.errors import InputError
 from rect.recipe import PER_DIMENSION
 from rect.selection import count
@@ -105,15 +106,12 @@ class Covariance:
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """One safetensors file per layer, float32, each whole or not at all; what it is stands in its header."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         header = {"identity": json.dumps(self.identity, sort_keys=True), "tokens": str(self.tokens)}
         for layer in self.layers:
-            draft = folder / f".layer-{layer}.{os.getpid()}"
             tensors = {"covariance": self.matrix(layer).float().cpu().contiguous()}
-            safetensors.torch.save_file(tensors, draft, metadata=header)
-            draft.chmod(0o644)
-            os.replace(draft, folder / f"layer-{layer}.safetensors")
+            with whole_files.draft(Path(folder) / f"layer-{layer}.safetensors") as file:
+                safetensors.torch.save_file(tensors, file, metadata=header)
+                file.chmod(0o644)  # it writes what only its owner may read
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], layers: Sequence[int] | None = None) -> Covariance:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelfolder import whole_files
 from modelfolder.errors import InputError
 from rect.exclusive import exclusive
 from rect.lengths import check_length
@@ -114,7 +115,7 @@ class Prefixes:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write them as JSON."""
         text = json.dumps({"templates": self.templates, "origin": self.origin}, indent=1, ensure_ascii=False)
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        whole_files.write(path, f"{text}\n".encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Prefixes:

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from modelfolder import whole_files
 from modelfolder.errors import InputError
 from rect import places
 from rect.editors.mend.settings import MendSettings
@@ -142,8 +143,7 @@ def _train_here(config: TrainConfig, console: Console, device: str) -> dict[str,
         "held_out_facts": len(split.held_out),
         "held_out": held_out,
     }
-    config.folder.mkdir(parents=True, exist_ok=True)
-    (config.folder / REPORT).write_text(json.dumps(report, indent=1) + "\n")
+    whole_files.write(config.folder / REPORT, (json.dumps(report, indent=1) + "\n").encode())
     console.print(f"edit with it: hparams: {{checkpoint: {config.folder}}}", highlight=False)
     return held_out
 

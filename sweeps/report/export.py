@@ -6,10 +6,10 @@ import io
 import logging
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import pandas as pd
 
+from modelfolder import whole_files
 from modelfolder.errors import InputError
 from rect import places
 from sweeps.plan import asked
@@ -82,8 +82,7 @@ def export(
     table = TABLES[what](made)
     data = encode(table, format, TO_READ.get(what))
     if out is not None:
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-        Path(out).write_bytes(data)
+        whole_files.write(out, data)
         return out
     store.folder.write(name, data)
     return store.folder.path(name)

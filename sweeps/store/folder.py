@@ -9,10 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
-import socket
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +17,8 @@ from typing import Any, TypeVar
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from modelfolder import whole_files
+from modelfolder.whole_files import TEMPORARY
 from rect import places
 
 log = logging.getLogger(__name__)
@@ -27,9 +26,6 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 PATIENCE = 120.0  # seconds for which a store that cannot be reached is asked again
-TEMPORARY = ".tmp~"
-STALE_AFTER = 24 * 3600.0  # seconds until another machine's temporary file is nobody's
-_WRITER = re.compile(re.escape(TEMPORARY) + r"(?P<host>.*)~(?P<pid>\d+)~")
 
 
 class StoreError(RuntimeError):
@@ -118,8 +114,7 @@ class Folder:
         if not self.local:
             self._patiently(lambda: self.fs.pipe_file(self.path(name), data))
             return
-        with self._temporary(name, data) as temporary:
-            os.replace(temporary, self.path(name))
+        whole_files.write(self.path(name), data)
 
     def write_if_absent(self, name: str, data: bytes) -> bool:
         """Write whole unless there is a file of this name already. Returns whether this call wrote it."""
@@ -133,26 +128,14 @@ class Folder:
             return True
         if self.exists(name):
             return False
-        with self._temporary(name, data) as temporary:
+        with whole_files.beside(self.path(name)) as temporary:
+            temporary.write_bytes(data)
+            whole_files.sync(temporary)
             try:
                 os.link(temporary, self.path(name))
             except FileExistsError:
                 return False
         return True
-
-    @contextlib.contextmanager
-    def _temporary(self, name: str, data: bytes) -> Any:
-        final = Path(self.path(name))
-        final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = final.parent / f"{TEMPORARY}{socket.gethostname()}~{os.getpid()}~{uuid.uuid4().hex[:12]}"
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            yield temporary
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def remove(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -184,7 +167,7 @@ class Folder:
     def orphans(self) -> list[str]:
         """Paths of temporary files whose writer is gone (killed)."""
         paths = Path(self.root).rglob(f"{TEMPORARY}*") if self.local else ()
-        return [str(path) for path in paths if _is_orphan(path)]
+        return [str(path) for path in paths if whole_files.is_orphan(path)]
 
     def clean(self) -> list[str]:
         """Remove temporary files whose writer is gone. Returns what was removed."""
@@ -198,20 +181,3 @@ def _unreachable(error: Exception) -> bool:
     """Whether an error is the network's or the store's, and may pass: OSError, or one of its client's own."""
     client = type(error).__module__.partition(".")[0] in ("aiohttp", "aiobotocore", "botocore", "requests", "urllib3")
     return isinstance(error, OSError) or client
-
-
-def _is_orphan(path: Path) -> bool:
-    writer = _WRITER.match(path.name)
-    try:
-        age = time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        return False
-    if writer is None or writer["host"] != socket.gethostname():
-        return age > STALE_AFTER
-    try:
-        os.kill(int(writer["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return age > STALE_AFTER

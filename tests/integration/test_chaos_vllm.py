@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.store.folder import TEMPORARY
+from modelfolder.whole_files import TEMPORARY
 from sweeps.store.store import Store
 from tests.integration.chaos import config_for, disturb
 from tests.tiny import save_tiny

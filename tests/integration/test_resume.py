@@ -17,8 +17,8 @@ import pandas as pd
 import psutil
 import pytest
 
+from modelfolder.whole_files import TEMPORARY
 from sweeps.config.config import Config
-from sweeps.store.folder import TEMPORARY
 from sweeps.store.store import Store
 from tests.sweeps.small import computed, quiet, small_config, values
 from tests.tiny import save_tiny

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from modelfolder.whole_files import TEMPORARY
 from sweeps.store import journal
-from sweeps.store.folder import TEMPORARY
 from sweeps.store.schema import ROW_KEY
 from sweeps.store.store import Store
 from tests.integration.test_resume import Driver

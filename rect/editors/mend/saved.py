@@ -9,8 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from modelfolder import whole_files
 from modelfolder.errors import InputError
 from rect.editors.mend.files import FORMAT, read_header
 from rect.editors.mend.hypernetwork import Hypernetwork
@@ -80,18 +79,9 @@ class Checkpoint:
 
 def save(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """Write a file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"format": FORMAT, "header": json.dumps(header, sort_keys=True)}
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(safetensors.torch.save(content, metadata=metadata))
-            file.close()
-            Path(file.name).chmod(0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    whole_files.write(path, safetensors.torch.save(content, metadata=metadata))
 
 
 def load(path: Path) -> Checkpoint:

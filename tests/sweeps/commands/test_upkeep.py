@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from modelfolder.errors import InputError
+from modelfolder.whole_files import TEMPORARY
 from sweeps.commands import cache, upkeep
-from sweeps.store.folder import TEMPORARY
 from sweeps.store.store import Store
 from tests.sweeps.small import small_config, sweep
 from tests.tiny import save_tiny

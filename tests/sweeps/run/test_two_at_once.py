@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from modelfolder.whole_files import TEMPORARY
 from sweeps.plan.identity import make_plan
-from sweeps.store.folder import TEMPORARY
 from sweeps.store.schema import OUTPUT_KEY, ROW_KEY
 from sweeps.store.store import Store
 from tests.sweeps.small import run_here, small_config, sweep, values

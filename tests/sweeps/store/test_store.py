@@ -17,9 +17,10 @@ import pytest
 import torch
 
 from modelfolder.errors import InputError
+from modelfolder.whole_files import TEMPORARY
 from rect.update import Dense, LowRank, Update, UpdateError
 from sweeps.store import journal, schema
-from sweeps.store.folder import TEMPORARY, Folder
+from sweeps.store.folder import Folder
 from sweeps.store.store import Store, StoreError
 
 AXES = {"model": "m", "method": "rome", "setting": "s", "batch_size": 1, "regularizer": "rect", "k": 40.0, "seed": 0}
@@ -156,8 +157,9 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def test_what_a_killed_writer_left_is_ignored_and_cleaned(tmp_path: Path) -> None:
     code = f"""if True:
         import time
-        from sweeps.files import Folder
-        with Folder({str(tmp_path)!r})._temporary("rows/part.parquet", b"half"):
+        from modelfolder import whole_files
+        with whole_files.draft({str(tmp_path / "rows" / "part.parquet")!r}) as file:
+            file.write_bytes(b"half")
             time.sleep(60)"""
     writer = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[3])
     wait_for(lambda: any(tmp_path.rglob(f"{TEMPORARY}*")))
