@@ -24,7 +24,6 @@ from rect.hooks import hooked
 from rect.model import EditableModel
 from rect.perplexity import neutral_paragraphs
 from rect.prefixes import Prefixes
-from rect.update import Update
 
 Batches = list[list[Sequence[int]]]
 
@@ -96,7 +95,7 @@ def success(model: EditableModel, corpus: Corpus, numbers: Sequence[float], coun
             z = torch.stack([value.target for value in editor.values(model, facts)])
         line = f"{number:20.2f}  {found.tokens:6d}"
         try:
-            update = Update(editor.distribute(model, facts, z))
+            update = editor.distribute(model, facts, z)
         except InputError:
             print(f"{line}   singular", flush=True)
             continue

@@ -21,12 +21,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
 from modelfolder.errors import InputError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from rect.update import Update
 
 KEYS = "keys"
@@ -79,6 +78,8 @@ class History:
         Raises:
             InputError: an operation left none, or keys of another dimension.
         """
+        import torch
+
         keys = self.keys(name)
         if not keys:
             return None

@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from modelfolder.errors import InputError, nearest
 from rect.editors import hyperparameters
+from rect.editors.alphaedit import AlphaEdit
 from rect.editors.base import Editor
 from rect.editors.easyeditor import environment
 from rect.editors.easyeditor.editor import METHODS as EASYEDITOR_METHODS
+from rect.editors.emmet import Emmet
+from rect.editors.encore import Encore
 from rect.editors.kn.editor import Kn
 from rect.editors.memit import Memit
+from rect.editors.memit_history import MemitHistory
 from rect.editors.mend.editor import Mend
-from rect.editors.rome import Rome
+from rect.editors.rome import Rome, RRome
 from rect.prefixes import Prefixes
 
 if TYPE_CHECKING:
@@ -26,7 +30,18 @@ if TYPE_CHECKING:
     from rect.covariance import Covariance
     from rect.model import EditableModel
 
-EDITORS: dict[str, type[Editor]] = {"kn": Kn, "memit": Memit, "mend": Mend, "rome": Rome, **EASYEDITOR_METHODS}
+EDITORS: dict[str, type[Editor]] = {
+    "kn": Kn,
+    "memit": Memit,
+    "mend": Mend,
+    "rome": Rome,
+    "alphaedit": AlphaEdit,
+    "emmet": Emmet,
+    "encore": Encore,
+    "memit-history": MemitHistory,
+    "r-rome": RRome,
+    **EASYEDITOR_METHODS,
+}
 
 __all__ = ["EDITORS", "Editor", "build", "check", "create", "declared", "get", "remark"]
 

@@ -10,6 +10,7 @@ from modelfolder.errors import InputError
 from rect import lengths
 from rect.editors.hyperparameters import Hparams
 from rect.facts import Fact
+from rect.history import History
 
 if TYPE_CHECKING:
     from rect.model import EditableModel
@@ -27,6 +28,7 @@ class Editor(abc.ABC):
         version: goes up when the numbers change.
         batch: takes several facts in one operation.
         sparse: most elements of an update are zero, so that RECT may keep all that are not.
+        remembers: earlier operations of the sequence count, beside what they did to the weights.
         hparams_class: its hyperparameters' class.
         declared: what the identity says of the hyperparameters.
     """
@@ -35,13 +37,14 @@ class Editor(abc.ABC):
     version: ClassVar[str]
     batch: ClassVar[bool]
     sparse: ClassVar[bool] = False
+    remembers: ClassVar[bool] = False
     hparams_class: ClassVar[type[Hparams]]
 
     def __init__(self, hparams: Hparams) -> None:
         self.hparams = hparams
         self.declared: dict[str, Any] = hparams.model_dump(mode="json")
 
-    def compute(self, model: EditableModel, facts: Sequence[Fact]) -> Update:
+    def compute(self, model: EditableModel, facts: Sequence[Fact], history: History | None = None) -> Update:
         """The update of one operation. The model is the same before and after, to the bit.
 
         Other threads that use the model wait meanwhile.
@@ -49,10 +52,12 @@ class Editor(abc.ABC):
         Args:
             model: as it stands: edits that were made before count.
             facts: one fact, or several if `batch`.
+            history: of the earlier operations; a method that does not remember them ignores it.
 
         Raises:
             InputError: no fact, or several for a method that takes one at a time, or one that is too long for the
-                model or whose tokens are not what they should be (`rect.lengths`).
+                model or whose tokens are not what they should be (`rect.lengths`); no history for a method that
+                remembers, on a model that was edited.
             UpdateError: the update holds NaN or infinity.
         """
         if not facts:
@@ -61,7 +66,11 @@ class Editor(abc.ABC):
             raise InputError(f"{self.name} takes one fact in an operation, not {len(facts)}")
         lengths.check_edit(model, facts, self.contexts)
         with model.lock:
-            update = self._compute(model, list(facts))
+            if history is None and self.remembers and model.changed():
+                raise InputError(
+                    f"{self.name}: {model.name} was edited before: pass the history of these operations (rect.History)"
+                )
+            update = self._compute(model, list(facts), History() if history is None else history)
         update.check_finite()
         return update
 
@@ -71,7 +80,7 @@ class Editor(abc.ABC):
         return lengths.BARE
 
     @abc.abstractmethod
-    def _compute(self, model: EditableModel, facts: list[Fact]) -> Update: ...
+    def _compute(self, model: EditableModel, facts: list[Fact], history: History) -> Update: ...
 
     @classmethod
     def build(cls, model: EditableModel, hparams: Hparams, prefixes: Any, covariance: Any) -> Self:

@@ -37,6 +37,7 @@ class Hparams(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     method: ClassVar[str]
+    switches: ClassVar[frozenset[str]] = frozenset()  # keys that identities name only where they are used
 
     @classmethod
     def by_depth(cls, n_layers: int) -> dict[str, Any]:

@@ -7,6 +7,8 @@ at the last edited block as they are with the layers below already edited,
     R  = (z - current) / layers left                       (hidden, facts)    (eq. 20)
     dW = R adj^T,   adj = (lambda C + K K^T)^-1 K          (dimension, facts) (eq. 14)
 
+adj is `rect.closed_form`, of which other methods are other settings: each is a class with another `prior`.
+
 A fact's key is the mean over two groups of contexts, the bare prompt and all the others, of the mean in the group.
 Updates stay in factors of rank facts, where those are smaller than the matrix. The weights are not touched on the way:
 edits below are added as products of factors while the prompts, kept at the input of the layer that was reached, go up
@@ -25,15 +27,29 @@ import pydantic
 
 from modelfolder.errors import InputError
 from rect.editors.value_search.hparams import KeyValueEditor, ValueHparams
+from rect.history import KEYS, History
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rect.covariance import Covariance
+    from rect.closed_form import Prior
     from rect.editors.value_search.search import Value
     from rect.facts import Fact
     from rect.model import EditableModel
     from rect.update import Dense, LowRank, Update
+
+
+def ascending(layers: tuple[int, ...]) -> tuple[int, ...]:
+    """Layers in their order, each once."""
+    if list(layers) != sorted(set(layers)):
+        raise ValueError("layers must ascend")
+    return layers
+
+
+def five_from_an_eighth(n_layers: int) -> list[int]:
+    """Up to five layers from an eighth of the way up."""
+    first = min(round(n_layers / 8), max(n_layers - 3, 0))
+    return list(range(first, max(min(first + 5, n_layers - 1), first + 1)))
 
 
 class MemitHparams(ValueHparams):
@@ -53,18 +69,12 @@ class MemitHparams(ValueHparams):
     context_template_length_params: tuple[tuple[int, int], ...] = ((10, 5),)
     mom2_update_weight: float = pydantic.Field(15_000.0, gt=0)
 
-    @pydantic.field_validator("layers")
-    @classmethod
-    def _ascending(cls, layers: tuple[int, ...]) -> tuple[int, ...]:
-        if list(layers) != sorted(set(layers)):
-            raise ValueError("layers must ascend")
-        return layers
+    _ascending = pydantic.field_validator("layers")(ascending)
 
     @classmethod
     def by_depth(cls, n_layers: int) -> dict[str, Any]:
         """Five layers from an eighth of the way up, as in LLaMA 7B."""
-        first = min(round(n_layers / 8), max(n_layers - 3, 0))
-        return {"layers": list(range(first, max(min(first + 5, n_layers - 1), first + 1)))}
+        return {"layers": five_from_an_eighth(n_layers)}
 
 
 class Memit(KeyValueEditor):
@@ -73,32 +83,40 @@ class Memit(KeyValueEditor):
     name = "memit"
     version = "2"
     batch = True
-    hparams_class = MemitHparams
+    hparams_class: ClassVar[type[ValueHparams]] = MemitHparams
 
-    hparams: MemitHparams
+    hparams: Any
 
     @classmethod
     def build(cls, model: EditableModel, hparams: Any, prefixes: Any, covariance: Any) -> Self:
         if model.architecture.mlp_norm is not None:
             raise InputError(
-                f"memit: {model.name} ({model.hf.config.model_type}) has a norm behind each MLP, so that no change of "
-                f"its output projection moves the block's output by MEMIT's residual; rome, kn and mend edit it"
+                f"{cls.name}: {model.name} ({model.hf.config.model_type}) has a norm behind each MLP, so no change of "
+                f"its output projection moves the block's output by the residual; rome, kn and mend edit it"
             )
         return super().build(model, hparams, prefixes, covariance)
 
-    def _compute(self, model: EditableModel, facts: list[Fact]) -> Update:
+    def _compute(self, model: EditableModel, facts: list[Fact], history: History) -> Update:
         import torch
-
-        from rect.update import Update
 
         values = self.values(model, facts)
         z = torch.stack([value.target for value in values])  # (facts, hidden)
-        provenance = {
+        update = self.distribute(model, facts, z, history)
+        update.provenance = {
             "editor": self.identity(),
             "facts": [fact.model_dump() for fact in facts],
             "losses": [value.losses for value in values],
         }
-        return Update(self.distribute(model, facts, z), provenance)
+        return update
+
+    def prior(self, layer: int, keys: Tensor) -> Prior:
+        """lambda C + mu I and P of a layer; the operation's keys are (dimension, facts)."""
+        from rect.closed_form import Prior
+
+        weight = self.hparams.mom2_update_weight
+        if self.covariance is None:
+            return Prior(weight, scale=keys.square().mean())
+        return Prior(weight, covariance=self.covariance.of(layer))
 
     def values(self, model: EditableModel, facts: Sequence[Fact]) -> list[Value]:
         """The vectors z of some facts, at the output of the last edited block of the model as it stands."""
@@ -109,61 +127,39 @@ class Memit(KeyValueEditor):
             model, facts, self.prefixes.templates, self.hparams, layer, self.loss_layer(model), from_mlp=False
         )
 
-    def distribute(self, model: EditableModel, facts: Sequence[Fact], z: Tensor) -> dict[str, LowRank | Dense]:
-        """The updates, by parameter name, that bring the last edited block's output to z.
+    def distribute(
+        self, model: EditableModel, facts: Sequence[Fact], z: Tensor, history: History | None = None
+    ) -> Update:
+        """The update that brings the last edited block's output to z; it carries the keys that it was solved for.
 
         Args:
             model: the model that z was found on.
             facts: the facts.
             z: their vectors, (facts, hidden).
+            history: of the earlier operations, where the method remembers them.
         """
 
+        from rect.closed_form import adjusted
         from rect.editors.value_search.rise import Rise
-        from rect.update import product
+        from rect.update import Update, UpdateError, product
 
         layers = self.hparams.layers
         entries: dict[str, LowRank | Dense] = {}
+        memory: dict[str, dict[str, Tensor]] = {}
         with Rise(model, facts, self.prefixes.templates, layers) as rise:
             for i, layer in enumerate(layers):
                 keys, current = rise.look(layer)
+                name, k = model.mlp_out_name(layer), keys.T.double()  # (dimension, facts)
+                past = None
+                if self.remembers and history is not None:
+                    past = history.past(name, len(k))
                 residual = (z - current).T.double() / (len(layers) - i)  # (hidden, facts)
-                adjusted = spread(keys.T.double(), self.hparams.mom2_update_weight, layer, self.covariance)
-                left, right = residual.float(), adjusted.float()
-                entry = product(right, left.T) if model.architecture.transposed else product(left, right.T)
-                entries[model.mlp_out_name(layer)] = entry
+                try:
+                    right = adjusted(k, self.prior(layer, k), None if past is None else past.to(k)).float()
+                except UpdateError as error:
+                    raise UpdateError(f"{self.name}: layer {layer}: {error}") from None
+                left = residual.float()
+                entries[name] = product(right, left.T) if model.architecture.transposed else product(left, right.T)
+                memory[name] = {KEYS: keys}
                 rise.edit(layer, left, right)
-        return entries
-
-
-def spread(keys: Tensor, weight: float, layer: int, covariance: Covariance | None) -> Tensor:
-    """adj = (lambda C + K K^T)^-1 K in float64.
-
-    Where there are fewer facts than half the dimensions, by the Woodbury identity from the factor of C, which the
-    covariance keeps: with X = (lambda C)^-1 K it is X (I + K^T X)^-1.
-
-    Args:
-        keys: K, (dimension, facts), float64.
-        weight: lambda.
-        layer: whose C.
-        covariance: None for C = identity * mean square of K.
-
-    Returns:
-        (dimension, facts)
-    """
-    import torch
-
-    from rect.update import UpdateError
-
-    dimension, facts = keys.shape
-    if covariance is None:
-        x = keys / (weight * keys.square().mean())
-    elif facts < dimension / 2:
-        x = covariance.solve(layer, keys) / weight
-    else:
-        c = covariance.matrix(layer).to(keys)
-        factor, info = torch.linalg.cholesky_ex(weight * c + keys @ keys.T)
-        if info:
-            raise UpdateError(f"memit: lambda C + K K^T of layer {layer} cannot be factored: C or the keys are broken")
-        return torch.cholesky_solve(keys, factor)
-    inner = torch.eye(facts, dtype=keys.dtype, device=keys.device) + keys.T @ x
-    return torch.linalg.solve(inner.T, x.T).T
+        return Update(entries, memory=memory)

@@ -6,15 +6,20 @@ at the subject's last token, averaged over context prefixes) and a value v* that
     dW = (v* - W k) u^T / (u . k),    u = C^-1 k* / |C^-1 k*|    (eq. 2)
 
 where k is the key at the bare prompt and C the covariance of keys (identity without `mom2_adjustment`).
+
+R-ROME (Gupta, Anumanchipalli 2024, "Rebuilding ROME") takes k* in both places, dW = (v* - W k*) u^T / (u . k*), so that
+dW k* = v* - W k*. As published v* - W k* is the vector that was found, delta; its release adds delta to the MLP's
+output at the bare prompt in place of the mean over contexts, so that it is W k + delta - W k*.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pydantic
 
 from rect.editors.value_search.hparams import KeyValueEditor, ValueHparams
+from rect.history import KEYS, History
 
 if TYPE_CHECKING:
     from rect.facts import Fact
@@ -23,11 +28,18 @@ if TYPE_CHECKING:
 
 
 class RomeHparams(ValueHparams):
-    """Hyperparameters of ROME; `layers` is the one edited layer."""
+    """Hyperparameters of ROME.
+
+    Attributes:
+        layers: the one edited layer.
+        r_rome: k* in place of k, with v* as in R-ROME's paper or as in its release; None for ROME.
+    """
 
     method: ClassVar[str] = "rome"
+    switches: ClassVar[frozenset[str]] = ValueHparams.switches | {"r_rome"}
 
     layers: tuple[int] = pydantic.Field()
+    r_rome: Literal["published", "released"] | None = None
 
     @classmethod
     def by_depth(cls, n_layers: int) -> dict[str, Any]:
@@ -43,7 +55,9 @@ class Rome(KeyValueEditor):
     batch = False
     hparams_class = RomeHparams
 
-    def _compute(self, model: EditableModel, facts: list[Fact]) -> Update:
+    hparams: RomeHparams
+
+    def _compute(self, model: EditableModel, facts: list[Fact], history: History) -> Update:
         from rect.editors.value_search.search import optimize
         from rect.update import LowRank, Update
 
@@ -52,12 +66,41 @@ class Rome(KeyValueEditor):
         (value,) = optimize(
             model, facts, self.prefixes.templates, self.hparams, layer, self.loss_layer(model), from_mlp=True
         )
-        u = value.keys.mean(0)  # (inner,)
+        mean = value.keys.mean(0)  # k*, (inner,)
+        u = mean
         if self.covariance is not None:
             u = self.covariance.solve(layer, u[:, None].double())[:, 0].to(u)
         u = u / u.norm()
-        v = value.delta / (value.keys[0] @ u)  # (hidden,); keys[0] is k at the bare prompt, delta is v* - W k
+        bare = value.keys[0]  # k; delta is v* - W k
+        if self.hparams.r_rome is None:
+            v = value.delta / (bare @ u)  # (hidden,)
+        elif self.hparams.r_rome == "published":
+            v = value.delta / (mean @ u)
+        else:
+            weight = model.weight(name).float()
+            matrix = weight.T if model.architecture.transposed else weight  # (hidden, inner)
+            v = (value.delta + matrix @ (bare - mean)) / (mean @ u)
         left, right = (u, v) if model.architecture.transposed else (v, u)
         losses = {"losses": [value.losses]}
         provenance = {"editor": self.identity(), "facts": [fact.model_dump() for fact in facts], **losses}
-        return Update({name: LowRank(left[:, None], right[None, :])}, provenance)
+        return Update({name: LowRank(left[:, None], right[None, :])}, provenance, {name: {KEYS: mean[None]}})
+
+
+class RRomeHparams(RomeHparams):
+    """Hyperparameters of R-ROME: ROME's."""
+
+    method: ClassVar[str] = "r-rome"
+    switches: ClassVar[frozenset[str]] = ValueHparams.switches
+
+    r_rome: Literal["published", "released"] | None = "published"
+
+    @classmethod
+    def shelf(cls) -> str:
+        return "rome"
+
+
+class RRome(Rome):
+    """R-ROME: ROME with the mean key throughout."""
+
+    name = "r-rome"
+    hparams_class = RRomeHparams

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from rect.editors.easyeditor import environment
 
-METHODS = ("kn", "memit", "mend", "rome", *(environment.PREFIX + name for name in environment.METHODS))
-ONE_FACT = ("kn", "rome", "easyeditor:KN", "easyeditor:ROME")
+METHODS = (
+    *("kn", "memit", "mend", "rome", "alphaedit", "emmet", "encore", "memit-history", "r-rome"),
+    *(environment.PREFIX + name for name in environment.METHODS),
+)
+ONE_FACT = ("kn", "rome", "r-rome", "easyeditor:KN", "easyeditor:ROME")
 SPARSE = ("kn", "easyeditor:KN")
-REGULARIZERS = ("none", "rect", "random", "pca", "pca-release", "magnitude")
+REGULARIZERS = (
+    *("none", "rect", "random", "pca", "pca-release", "magnitude"),
+    *("rect-feedback", "sphere", "null-space", "simie", "prune"),
+)
 KEEP_LARGEST = ("rect", "magnitude")  # elements that are 0 come last
 
 

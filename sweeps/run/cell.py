@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from rect import regularizers
+from rect.history import History
 from rect.model import EditableModel
 from rect.update import Update
 from sweeps.plan.grid import Cell
@@ -43,6 +44,7 @@ class CellRun:
         self._stopper = Stopper.of(place.plan.config.stop, cell, place.store)
         self._stops: set[int] = set()  # checkpoints of which a row says that the cell ends there
         self._shares: list[dict[str, dict[str, float]]] = []  # per operation, per matrix
+        self._history = History()  # of the operations so far
         self._editing = 0.0  # seconds of computing updates since the last checkpoint; waiting for others is not in it
 
     def checkpoints(self) -> Generator[dict[str, Any], None, None]:
@@ -91,6 +93,7 @@ class CellRun:
             began = time.perf_counter()
             kept = self._regularized(raw, model, operation)
             model.add(kept)
+            self._history = self._history.after(kept)
             regularizing += time.perf_counter() - began
             check_state(self.place.store, operation.state, model)
         if not operations:
@@ -124,7 +127,7 @@ class CellRun:
         assert self.cell.method is not None
         began = time.perf_counter()
         self.place.journal.write("edit-started", **about)
-        update = self.place.editor(self.cell.method).compute(model, list(operation.facts))
+        update = self.place.editor(self.cell.method).compute(model, list(operation.facts), self._history)
         kept = self.place.store.put_update(operation.id, update)
         seconds = time.perf_counter() - began
         self._editing += seconds
@@ -133,9 +136,16 @@ class CellRun:
 
     def _regularized(self, raw: Update, model: EditableModel, operation: Operation) -> Update:
         regularize = regularizers.get(self.cell.regularizer)
-        kept = regularize(raw, model, k=100 if self.cell.k is None else self.cell.k, seed=operation.seed)
+        k = 100 if self.cell.k is None else self.cell.k
+        kept = regularize(raw, self._informed(model), k, operation.seed, self._history)
         self._shares.append(regularizers.shares(raw, kept))
         return kept
+
+    def _informed(self, model: EditableModel) -> regularizers.Weights:
+        """The model, with the covariance of keys where the method has one."""
+        assert self.cell.method is not None
+        covariance = getattr(self.place.editor(self.cell.method), "covariance", None)
+        return model if covariance is None else regularizers.WithCovariance(model, covariance)
 
     def _measure(self, model: EditableModel, n_edits: int, spent: list[Row]) -> dict[str, Any]:
         """Make the missing evaluations of a checkpoint; each is committed before the next one can fail."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rect.covariance import Covariance
     from rect.editors.easyeditor.process import Worker
     from rect.facts import Fact
+    from rect.history import History
     from rect.model import EditableModel
     from rect.update import Update
 
@@ -111,7 +112,7 @@ class EasyEditor(Editor):
         prefixes = None if self.prefixes is None else self.prefixes.identity
         return self.describe(self.declared, prefixes, None if self.covariance is None else self.covariance.identity)
 
-    def _compute(self, model: EditableModel, facts: list[Fact]) -> Update:
+    def _compute(self, model: EditableModel, facts: list[Fact], history: History) -> Update:
         from rect.editors.easyeditor.difference import difference
         from rect.editors.easyeditor.process import Worker
         from rect.update import Update

@@ -38,6 +38,7 @@ from rect.prompts import continue_with
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rect.history import History
     from rect.model import EditableModel
     from rect.update import Update
 
@@ -91,7 +92,7 @@ class Kn(Editor):
     hparams_class = KnHparams
     hparams: KnHparams
 
-    def _compute(self, model: EditableModel, facts: list[Fact]) -> Update:
+    def _compute(self, model: EditableModel, facts: list[Fact], history: History) -> Update:
         from rect.update import LowRank, Update
 
         (fact,) = facts

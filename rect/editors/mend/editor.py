@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rect.editors.mend.hypernetwork import Pair
     from rect.editors.mend.saved import Checkpoint
     from rect.facts import Fact
+    from rect.history import History
     from rect.model import EditableModel
     from rect.update import Dense, LowRank, Update
 
@@ -142,7 +143,7 @@ class Mend(Editor):
                 declared = {key: value for key, value in hparams.items() if key not in ("checkpoint", "archive")}
         return {**super().describe(declared), "trained": trained}
 
-    def _compute(self, model: EditableModel, facts: list[Fact]) -> Update:
+    def _compute(self, model: EditableModel, facts: list[Fact], history: History) -> Update:
         import torch
 
         from rect.editors.mend.data import answered

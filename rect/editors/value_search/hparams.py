@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import pydantic
 
@@ -41,7 +41,11 @@ class ValueHparams(Hparams):
         mom2_n_samples: so many texts, drawn, whole; None for as many tokens as suffice.
         mom2_dtype: of keys and of the products that a batch's sum is made of.
         context_template_length_params: pairs (tokens, number) of context prefixes.
+        stop_when_most_probable: end in the so many-th iteration in which all target tokens are the most likely ones;
+            None does not look at that.
     """
+
+    switches: ClassVar[frozenset[str]] = frozenset({"stop_when_most_probable"})
 
     layers: tuple[int, ...] = pydantic.Field(min_length=1)
     fact_token: Literal["subject_last"] = "subject_last"
@@ -56,6 +60,7 @@ class ValueHparams(Hparams):
     mom2_n_samples: int | None = pydantic.Field(None, ge=1)
     mom2_dtype: Literal["float32", "float64"] = "float32"
     context_template_length_params: tuple[tuple[int, int], ...] = ((5, 10), (10, 10))
+    stop_when_most_probable: int | None = pydantic.Field(None, ge=1)
 
 
 class KeyValueEditor(Editor):
@@ -98,8 +103,10 @@ class KeyValueEditor(Editor):
         lengths, uses = (
             hparams.get(key, fields[key].default) for key in ("context_template_length_params", "mom2_adjustment")
         )
+        unused = {key for key in cls.hparams_class.switches if hparams.get(key) == fields[key].default}
+        said = {key: value for key, value in hparams.items() if key not in (*second_moment.KEYS, *unused)}
         return {
-            **super().describe({key: value for key, value in hparams.items() if key not in second_moment.KEYS}),
+            **super().describe(said),
             "prefixes": prefixes or Prefixes.recipe(0, lengths),
             "covariance": covariance if uses else None,
         }

@@ -82,20 +82,23 @@ class Reading:
         with torch.no_grad():
             return read_logits(self.model, hidden[rows, columns]).log_softmax(-1)
 
-    def losses(self, hidden: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Negative log-likelihood and KL(P_delta || P_0) of each fact, (facts,) each.
+    def losses(self, hidden: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Negative log-likelihood and KL(P_delta || P_0) of each fact, and whether all its target tokens, in all
+        contexts, are the most likely ones; (facts,) each.
 
         Args:
             hidden: output of the later layers from the lookup position on, (rows, steps, hidden).
             start: log P_0, of `at_subject` before anything was added, (facts, vocabulary); None if nothing is added
                 yet. Then KL and its gradient are exactly 0: rounding would steer Adam, to which size is nothing.
         """
-        each = _Pieces.apply(hidden[self._rows, self._columns], self, start)
+        each, best = _Pieces.apply(hidden[self._rows, self._columns], self, start)
         likely, kl = each.split([len(self._targets), self.facts])
-        return likely.new_zeros(self.facts).index_add(0, self._owners, likely * self._weights), kl
+        missed = torch.zeros_like(kl).index_add(0, self._owners, (~best).to(kl))
+        return likely.new_zeros(self.facts).index_add(0, self._owners, likely * self._weights), kl, missed == 0
 
-    def piece(self, logits: Tensor, begin: int, start: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Losses of some positions, (positions,), and their gradient with regard to the logits, like `logits`.
+    def piece(self, logits: Tensor, begin: int, start: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Losses of some positions, (positions,), their gradient with regard to the logits, like `logits`, and whether
+        the target is the most likely token, of those that have one.
 
         Args:
             logits: at the positions from `begin` on, (positions, vocabulary).
@@ -109,7 +112,8 @@ class Reading:
         log_total = top + total.log()
         likely = max(0, min(len(self._targets) - begin, len(logits)))  # the first ones; the others are for KL
         targets = self._targets[begin : begin + likely, None]
-        nll = (log_total[:likely] - logits[:likely].gather(1, targets))[:, 0]
+        wanted = logits[:likely].gather(1, targets)
+        nll = (log_total[:likely] - wanted)[:, 0]
         gradient[:likely].scatter_add_(1, targets, gradient.new_full(targets.shape, -1.0))
         above = torch.zeros_like(logits[likely:])  # log P_delta - log P_0
         if start is not None:
@@ -117,28 +121,34 @@ class Reading:
             above = logits[likely:] - log_total[likely:] - start[first : first + len(above)]
         kl = (gradient[likely:] * above).sum(-1)
         gradient[likely:] *= above - kl[:, None]
-        return torch.cat([nll, kl]), gradient
+        return torch.cat([nll, kl]), gradient, (wanted >= top[:likely])[:, 0]
 
 
 class _Pieces(torch.autograd.Function):
-    """(positions, hidden) -> (positions,): a loss for each position alone, so that its gradient can be kept for it."""
+    """(positions, hidden) -> (positions,): a loss for each position alone, so that its gradient can be kept for it;
+    and of those with a target whether it is the most likely token.
+    """
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, reading: Reading, start: Tensor | None) -> Tensor:
+    def forward(ctx: Any, states: Tensor, reading: Reading, start: Tensor | None) -> tuple[Tensor, Tensor]:
         losses: list[Tensor] = []
+        hits: list[Tensor] = []
         gradients: list[Tensor] = []
         size = max(1, PIECE // len(reading.model.hf.get_output_embeddings().weight))
         for begin in range(0, len(states), size):
             piece = states[begin : begin + size].detach().requires_grad_(ctx.needs_input_grad[0])
             with torch.set_grad_enabled(piece.requires_grad):
                 logits = read_logits(reading.model, piece)
-            found, gradient = reading.piece(logits.detach(), begin, start)
+            found, gradient, best = reading.piece(logits.detach(), begin, start)
             losses.append(found)
+            hits.append(best)
             if piece.requires_grad:
                 gradients += torch.autograd.grad(logits, piece, gradient)
         if gradients:
             ctx.save_for_backward(torch.cat(gradients))
-        return torch.cat(losses)
+        right = torch.cat(hits)
+        ctx.mark_non_differentiable(right)
+        return torch.cat(losses), right
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None]:

@@ -9,6 +9,10 @@ token of every row at once, that minimizes
 with Adam. A fact's optimization ends when its loss is below 0.05, looked at before the step, or after
 `v_num_grad_steps` iterations, of which the last makes no step. After each step |delta| is cut to clamp_norm_factor *
 |initial value|.
+
+With `stop_when_most_probable` c it ends besides in the c-th iteration in which every target token, in every context, is
+the most likely one: "most-probable early stopping" of ENCORE (Gupta et al., EMNLP Findings 2025), whose release does
+not ask for the tokens of the bare prompt.
 """
 
 from __future__ import annotations
@@ -150,6 +154,7 @@ def _optimize(
     deltas = [torch.zeros_like(value, requires_grad=True) for value in before]
     adams = [torch.optim.Adam([delta], lr=hparams.v_lr) for delta in deltas]
     history: list[list[float]] = [[] for _ in tasks]
+    patience = [hparams.stop_when_most_probable or math.inf] * len(tasks)  # iterations with all targets on top, left
     active = list(range(len(tasks)))
     start: Tensor | None = None
     reading, owners = Reading(model, tasks), _owners(tasks, model.device)
@@ -158,7 +163,7 @@ def _optimize(
         with torch.set_grad_enabled(not final):
             now = torch.stack([deltas[i] for i in active])
             hidden = tail.run(now[owners])
-            nll, kl = reading.losses(hidden, start)
+            nll, kl, best = reading.losses(hidden, start)
             start = reading.at_subject(hidden) if start is None else start
             decay = hparams.v_weight_decay * now.norm(dim=-1) / norms[active] ** 2
             loss = nll + hparams.kl_factor * kl + decay
@@ -168,7 +173,9 @@ def _optimize(
         log.debug("step %d: loss %s", step, current)
         if not all(map(math.isfinite, current)):
             raise UpdateError(f"layer {layer}: the loss is not a number at step {step}; the model may have collapsed")
-        going = [j for j, value in enumerate(current) if value >= ENOUGH]
+        for i, on_top in zip(active, best.tolist(), strict=True):
+            patience[i] -= on_top
+        going = [j for j, value in enumerate(current) if value >= ENOUGH and patience[active[j]] > 0]
         if final or not going:
             break
         loss[going].sum().backward()

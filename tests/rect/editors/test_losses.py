@@ -26,7 +26,7 @@ def test_equal_to_autograd_over_all_logits(family: str, piece: int, monkeypatch:
     torch.manual_seed(0)
     hidden = torch.randn(5, 3, 64, requires_grad=True)
     start = read.at_subject(hidden + torch.randn_like(hidden))
-    nll, kl = read.losses(hidden, start)
+    nll, kl, _ = read.losses(hidden, start)
     (found,) = torch.autograd.grad((nll + 3 * kl).sum(), hidden)
 
     log_p = read_logits(model, hidden).log_softmax(-1)  # (rows, steps, vocabulary)
@@ -43,7 +43,7 @@ def test_kl_is_exactly_zero_before_anything_is_added() -> None:
     model = EditableModel(*tiny_model("llama"))
     read = Reading(model, FACTS)
     hidden = torch.randn(5, 3, 64, requires_grad=True)
-    _, kl = read.losses(hidden, None)
+    _, kl, _ = read.losses(hidden, None)
     (gradient,) = torch.autograd.grad(kl.sum(), hidden)
     assert not kl.any()
     assert not gradient.any()

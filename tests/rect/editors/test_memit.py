@@ -15,7 +15,7 @@ from modelfolder.errors import InputError
 from rect import editors
 from rect.architecture import ARCHITECTURES
 from rect.covariance import Covariance
-from rect.editors.memit import MemitHparams, spread
+from rect.editors.memit import MemitHparams
 from rect.editors.value_search import search
 from rect.facts import Fact
 from rect.model import EditableModel
@@ -107,16 +107,6 @@ def test_facts_together_are_as_each_alone() -> None:
     assert len(set(lengths)) > 1  # one of them did stop early
     for i, update in enumerate(alone):
         assert together.provenance["losses"][i] == pytest.approx(update.provenance["losses"][0], rel=1e-2, abs=1e-3)
-
-
-@pytest.mark.parametrize("facts", [1, 3, 9, 10, 20, 40])
-def test_the_solve_equals_the_normal_equations(facts: int) -> None:
-    covariance = some_covariance(20)
-    keys = torch.randn(20, facts, dtype=torch.float64, generator=torch.Generator().manual_seed(facts))
-    expected = torch.linalg.inv(3 * covariance.matrix(0) + keys @ keys.T) @ keys
-    assert torch.allclose(spread(keys, 3, 0, covariance), expected, rtol=1e-9, atol=1e-12)
-    plain = torch.linalg.inv(3 * keys.square().mean() * torch.eye(20, dtype=torch.float64) + keys @ keys.T) @ keys
-    assert torch.allclose(spread(keys, 3, 0, None), plain, rtol=1e-9, atol=1e-12)
 
 
 def test_five_prefixes_of_ten_tokens_are_drawn_beside_the_empty_one() -> None:

@@ -15,18 +15,11 @@ from rect.covariance import Covariance
 from rect.editors.memit import Memit
 from rect.facts import Fact
 from rect.model import EditableModel
-from rect.update import Update
+from tests.rect import reference
+from tests.rect.reference import TEMPLATES, cosine
 
 pytestmark = pytest.mark.model
 
-TEMPLATES = [
-    "{}",
-    "The first thing I did. {}",
-    "Therefore, it is. {}",
-    "Because of this. {}",
-    "I think. {}",
-    "You know. {}",
-]
 # Subjects of the six facts of the MEMIT batch, in order; prompts and targets are in its JSON.
 SUBJECTS = ["France", "Steve Jobs", "Danielle Darrieux", "Eiffel Tower", "Great Wall", "Albert Einstein"]
 
@@ -38,17 +31,7 @@ def model(default_model_folder: Path) -> EditableModel:
 
 @pytest.fixture(scope="module")
 def covariance(shared_oracle: Path) -> Covariance:
-    archive = np.load(shared_oracle / "covariance.npz")
-    matrices = {}
-    for layer in range(4, 9):
-        half = torch.zeros(1536, 1536)
-        half[tuple(np.triu_indices(1536))] = torch.from_numpy(archive[f"layer{layer}"])
-        matrices[layer] = half + half.triu(1).T
-    return Covariance(matrices, int(archive["count"]), {"from": "oracle"})
-
-
-def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
-    return torch.cosine_similarity(a.flatten().double(), b.flatten().double(), 0).item()
+    return reference.covariance(shared_oracle)
 
 
 def greedy_is(model: EditableModel, prompt: str, text: str) -> bool:
@@ -91,7 +74,7 @@ def test_memit_equals_the_reference(model: EditableModel, covariance: Covariance
     for i in (0, 2, 4):
         assert cosine(z[i], vectors[f"z_f{i}"]) > 0.99999
         assert z[i].norm().item() == pytest.approx(vectors[f"z_f{i}"].norm().item(), rel=1e-3)
-    update = Update(editor.distribute(model, facts, z))
+    update = editor.distribute(model, facts, z)
     for layer in expected["layers"]:
         name = model.mlp_out_name(layer)
         dense = vectors[f"l{layer}_resid"] @ vectors[f"l{layer}_adjk"].T

@@ -131,8 +131,8 @@ def test_known_names_are_those_of_the_registries() -> None:
     from rect.editors import EDITORS
     from rect.regularizers import REGULARIZERS
 
-    assert set(names.METHODS) <= set(EDITORS)
-    assert set(names.REGULARIZERS) <= set(REGULARIZERS)
+    assert set(names.METHODS) == set(EDITORS)
+    assert tuple(REGULARIZERS) == names.REGULARIZERS
     assert {name for name in EDITORS if not EDITORS[name].batch} == set(names.ONE_FACT)
     assert {name for name in EDITORS if EDITORS[name].sparse} == set(names.SPARSE)
     assert set(names.KEEP_LARGEST) <= set(REGULARIZERS)

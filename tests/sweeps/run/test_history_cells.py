@@ -1,0 +1,102 @@
+"""Cells whose method or regularizer remembers: a sequence that was cut short equals the undisturbed one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rect.editors.memit import Memit
+from rect.history import History
+from sweeps.plan.identity import make_plan
+from sweeps.run.cell import CellRun
+from sweeps.run.workplace import Workplace
+from sweeps.store.journal import Journal
+from sweeps.store.store import Store
+from tests.sweeps.small import computed, quiet, small_config, values
+from tests.tiny import SENTENCES, save_tiny
+
+STEPS = {"layers": [0, 1], "v_num_grad_steps": 2, "context_template_length_params": [[3, 2]]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny("llama", tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def config(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    text = tmp_path_factory.mktemp("text") / "text.txt"
+    text.write_text("\n".join(SENTENCES * 8), encoding="utf-8")
+    covariance = {"corpus": str(text), "tokens": 1700}
+    return small_config(
+        folder,
+        methods=[
+            {"name": "memit-history", "hparams": STEPS | {"mom2_update_weight": 2}, "covariance": covariance},
+            {"name": "alphaedit", "hparams": STEPS | {"nullspace_share": 60, "L2": 1}, "covariance": covariance},
+        ],
+        settings=[{"kind": "batch-sequential", "edits": 3, "batch_sizes": [2], "checkpoints": [1, 3]}],
+        regularizers=[
+            "none",
+            {"name": "rect", "k": 40},
+            {"name": "rect-feedback", "k": 40},
+            {"name": "null-space", "k": 50},
+            {"name": "simie", "k": 80},
+            {"name": "sphere", "k": 50},
+        ],
+        tasks={"names": ["nli"], "examples": 1},
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(config: Any, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return quiet(config, tmp_path_factory.mktemp("whole"))
+
+
+def test_every_cell_is_measured_and_the_regularizers_differ(config: Any, whole: Store) -> None:
+    plan = make_plan(config)
+    assert all(not plan.missing(cell, whole.done()) for cell in plan.cells)
+    rows = whole.rows()
+    last = rows[(rows["n_edits"] == 3) & (rows["name"].str.endswith("manhattan"))]
+    for _, group in last.groupby(["method", "name"]):
+        assert group["value"].nunique() == group["cell"].nunique() == 6
+
+
+def test_cut_short_and_continued_it_gives_the_same_bits_and_no_key_is_computed_anew(
+    config: Any, whole: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, plan = Store(tmp_path), make_plan(config)
+    log = Journal(store.folder)
+    with Workplace(plan, store, log) as place:
+        for cell in plan.cells:
+            if cell.method is not None:  # left after its first checkpoint, as by a kill
+                next(CellRun(place, cell, plan.missing(cell, store.done())).checkpoints())
+    log.close()
+    first = computed(store)
+    seen: list[int] = []
+
+    def compute(self: Memit, model: Any, facts: Any, history: History | None = None) -> Any:
+        assert history is not None
+        seen.append(len(history))
+        return original(self, model, facts, history)
+
+    original = Memit.compute
+    monkeypatch.setattr(Memit, "compute", compute)
+    quiet(config, tmp_path)
+    assert seen.count(0) == 0  # the first operations came from the store, and their keys with them
+    assert set(seen) == {1, 2}
+    assert len(set(first)) == len(first)
+    assert sorted(computed(store)) == sorted(computed(whole))
+    assert values(store).equals(values(whole))
+
+
+def test_updates_carry_their_keys(config: Any, whole: Store) -> None:
+    plan = make_plan(config)
+    cell = next(cell for cell in plan.cells if cell.method is not None and cell.regularizer == "rect")
+    for operation in plan.operations(cell, 3):
+        update = whole.update(operation.id)
+        assert update is not None
+        assert {name: parts["keys"].shape for name, parts in update.memory.items()} == {
+            f"model.layers.{layer}.mlp.down_proj.weight": (2, 160) for layer in (0, 1)
+        }
