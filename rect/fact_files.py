@@ -6,7 +6,6 @@ own file, or when asked to be strict, a bad record is an error that names file a
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from modelfolder import json_files
 from modelfolder.errors import InputError
 from modelfolder.values import shown
 from rect import hub as hub_repositories
@@ -136,46 +136,4 @@ def _read(path: Path) -> Iterator[tuple[int, Any]]:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not a text file in UTF-8; one JSON object a line is wanted") from None
-    return _array(path, text) if text.lstrip().startswith("[") else _lines(path, text)
-
-
-def _lines(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise InputError(_not_json(path, text, number, error)) from None
-            yield number, record
-
-
-def _array(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    """The elements of a JSON array, each with the line on which it begins."""
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(_not_json(path, text, getattr(error, "lineno", 1), error)) from None
-    decoder, at, line = json.JSONDecoder(), text.index("[") + 1, 1 + text[: text.index("[")].count("\n")
-    while True:
-        while text[at] in " \t\r\n,":
-            line += text[at] == "\n"
-            at += 1
-        if text[at] == "]":
-            return
-        record, end = decoder.raw_decode(text, at)
-        yield line, record
-        line += text.count("\n", at, end)
-        at = end
-
-
-def _not_json(path: Path, text: str, line: int, error: Exception) -> str:
-    """Why a line cannot be read; a file that is one JSON value over several lines is called that."""
-    if isinstance(error, json.JSONDecodeError):
-        reason = f"{error.msg} at column {error.colno}"
-    else:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).split(";")[0]
-    try:
-        whole = json.loads(text)
-    except (ValueError, RecursionError):
-        return f"{path}, line {line}: not JSON ({reason})"
-    return f"{path}: holds {shown(whole)} over several lines; one JSON object a line or one array of them is wanted"
+    return json_files.read(path, text)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from modelfolder import json_files
 from modelfolder.errors import InputError
 from modelfolder.values import shown
 
@@ -45,8 +46,8 @@ def read(path: Path, text: str = "") -> Iterator[Located]:
 
 def json_records(path: Path, raw: bytes) -> Iterator[Located]:
     """One JSON object a line, or one JSON array of objects."""
-    records = _array(path, raw) if raw.lstrip()[:1] == b"[" else _lines_of_json(path, raw)
-    for where, record in records:
+    for line, record in json_files.read(path, "\n".join(text for _, text in _lines(path, raw))):
+        where = f"{path}, line {line}"
         if not isinstance(record, dict):
             raise InputError(f"{where}: must be a JSON object, not {shown(record)}")
         yield where, record
@@ -131,52 +132,6 @@ def _decoded(raw: bytes, where: str) -> str:
         return raw.decode()
     except UnicodeDecodeError as error:
         raise InputError(f"{where}: not UTF-8 text (byte {error.start}: 0x{raw[error.start]:02x})") from None
-
-
-def _lines_of_json(path: Path, raw: bytes) -> Iterator[tuple[str, Any]]:
-    for where, line in _lines(path, raw):
-        if line.strip():
-            try:
-                yield where, json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise InputError(f"{where}: not valid JSON ({_reason(error)})") from None
-
-
-def _array(path: Path, raw: bytes) -> Iterator[tuple[str, Any]]:
-    source = _decoded(raw, str(path))
-    decoder = json.JSONDecoder()
-    at = _skip_space(source, source.index("[") + 1)
-    line, counted = 1 + source.count("\n", 0, at), at
-    while source[at : at + 1] != "]":
-        try:
-            record, end = decoder.raw_decode(source, at)
-        except (ValueError, RecursionError) as error:
-            at_line = getattr(error, "lineno", line)
-            raise InputError(f"{path}, line {at_line}: not valid JSON ({_reason(error)})") from None
-        yield f"{path}, line {line}", record
-        at = _skip_space(source, end)
-        if source[at : at + 1] == ",":
-            at = _skip_space(source, at + 1)
-            if source[at : at + 1] == "]":
-                at = len(source)  # a comma after the last record: the next turn says so
-        elif source[at : at + 1] != "]":
-            line += source.count("\n", counted, at)
-            raise InputError(f"{path}, line {line}: not valid JSON (',' or ']' expected)")
-        line, counted = line + source.count("\n", counted, at), at
-    if source[at + 1 :].strip():
-        raise InputError(f"{path}, line {line}: not valid JSON (text after the array)")
-
-
-def _skip_space(source: str, at: int) -> int:
-    while source[at : at + 1] in (" ", "\t", "\n", "\r"):
-        at += 1
-    return at
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg}, column {error.colno}"
-    return "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
 
 
 def _unquoted(cell: str) -> str:

@@ -196,11 +196,11 @@ def test_lines_end_at_line_feeds_only(tmp_path: Path) -> None:
         (b"", "x: no record that can be used$"),
         (b" \n\n", "x: no record that can be used$"),
         (b"\x89PNG\r\n\x1a\n\x00\xff", "x: not a text file in UTF-8"),
-        (b'{"subject": "a"\n', r"x, line 1: not JSON \("),
-        (json.dumps(OWN).encode() + b"\nnot json\n", r"x, line 2: not JSON \(Expecting value at column 1\)"),
-        (b"[\n{},\n{,}]", r"x, line 3: not JSON \("),
-        (b"hello world\n", r"x, line 1: not JSON \("),
-        (b"\x00" * 64, r"x, line 1: not JSON \("),
+        (b'{"subject": "a"\n', r"x, line 1: not valid JSON \("),
+        (json.dumps(OWN).encode() + b"\nnot json\n", r"x, line 2: not valid JSON \(Expecting value at column 1\)"),
+        (b"[\n{},\n{,}]", r"x, line 3: not valid JSON \("),
+        (b"hello world\n", r"x, line 1: not valid JSON \("),
+        (b"\x00" * 64, r"x, line 1: not valid JSON \("),
     ],
 )
 @pytest.mark.parametrize("format", ["facts", "zsre"])

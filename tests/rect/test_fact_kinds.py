@@ -140,10 +140,10 @@ def test_the_samples_of_public_benchmarks_are_told_apart(shared_data: Path) -> N
     ("content", "said"),
     [
         ('{\n "a": [],\n "b": 1\n}', "holds an object with the keys 'a', 'b' over several lines"),
-        ("9" * 5000, "line 1: not JSON (Exceeds the limit"),
-        ("[" + "9" * 5000 + "]", "line 1: not JSON (Exceeds the limit"),
-        ("[" * 100_000, "line 1: not JSON ("),
-        ('{"a":' * 100_000, "line 1: not JSON (nested too deeply)"),
+        ("9" * 5000, "line 1: not valid JSON (Exceeds the limit"),
+        ("[" + "9" * 5000 + "]", "line 1: not valid JSON (Exceeds the limit"),
+        ("[" * 100_000, "line 1: not valid JSON ("),
+        ('{"a":' * 100_000, "line 1: not valid JSON (nested too deeply)"),
     ],
 )
 def test_json_that_cannot_be_a_file_of_facts(content: str, said: str, tmp_path: Path) -> None:

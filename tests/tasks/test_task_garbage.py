@@ -130,11 +130,11 @@ def test_a_file_of_another_kind(tmp_path: Path) -> None:
     [
         ('[{"dialogue": "a", "summary": "b"},\n 5]', "line 2: must be a JSON object, not a number"),
         ('[\n{"dialogue": "a", "summary": "b"},\n{"dialogue": "a"}]', "line 3: field 'summary' is missing"),
-        ('[\n{"dialogue": "a", "summary": "b"}\n{}]', "line 3: not valid JSON (',' or ']' expected)"),
+        ('[\n{"dialogue": "a", "summary": "b"}\n{}]', "line 3: not valid JSON (Expecting ',' delimiter at column 1)"),
         ('[\n{"dialogue": "a", "summary": "b"},\n]', "line 3: not valid JSON"),
         ('[{"dialogue": "a", "summary": "b"}', "line 1: not valid JSON"),
-        ('[{"dialogue": "a",\n "summary" "b"}]', "line 2: not valid JSON (Expecting ':' delimiter, column 12)"),
-        ('[{"dialogue": "a", "summary": "b"}] x', "line 1: not valid JSON (text after the array)"),
+        ('[{"dialogue": "a",\n "summary" "b"}]', "line 2: not valid JSON (Expecting ':' delimiter at column 12)"),
+        ('[{"dialogue": "a", "summary": "b"}] x', "line 1: not valid JSON (Extra data at column 37)"),
         ("[" * 100_000, "not valid JSON"),
     ],
 )
