@@ -7,6 +7,7 @@ the time. The head is applied at the target positions alone.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rect import products
+from rect.prompts import continue_with
 
 if TYPE_CHECKING:
     from rect.model import EditableModel
@@ -59,6 +61,17 @@ def target_logits(
             with products.fast():
                 logits = apply_head(model, states[len(query.prompt) - 1 : query.length])
             yield index, logits
+
+
+def target_probability(model: EditableModel, prompt: str, target: str) -> tuple[float, int]:
+    """Probability of the target after the prompt, and the number of its tokens.
+
+    p = prod_i p(t_i | prompt, t_1 ... t_{i-1}), all from one forward pass.
+    """
+    ids, targets = continue_with(model.tokenizer, prompt, target)
+    [(_, logits)] = target_logits(model, [Query(tuple(ids), tuple(targets))])  # (target tokens, vocabulary)
+    chosen = logits.log_softmax(-1).gather(1, torch.tensor(targets, device=logits.device)[:, None])
+    return math.exp(float(chosen.sum())), len(targets)
 
 
 def apply_head(model: EditableModel, states: Tensor) -> Tensor:

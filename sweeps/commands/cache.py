@@ -6,15 +6,15 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Look at what a sweep's folder keeps, check it, clear out what is not used.")
+from sweeps.commands import shared
+from sweeps.commands.shared import Folder
 
-Folder = Annotated[str, typer.Argument(help="Folder of a sweep: a path or any fsspec URL.", show_default=False)]
+app = shared.group("Look at what a sweep's folder keeps, check it, clear out what is not used.")
 
 
 @app.command("list")
 def list_files(folder: Folder) -> None:
     """What is kept, how large it is, and how much of it the folder's configuration does not use."""
-    from rich.console import Console
     from rich.table import Table
 
     from sweeps.commands import upkeep
@@ -27,7 +27,7 @@ def list_files(folder: Folder) -> None:
     table.add_column("what")
     for one in upkeep.inventory(Store(folder)):
         table.add_row(one.kind, str(one.files), size(one.bytes), str(one.unused), size(one.unused_bytes), one.what)
-    Console().print(table)
+    shared.console().print(table)
 
 
 @app.command()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import typer
+from sweeps.commands import shared
 
-app = typer.Typer(help="Look at the editing methods.", no_args_is_help=True)
+app = shared.group("Look at the editing methods.")
 
 NEEDS = {
     "kn": "nothing else",
@@ -16,15 +16,9 @@ NEEDS = {
 }
 
 
-@app.callback()
-def _group() -> None:
-    """Keeps `list` a command of its own."""
-
-
 @app.command("list")
 def list_methods() -> None:
     """All methods by name, with the facts of an operation and what must be there."""
-    from rich.console import Console
     from rich.table import Table
 
     from rect.editors.easyeditor import environment
@@ -43,7 +37,7 @@ def list_methods() -> None:
         if name.startswith(environment.PREFIX) and name.removeprefix(environment.PREFIX) not in there:
             needs = "EasyEdit's environment (make easyeditor)" if not there else "another EasyEdit: this one lacks it"
         table.add_row(name, "many" if names.takes_batches(name) else "one", needs)
-    console = Console()
+    console = shared.console()
     console.print(table)
     console.print(state, highlight=False, markup=False, soft_wrap=True)
     absent = sorted(there - set(environment.METHODS))

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-Folder = Annotated[str, typer.Argument(help="Folder of a sweep: a path or any fsspec URL.", show_default=False)]
-Everything = Annotated[
-    bool, typer.Option("--all", help="All rows in the folder, not only those of its present configuration.")
-]
+from sweeps.commands import shared
+from sweeps.commands.shared import Everything, Folder
+
+Score = Literal["score_release", "score"]
+Format = Literal["csv", "parquet", "latex", "markdown"]
+Table = Literal["tradeoff", "seeds", "curves", "ranking", "paired", "smallest-k", "rows", "outputs"]
+
+
+def _figures(incomplete: str) -> list[str]:
+    from sweeps.figures.specs import FIGURES
+
+    return [name for name in (*FIGURES, "all", "list") if name.startswith(incomplete)]
 
 
 def figure(
-    name: Annotated[str, typer.Argument(help="figure-03 or 3, table-1, ...; all; or list.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(help="figure-03 or 3, table-1, ...; all; or list.", show_default=False, autocompletion=_figures),
+    ],
     folder: Annotated[str, typer.Argument(metavar="DIR", help="Folder of a sweep.")] = "",
-    score: Annotated[str, typer.Option(help="score_release, as published, or score.")] = "score_release",
+    score: Annotated[Score, typer.Option(help="score_release: as published.")] = "score_release",
     everything: Everything = False,
 ) -> None:
     """Draw a figure or a table of the paper from a sweep: PNG, SVG and CSV in DIR/figures."""
@@ -45,19 +56,15 @@ def compare(
     everything: Everything = False,
 ) -> None:
     """Compare two sweeps cell by cell: differences, their intervals, and whether they are more than chance."""
-    from rich.console import Console
-
     from sweeps.report import between as work
 
-    work.run(first, second, out, alpha, Console(), everything)
+    work.run(first, second, out, alpha, shared.console(), everything)
 
 
 def export(
     folder: Folder,
-    format: Annotated[str, typer.Option("--format", help="csv, parquet, latex or markdown.")] = "csv",
-    what: Annotated[
-        str, typer.Option(help="tradeoff, seeds, curves, ranking, paired, smallest-k, rows, outputs.")
-    ] = "tradeoff",
+    format: Annotated[Format, typer.Option("--format", help="How.")] = "csv",
+    what: Annotated[Table, typer.Option(help="Which table.")] = "tradeoff",
     out: Annotated[str | None, typer.Option(metavar="FILE", help="Default <what>.<ending> in DIR.")] = None,
     everything: Everything = False,
 ) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from modelfolder.errors import InputError
-from rect import fact_files, hub
+from modelfolder.errors import InputError, closest
+from rect import fact_files, hub, models
 from sweeps.plan import grid, identity, needs, remarks, skipped
 from sweeps.store.store import Store
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from sweeps.config.config import Config
+    from sweeps.config.config import Config, ModelSpec
     from sweeps.plan.grid import Cell
     from sweeps.plan.identity import Plan
 
@@ -63,7 +63,7 @@ def show(config: Config, out: str, console: Console, rehearsal: str | None = Non
         say(f"dropped {what}: {why}")
     for spec, content in plan.contents.items():
         if content is None:
-            say(f"note model {spec.key}: not here; what is done of it is known when sweeps run has it")
+            say(_absent(spec))
     known_facts = () if "edits" in absent else plan.facts
     for line in remarks.of(replace(plan, facts=known_facts)):
         say(f"note {line}")
@@ -91,6 +91,17 @@ def _plan(config: Config, kept: Mapping[str, str]) -> tuple[Plan, str]:
             if not absent:
                 raise
             return identity.make_plan(config.model_copy(update=absent), contents), " and ".join(absent)
+
+
+def _absent(spec: ModelSpec) -> str:
+    """What is known of a model that is not at hand; whether the hub has it is not asked."""
+    if not hub.is_id(spec.name):
+        return f"needed model {spec.key}: not to be found: there is no such folder, and it is no id on the hub"
+    meant = closest(spec.name, [models.DEFAULT])
+    return (
+        f"note model {spec.key}: not found here, neither as a folder nor in the hub's cache{f', {meant}' if meant else ';'} sweeps run "
+        f"downloads it, and what is done of it is known then"
+    )
 
 
 def _mark(cell: Cell, missing: set[int]) -> str:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from sweeps.commands import shared
+from sweeps.commands.shared import Dtype, ModelArgument, Source
 
+if TYPE_CHECKING:
     from tasks.base import Task
 
-app = typer.Typer(help="Look at the tasks: what they ask, of what data, and what counts as right.")
+app = shared.group("Look at the tasks: what they ask, of what data, and what counts as right.")
 
+Engine = Literal["auto", "vllm", "transformers"]
 Name = Annotated[
     str, typer.Argument(help="A task, <task>:likelihood, <task>:chat, or a .yaml or .jsonl file.", show_default=False)
 ]
-Source = Annotated[str, typer.Option(help="bundled, hub, or a directory with the data sets' files.")]
 
 
 @app.command("list")
@@ -36,7 +37,7 @@ def list_tasks() -> None:
         data = task.data
         mark = " *" if task.has_choices else ""
         table.add_row(name + mark, data.title, data.split, str(data.size), str(task.max_new_tokens))
-    _console().print(table)
+    shared.console().print(table)
 
 
 @app.command()
@@ -44,7 +45,7 @@ def show(name: Name) -> None:
     """What a task asks, its rule, its data, licence and citation."""
     import tasks
 
-    console, task = _console(), tasks.get(name)
+    console, task = shared.console(), tasks.get(name)
     for title, text in _described(task):
         console.print(f"[bold]{title}[/bold]", end=" ")
         console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -60,7 +61,7 @@ def preview(
     """Some examples as the model gets them, each with the right answer."""
     import tasks
 
-    console, task = _console(), tasks.get(name).on(source)
+    console, task = shared.console(), tasks.get(name).on(source)
     for title, text in _described(task):
         if title in ("rule", "size", "licence", "citation"):
             console.print(f"[bold]{title}[/bold] {_escaped(text)}", highlight=False, soft_wrap=True)
@@ -76,17 +77,19 @@ def preview(
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A known name, a folder, or a hub id.", show_default=False)],
+    model: ModelArgument,
     tasks: Annotated[
         list[str] | None, typer.Option("--tasks", help="Names or files, with commas or repeated; default all eight.")
     ] = None,
     source: Source = "bundled",
-    examples: Annotated[int | None, typer.Option(min=1, help="Of each task; default all there are.")] = None,
+    examples: Annotated[
+        int | None, typer.Option("--examples", "--limit", min=1, help="Of each task; default all there are.")
+    ] = None,
     out: Annotated[
         str | None, typer.Option(metavar="DIR", help="Where rows/ and outputs/ go; default nowhere.")
     ] = None,
-    engine: Annotated[str, typer.Option(help="auto, vllm or transformers.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    engine: Annotated[Engine, typer.Option(help="auto: vllm if it is there.")] = "auto",
+    dtype: Dtype = "float32",
     seed: Annotated[int, typer.Option(help="Of the draw of examples.")] = 0,
     chat_template: Annotated[bool, typer.Option("--chat-template", help="Ask through the chat template.")] = False,
     no_text: Annotated[bool, typer.Option("--no-text", help="Leave prompts, outputs and answers out.")] = False,
@@ -106,7 +109,7 @@ def evaluate(
     limits = {"name": engine, "dtype": dtype, "max_model_len": max_model_len, "kv_cache_gib": kv_cache_gib}
     limits |= {"gpu_memory_utilization": gpu_memory_utilization, "tensor_parallel_size": tensor_parallel_size}
     spec = {"name": model, "revision": revision, "dtype": dtype, "trust_remote_code": trust_remote_code}
-    work.evaluate(work.load(spec, asked, limits, out), _console())
+    work.evaluate(work.load(spec, asked, limits, out), shared.console())
 
 
 def _described(task: Task) -> list[tuple[str, str]]:
@@ -133,9 +136,3 @@ def _escaped(text: str) -> str:
     from rich.markup import escape
 
     return escape(text)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console()

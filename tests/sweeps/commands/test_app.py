@@ -9,11 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from modelfolder.errors import InputError
-from sweeps.commands import app
+from sweeps.commands import app, results, shared, tasks
 from tasks.errors import Unaskable
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -58,6 +59,53 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert call() == 0
     assert "Usage: sweeps" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("group", ["cache", "methods", "tasks"])
+def test_a_group_without_a_command_shows_its_help(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(group) == 0
+    shown = capsys.readouterr()
+    assert f"Usage: sweeps {group}" in shown.out
+    assert "list" in shown.out
+    assert shown.err == ""
+
+
+def test_choices_are_those_of_the_registries() -> None:
+    from rect.regularizers import REGULARIZERS
+    from sweeps.config import config
+    from sweeps.figures.panels import SCORES
+    from sweeps.report.export import ENDINGS, TABLES
+
+    assert get_args(shared.RegularizerName) == tuple(REGULARIZERS)
+    assert get_args(shared.Precision) == get_args(config.Dtype)
+    assert get_args(tasks.Engine) == get_args(config.EngineSpec.model_fields["name"].annotation)
+    assert get_args(results.Table) == tuple(TABLES)
+    assert get_args(results.Format) == tuple(ENDINGS)
+    assert get_args(results.Score) == tuple(SCORES)
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("sweeps ", ["run", "plan", "evaluate", "tasks"]),
+        ("sweeps edit --regularizer ", ["none", "rect", "pca-release", "prune"]),
+        ("sweeps edit --dtype ", ["auto", "float32", "bfloat16", "float16"]),
+        ("sweeps edit --method m", ["memit", "mend"]),
+        ("sweeps covariance --device ", ["auto", "cpu", "cuda"]),
+        ("sweeps figure figure-0", ["figure-03", "figure-09"]),
+        ("sweeps export x --format ", ["csv", "parquet", "latex", "markdown"]),
+    ],
+)
+def test_completion(line: str, offered: list[str]) -> None:
+    words = line.rsplit(" ", 1)
+    number = str(len(line.split(" ")) - 1)
+    asked = {"_SWEEPS_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": number}
+    command = [sys.executable, "-m", "sweeps"]
+    done = subprocess.run(
+        command, env={**os.environ, **asked}, capture_output=True, text=True, check=False, cwd=REPOSITORY
+    )
+    assert set(offered) <= set(done.stdout.split()), done.stderr
+    assert all(one.startswith(words[1]) for one in done.stdout.split())
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from sweeps.store.schema import ROWS
 from sweeps.store.store import Store
 from tests.sweeps.synthetic_rows import sweep
 
+SMOKE = Path(__file__).resolve().parents[3] / "configs" / "smoke.yaml"
 PAPER = Path(__file__).resolve().parents[3] / "configs" / "paper"
 
 
@@ -57,6 +58,21 @@ def test_plan_at_a_scale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("./no/such/model", "needed model ./no/such/model: not to be found: there is no such folder"),
+        ("nobody/nothing", "note model nobody/nothing: not found here, neither as a folder nor in the hub's cache"),
+        ("smollm2-135", "did you mean 'smollm2-135m'?"),
+    ],
+)
+def test_plan_says_which_model_is_not_to_be_found(
+    model: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert called("plan", SMOKE, "--out", tmp_path, "--set", f"models=['{model}']") == 0
+    assert told in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["figure", "figure-99", "x"], "figure 'figure-99' is not known"),
@@ -64,7 +80,7 @@ def test_plan_at_a_scale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         (["figure", "figure-08", "/nowhere"], "there are no rows in this folder"),
         (["compare", "/nowhere", "/nowhere"], "there are no rows in this folder"),
         (["export", "/nowhere"], "there is no sweep in this folder"),
-        (["export", "/nowhere", "--format", "doc"], "--format doc: there are csv"),
+        (["export", "/nowhere", "--format", "doc"], "'--format': 'doc' is not one of 'csv'"),
         (["plan", str(PAPER / "figure-08.yaml"), "--scale", "huge"], "no such scale; there are published, demo"),
     ],
 )

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from tiny import save_tiny
 
 from modelfolder.errors import InputError
+from rect import forcing
 from rect.model import EditableModel
 from rect.regularizers import keep_top
 from sweeps.commands import app, edit
@@ -64,7 +65,7 @@ def edited(folder: Path, hparams: Path, tmp_path_factory: pytest.TempPathFactory
 def test_probability_is_the_product_over_the_tokens(folder: Path) -> None:
     model = EditableModel.load(str(folder), device="cpu")
     prompt, target = "The capital of France is", TARGET
-    probability, count = edit.target_probability(model, prompt, target)
+    probability, count = forcing.target_probability(model, prompt, target)
     ids = model.tokenizer(prompt)["input_ids"]
     tokens = model.tokenizer(f"{prompt} {target}")["input_ids"][len(ids) :]
     assert count == len(tokens) > 1
@@ -81,7 +82,7 @@ def test_edit_shows_before_and_after(edited: Path, folder: Path) -> None:
     line = next(line for line in printed.splitlines() if "probability of" in line)
     before, after = (float(cell) for cell in line.replace("|", "│").split("│")[-3:-1])
     model = EditableModel.load(str(folder), device="cpu")
-    assert before == pytest.approx(edit.target_probability(model, "The capital of France is", TARGET)[0], rel=1e-2)
+    assert before == pytest.approx(forcing.target_probability(model, "The capital of France is", TARGET)[0], rel=1e-2)
     assert after > 10 * before
     assert "product over 4 tokens" in printed
     for prompt in ("The capital of France is", "The Eiffel Tower is in", "Water boils at [bold]"):
@@ -95,7 +96,7 @@ def test_saved_model_is_the_edited_one(edited: Path, folder: Path) -> None:
     before, after = load_file(folder / "model.safetensors"), load_file(edited / "model" / "model.safetensors")
     assert [name for name in before if not torch.equal(before[name], after[name])] == [NAME]
     reloaded = EditableModel.load(str(edited / "model"), device="cpu")
-    shown = edit.target_probability(reloaded, "The capital of France is", TARGET)[0]
+    shown = forcing.target_probability(reloaded, "The capital of France is", TARGET)[0]
     assert f"{shown:.3g}" in (edited / "printed.txt").read_text()
 
 

@@ -26,7 +26,7 @@ def call(*arguments: object) -> int:
     return leaving.value.code
 
 
-SMALL = ("--engine", "transformers", "--max-model-len", 256, "--examples", 3)
+SMALL = ("--engine", "transformers", "--max-model-len", 256, "--limit", 3)
 
 
 def test_any_model_is_scored_without_a_sweep(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,8 +68,8 @@ def test_any_model_is_scored_without_a_sweep(folder: Path, tmp_path: Path, capsy
         (("--tasks", "nlii"), "did you mean 'nli'"),
         (("--tasks", "reasoning:likelihood"), "no likelihood mode"),
         (("--tasks", "nli", "--source", "/nowhere"), "no such directory"),
-        (("--tasks", "nli", "--dtype", "int8"), "model.dtype"),
-        (("--tasks", "nli", "--engine", "tgi"), "engine.name"),
+        (("--tasks", "nli", "--dtype", "int8"), "'--dtype': 'int8' is not one of"),
+        (("--tasks", "nli", "--engine", "tgi"), "'--engine': 'tgi' is not one of"),
         (("--tasks", "nli", "--chat-template"), "no chat template"),
         (("--tasks", ","), "name at least one task"),
     ],

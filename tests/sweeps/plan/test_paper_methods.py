@@ -155,7 +155,7 @@ def test_plan_prints_every_cell_and_what_is_needed(capsys: pytest.CaptureFixture
     assert notes[-1].startswith("note facts: the edit set has 113 facts, up to 3000 are edited in a cell: they")
     untested = [line for line in notes if ": untested here; their source: PROTOCOL" in line]
     assert len(untested) == 9, "three methods on three models, each once; MEND takes all from its checkpoint"
-    absent = [line for line in notes if line.endswith(": not here; what is done of it is known when sweeps run has it")]
+    absent = [line for line in notes if "not found here, neither as a folder nor in the hub's cache" in line]
     assert len(absent) == 3
     assert len(notes) == 2 + len(absent) + len(untested)
     assert notes[3].startswith(
