@@ -98,9 +98,9 @@ def _absent(spec: ModelSpec) -> str:
     if not hub.is_id(spec.name):
         return f"needed model {spec.key}: not to be found: there is no such folder, and it is no id on the hub"
     meant = closest(spec.name, [models.DEFAULT])
+    place = "neither as a folder nor in the hub's cache" + (f", {meant}" if meant else "")
     return (
-        f"note model {spec.key}: not found here, neither as a folder nor in the hub's cache{f', {meant}' if meant else ';'} sweeps run "
-        f"downloads it, and what is done of it is known then"
+        f"note model {spec.key}: not found here, {place}; sweeps run downloads it; what is done is known then"
     )
 
 
