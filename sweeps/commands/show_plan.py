@@ -99,9 +99,7 @@ def _absent(spec: ModelSpec) -> str:
         return f"needed model {spec.key}: not to be found: there is no such folder, and it is no id on the hub"
     meant = closest(spec.name, [models.DEFAULT])
     place = "neither as a folder nor in the hub's cache" + (f", {meant}" if meant else "")
-    return (
-        f"note model {spec.key}: not found here, {place}; sweeps run downloads it; what is done is known then"
-    )
+    return f"note model {spec.key}: not found here, {place}; sweeps run downloads it; what is done is known then"
 
 
 def _mark(cell: Cell, missing: set[int]) -> str:
