@@ -8,9 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from modelfolder.errors import InputError
-from rect.update import UpdateError
-from sweeps.plan.identity import Plan
-from sweeps.plan.kept import kept_plan
+from sweeps.plan.kept import Kept, kept_plan
 from sweeps.store.folder import StoreError
 from sweeps.store.store import Store
 
@@ -36,7 +34,7 @@ class Entry:
     unused_bytes: int
 
 
-def used(plan: Plan) -> dict[str, set[str]]:
+def used(plan: Kept) -> dict[str, set[str]]:
     """Ids of the updates and of the states that the cells of a plan go through: {"updates": ..., "states": ...}."""
     found: dict[str, set[str]] = {"updates": set(), "states": set()}
     for cell in plan.cells:
@@ -46,7 +44,7 @@ def used(plan: Plan) -> dict[str, set[str]]:
     return found
 
 
-def unused(store: Store, plan: Plan) -> dict[str, int]:
+def unused(store: Store, plan: Kept) -> dict[str, int]:
     """Updates and states that no cell of the plan uses: {name: bytes}."""
     wanted = used(plan)
     return {
@@ -75,6 +73,8 @@ def verify(store: Store) -> list[str]:
 
 
 def _bad_updates(store: Store) -> Iterable[str]:
+    from rect.update import UpdateError
+
     for name in store.folder.names("updates", ".safetensors"):
         try:
             update = store.update(_id(name))

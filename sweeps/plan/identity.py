@@ -6,8 +6,6 @@ examples. So a plan needs no weights, and asking for one more task, checkpoint, 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,16 +18,16 @@ from rect import fact_files, facts, models
 from sweeps.config.config import Config, EditsSpec, EngineSpec, MethodSpec, ModelSpec, RegularizerSpec, TasksSpec
 from sweeps.plan import edit_set as edit_sets
 from sweeps.plan import grid
+from sweeps.plan.chain import Chain, Link, identify
 from sweeps.plan.grid import Cell
+from sweeps.plan.outline import ABILITY, EDIT, WEIGHTS, Outline
 
 if TYPE_CHECKING:
     from rect.covariance import Recipe
     from rect.facts import Fact
-    from sweeps.store.store import Done
     from tasks.base import Task
     from tasks.records import Example
 
-EDIT, ABILITY, WEIGHTS = "edit", "ability", "weights"
 VERSIONS = {EDIT: "3", ABILITY: "2", WEIGHTS: "1"}
 """Go up whenever what the rows of that kind mean changes."""
 
@@ -37,32 +35,11 @@ THRESHOLDS = (0.077, 0.171)
 """Relative changes whose exceedance is reported: percentiles 80 and 90 over single ROME edits of GPT-2 XL (Table 1)."""
 
 
-def identify(*parts: Any) -> str:
-    """SHA-256 of canonical JSON, the first 32 hex digits.
-
-    >>> identify({"b": 1, "a": 2.0}) == identify({"a": 2.0, "b": 1})
-    True
-    """
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
 @dataclass(frozen=True)
-class Operation:
-    """One edit operation of a cell.
+class Operation(Link):
+    """One edit operation of a cell, with its facts."""
 
-    Attributes:
-        id: of the raw update; the same for all regularizers and k that share what came before.
-        before: id of the state that it starts from.
-        state: id of the state after the regularized update.
-        seed: of the regularizer's mask in this operation; the same for all k, so that random masks are nested.
-    """
-
-    id: str
-    before: str
-    state: str
     facts: tuple[Fact, ...]
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -93,51 +70,32 @@ class Questions:
         return {"version": self.task.version, "examples": len(self.examples), **self.provenance}
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, kw_only=True)
+class Plan(Outline):
     """Everything that a trial needs to know and that ids are made of. Small: texts, no weights.
 
     Attributes:
-        cells: with their ids, by model.
         dropped: (what, why).
         facts: the edit set.
         questions: per task.
         engine: "vllm" or "transformers".
         editors: declared things of each method on each model.
-        scanned: ids of cells of which only the edit metrics are wanted: a search looks at them.
-        candidates: cells that a search may add.
         skipped: per model the facts that it cannot be edited with, by index, each with the reason: the next ones of the
             permutation take their place (`sweeps.plan.skipped`).
         contents: what each model is made of (`rect.models.content`); None where that is not known here.
     """
 
-    config: Config
-    cells: tuple[Cell, ...]
     dropped: tuple[tuple[str, str], ...]
     facts: tuple[Fact, ...]
     questions: tuple[Questions, ...]
     engine: str
     editors: Mapping[tuple[ModelSpec, MethodSpec], Mapping[str, Any]]
-    scanned: frozenset[str] = frozenset()
-    candidates: tuple[Cell, ...] = ()
     skipped: Mapping[ModelSpec, Mapping[int, str]] = field(default_factory=dict)
     contents: Mapping[ModelSpec, str | None] = field(default_factory=dict)
-
-    def cell(self, cell_id: str) -> Cell:
-        return self._by_id[cell_id]
 
     def revision(self, model: ModelSpec) -> str | None:
         """The commit that the sweep was planned with, whatever a branch is by now."""
         return digest.commit(self.contents.get(model)) or model.revision
-
-    @cached_property
-    def _by_id(self) -> dict[str, Cell]:
-        return {cell.id: cell for cell in (*self.cells, *self.candidates)}
-
-    @cached_property
-    def stopped(self) -> str:
-        """Evaluation id of the row that says that a cell was stopped early; other rules for stopping are others."""
-        return identify("evaluation", "stop", [rule.model_dump(mode="json") for rule in self.config.stop])
 
     def edited(self, cell: Cell, n_edits: int) -> list[Fact]:
         """The facts of the first operations, in order."""
@@ -149,35 +107,17 @@ class Plan:
         """The first operations of a cell, each with its id."""
         if cell.method is None:
             return
-        editor = self.editors[cell.model, cell.method]
         drawn = self.edited(cell, n_edits)
-        state = base_state(cell.model, self.contents.get(cell.model))
-        for index in range(n_edits):
-            batch = tuple(drawn[index * cell.batch_size : (index + 1) * cell.batch_size])
-            operation = identify("operation", state, editor, facts.digest(batch))
-            seed = int(identify("mask", cell.seed, index)[:15], 16)
-            after = identify("state", operation, *_regularized(cell), seed)
-            yield Operation(operation, state, after, batch, seed)
-            state = after
+        batches = [tuple(drawn[i * cell.batch_size : (i + 1) * cell.batch_size]) for i in range(n_edits)]
+        links = self.chain(cell).links(facts.digest(batch) for batch in batches)
+        for link, batch in zip(links, batches, strict=True):
+            yield Operation(link.id, link.before, link.state, link.seed, batch)
 
-    def wanted(self, cell: Cell) -> dict[str, str]:
-        """What is evaluated at each checkpoint of a cell: {evaluation id: kind or task name}."""
-        if cell.id in self.scanned:
-            return {evaluation_of(EDIT, self.config.engine.dtype): EDIT}
-        own = [ABILITY] if cell.method is None else [EDIT, WEIGHTS, ABILITY]
-        evaluations = {evaluation_of(kind, self.config.engine.dtype): kind for kind in own}
-        return evaluations | {one.evaluation: one.name for one in self.questions}
-
-    def missing(self, cell: Cell, done: Done) -> dict[int, set[str]]:
-        """{checkpoint: evaluations that are not in the store}; empty for a finished cell.
-
-        Nothing is missing behind the checkpoint at which a cell was stopped early.
-        """
-        wanted = set(self.wanted(cell))
-        ended = min((n for n in cell.checkpoints if (cell.id, n, self.stopped) in done), default=cell.checkpoints[-1])
-        points = [n for n in cell.checkpoints if n <= ended]
-        missing = {n: {one for one in wanted if (cell.id, n, one) not in done} for n in points}
-        return {n: evaluations for n, evaluations in missing.items() if evaluations}
+    def chain(self, cell: Cell) -> Chain:
+        """What the ids of an edited cell's operations are made of, the facts aside."""
+        assert cell.method is not None
+        base = base_state(cell.model, self.contents.get(cell.model))
+        return Chain(base, self.editors[cell.model, cell.method], _regularized(cell), cell.seed)
 
 
 def contents_here(config: Config, otherwise: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -228,7 +168,19 @@ def make_plan(config: Config, contents: Mapping[str, str | None] | None = None) 
         for part in (cells, looked)
     )
     questions = tuple(questions_of(config.tasks, name, engine, config.engine) for name in config.tasks.names)
-    plan = Plan(config, named, tuple(dropped), edit_set, questions, engine, declared, contents=made_of)
+    plan = Plan(
+        config=config,
+        cells=named,
+        kinds={kind: evaluation_of(kind, config.engine.dtype) for kind in VERSIONS},
+        asked={one.name: one.evaluation for one in questions},
+        stopped=identify("evaluation", "stop", [rule.model_dump(mode="json") for rule in config.stop]),
+        dropped=tuple(dropped),
+        facts=edit_set,
+        questions=questions,
+        engine=engine,
+        editors=declared,
+        contents=made_of,
+    )
     if config.search is None or config.search.optuna is not None:
         return replace(plan, candidates=others)
     by_model = sorted((*named, *others), key=lambda cell: config.models.index(cell.model))

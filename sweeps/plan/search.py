@@ -10,21 +10,24 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from sweeps.config.search import SearchSpec
 from sweeps.plan import skipped
+from sweeps.plan.chain import identify
 from sweeps.plan.grid import Cell
-from sweeps.plan.identity import Plan, identify
+from sweeps.plan.identity import Plan
+from sweeps.plan.outline import Outline
 from sweeps.results import tradeoff
 from sweeps.results.fronts import pareto
 from sweeps.results.tradeoff import GROUP
 from sweeps.store.store import Store
 
 RESULT = "search.json"
+P = TypeVar("P", bound=Outline)
 
 
 @dataclass(frozen=True)
@@ -73,15 +76,19 @@ def pick(plan: Plan, store: Store, cells: Iterable[Cell]) -> None:
 
 def decided(plan: Plan, store: Store) -> Plan:
     """The plan with what runs have found out so far: the facts that are skipped, and what its search has picked."""
-    plan = skipped.known(plan, store)
+    return picked(skipped.known(plan, store), store)
+
+
+def picked(plan: P, store: Store) -> P:
+    """The plan with the cells that its search has picked."""
     if plan.config.search is None:
         return plan
     prefix = f"search/{search_id(plan.config.search)}-"
     names = store.folder.names("search", ".json")
-    picked = {name.removeprefix(prefix).removesuffix(".json") for name in names if name.startswith(prefix)}
-    cells = (*plan.cells, *(cell for cell in plan.candidates if cell.id in picked))
-    candidates = tuple(cell for cell in plan.candidates if cell.id not in picked)
-    return replace(plan, cells=cells, candidates=candidates, scanned=plan.scanned - picked)
+    chosen = {name.removeprefix(prefix).removesuffix(".json") for name in names if name.startswith(prefix)}
+    cells = (*plan.cells, *(cell for cell in plan.candidates if cell.id in chosen))
+    candidates = tuple(cell for cell in plan.candidates if cell.id not in chosen)
+    return replace(plan, cells=cells, candidates=candidates, scanned=plan.scanned - chosen)
 
 
 def scan(plan: Plan) -> Plan:
@@ -92,7 +99,7 @@ def scan(plan: Plan) -> Plan:
     return replace(plan, cells=cells, scanned=frozenset(cell.id for cell in cells))
 
 
-def smallest(plan: Plan, rows: pd.DataFrame) -> pd.DataFrame:
+def smallest(plan: Outline, rows: pd.DataFrame) -> pd.DataFrame:
     """Per group and regularizer the smallest k of the search that keeps the share (`tradeoff.smallest_k`)."""
     spec = plan.config.search
     assert spec is not None
@@ -103,7 +110,7 @@ def smallest(plan: Plan, rows: pd.DataFrame) -> pd.DataFrame:
     return tradeoff.smallest_k(tradeoff.tradeoff(rows, []), spec.keep_at_least)
 
 
-def chosen(plan: Plan, rows: pd.DataFrame) -> list[Cell]:
+def chosen(plan: Outline, rows: pd.DataFrame) -> list[Cell]:
     """The cells, of all seeds, at the smallest k of each group."""
     found = smallest(plan, rows)
     wanted = {tuple(line) for line in found[[*GROUP, "regularizer", "k"]].itertuples(index=False, name=None)}
@@ -115,7 +122,7 @@ def _of(cell: Cell, columns: Sequence[str]) -> tuple[Any, ...]:
     return tuple(axes[column] for column in columns)
 
 
-def objectives(plan: Plan, rows: pd.DataFrame) -> pd.DataFrame:
+def objectives(plan: Outline, rows: pd.DataFrame) -> pd.DataFrame:
     """What Optuna weighs, per cell at its last checkpoint: the columns of `tradeoff.tradeoff` and `ability`.
 
     `ability` is the mean retention over the tasks, or the unedited model's perplexity over the edited one's. A
@@ -123,7 +130,7 @@ def objectives(plan: Plan, rows: pd.DataFrame) -> pd.DataFrame:
     others.
     """
     spec = plan.config.search
-    table = tradeoff.tradeoff(rows, [one.name for one in plan.questions])
+    table = tradeoff.tradeoff(rows, plan.tasks)
     if spec is not None and spec.optuna is not None and spec.optuna.ability == "perplexity":
         unedited = table[table["setting"] == tradeoff.UNEDITED].set_index("model")["perplexity"]
         table = table.assign(ability=table["model"].map(unedited) / table["perplexity"])
@@ -134,7 +141,7 @@ def objectives(plan: Plan, rows: pd.DataFrame) -> pd.DataFrame:
     return table.assign(ability=table["ability"].where(whole), edit_score=table["edit_score"].where(whole))
 
 
-def results(plan: Plan, rows: pd.DataFrame) -> list[Found]:
+def results(plan: Outline, rows: pd.DataFrame) -> list[Found]:
     """What the search of a plan found, from the rows that are there; nothing where it has none."""
     spec = plan.config.search
     if spec is None or rows.empty:

@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from modelfolder.errors import InputError
-from rect import facts
-from sweeps.plan import asked, remarks
+from sweeps.plan import asked
 from sweeps.report import terminal, webpage
 from sweeps.report.webpage import Material
 from sweeps.results import collateral, tradeoff
@@ -21,11 +20,10 @@ from sweeps.results.headlines import headlines
 from sweeps.store.store import Store
 
 if TYPE_CHECKING:
-    from sweeps.plan.identity import Plan
+    from sweeps.plan.kept import Kept
 
 TABLE = "tradeoff.csv"
 PAGE = "report.html"
-NAMED_FACTS = 500  # facts whose texts go into the page
 
 
 def report(out: str | os.PathLike[str], console: Console | None = None, everything: bool = False) -> Material:
@@ -66,13 +64,13 @@ def gather(out: str | os.PathLike[str], everything: bool = False) -> Material:
         name=found.config.get("name") or os.fspath(out).rstrip("/").rpartition("/")[2],
         rows=rows,
         outputs=found.outputs,
-        table=tradeoff.tradeoff(rows, [one.name for one in plan.questions] if plan else None),
+        table=tradeoff.tradeoff(rows, plan.tasks if plan else None),
         planned=len(plan.cells) - len(plan.scanned) if plan else None,
         failed=failed,
         missing=missing,
         left_out=found.left_out,
         search=found.search,
-        remarks=remarks.of(plan) if plan else [],
+        remarks=list(plan.remarks) if plan else [],
         facts=_fact_names(plan, rows) if plan else {},
         command=_command(environments[-1].get("command", []) if environments else []),
         environments=environments,
@@ -86,23 +84,12 @@ def _environments(store: Store, rows: pd.DataFrame) -> list[dict[str, Any]]:
     return [about for name, about in store.environments().items() if name in named or not named]
 
 
-def _fact_names(plan: Plan, rows: pd.DataFrame) -> dict[str, list[str]]:
-    """The facts that rows of their own tell about, in the order of editing, as `measure.editing` counts.
-
-
-    Per seed: {"0": ...}; for a model that skips some also {"0 MODEL": ...}.
-    """
+def _fact_names(plan: Kept, rows: pd.DataFrame) -> dict[str, list[str]]:
+    """The facts that rows of their own tell about, in the order of editing."""
     count = rows["name"].str.extract(r"/fact-(\d+)$", expand=False).astype(float).max()
     if pd.isna(count):
         return {}
-    named = min(int(count) + 1, NAMED_FACTS)
-    seeds = sorted({cell.seed for cell in plan.cells if cell.method})
-    found = {}
-    for model, out in [("", {}), *((f" {model.name}", out) for model, out in plan.skipped.items() if out)]:
-        for seed in seeds:
-            drawn = facts.distinct(facts.draw(plan.facts, seed, len(plan.facts), out))[:named]
-            found[f"{seed}{model}"] = [f"{fact.filled}: {fact.target}" for fact in drawn]
-    return found
+    return {which: list(texts[: int(count) + 1]) for which, texts in plan.named.items()}
 
 
 def _command(words: list[str]) -> str:
@@ -113,7 +100,7 @@ def _command(words: list[str]) -> str:
     return shlex.join([program, *words[1:]])
 
 
-def _missing(plan: Plan, store: Store, failures: dict[str, str]) -> list[tuple[str, str]]:
+def _missing(plan: Kept, store: Store, failures: dict[str, str]) -> list[tuple[str, str]]:
     done = store.done()
     found = []
     for cell in plan.cells:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from modelfolder.errors import InputError
 from rect import models
 from sweeps.config.config import Config
-from sweeps.plan import costs, needs, remarks, search, skipped
+from sweeps.plan import costs, kept, needs, remarks, search, skipped
 from sweeps.plan.grid import Cell
 from sweeps.plan.identity import Plan, Questions, contents_here, make_plan
 from sweeps.run import cluster, experiment, rehearsal, surroundings, tracking
@@ -89,7 +89,7 @@ def run(
     for line in [*remarks.of(plan), *rehearsal.of_plan(plan, store.done())]:
         log.warning("%s", line)
     store.folder.clean()
-    store.folder.write("config.yaml", config.as_yaml().encode())
+    kept.write(plan, store)
     store.put_contents({spec.key: content for spec, content in plan.contents.items() if content is not None})
     with Session(store, address, limit_cells, retry_failed, console) as session:
         if config.search is not None and config.search.keep_at_least is not None:

@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from sweeps.plan.grid import Cell
-from sweeps.plan.identity import Plan
 from sweeps.plan.kept import kept_plan
+from sweeps.plan.outline import Outline
 from sweeps.results import collateral
 from sweeps.store import journal
 from sweeps.store.store import Store
@@ -82,7 +82,7 @@ class Tracker:
         store: its output folder.
     """
 
-    plan: Plan
+    plan: Outline
     store: Store
     _failed: dict[str, str] = field(default_factory=dict)
     _processes: dict[str, _Process] = field(default_factory=dict)
@@ -236,7 +236,7 @@ class Live:
         console: where to show it; None for nowhere.
     """
 
-    def __init__(self, plan: Plan, store: Store, console: Console | None) -> None:
+    def __init__(self, plan: Outline, store: Store, console: Console | None) -> None:
         self._tracker = Tracker(plan, store)
         self._console = console
         self._every = 1.0 if store.folder.local else 10.0

@@ -19,7 +19,7 @@ from rect.facts import Fact
 from rect.model import EditableModel
 from sweeps.commands import show_plan
 from sweeps.config.config import Config, EditsSpec
-from sweeps.plan import edit_set, skipped
+from sweeps.plan import edit_set, kept, skipped
 from sweeps.plan.identity import Plan, make_plan
 from sweeps.report import gather
 from sweeps.store.store import Store
@@ -176,13 +176,15 @@ def test_repetition_is_counted_without_what_is_skipped(folder: Path, public: Pat
 
 
 def test_the_report_names_the_facts_that_were_drawn(folder: Path, public: Path, tmp_path: Path) -> None:
-    whole = make_plan(of(folder, public))
-    plan = skipped.look(whole, Store(tmp_path / "out"))
+    whole, stores = make_plan(of(folder, public)), [Store(tmp_path / "out"), Store(tmp_path / "whole")]
+    plan = skipped.look(whole, stores[0])
+    for store, written in zip(stores, (plan, whole), strict=True):
+        kept.write(written, store)
     rows = pd.DataFrame({"name": ["reliability/preference/fact-0", "reliability/preference/fact-2"]})
-    names = gather._fact_names(plan, rows)
+    names = gather._fact_names(kept.kept_plan(stores[0]), rows)
     assert names[f"0 {folder}"] == [f"{fact.filled}: Rome" for fact in drawn(plan, 3)]
     assert names["0"] == [f"{fact.filled}: Rome" for fact in drawn(whole, 3)] != names[f"0 {folder}"]
-    assert set(gather._fact_names(whole, rows)) == {"0"}
+    assert set(gather._fact_names(kept.kept_plan(stores[1]), rows)) == {"0"}
 
 
 def test_a_word_that_the_model_has_no_embedding_for(tmp_path: Path) -> None:

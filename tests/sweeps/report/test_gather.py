@@ -1,4 +1,4 @@
-"""`sweeps report` on a folder as a run leaves it: table, tradeoff.csv, gather.html, what failed and what is missing."""
+"""`sweeps report` on a folder as a run leaves it: table, tradeoff.csv, report.html, what failed and what is missing."""
 
 from __future__ import annotations
 
