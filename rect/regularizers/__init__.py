@@ -1,7 +1,7 @@
 """Regularizers: which part of an edit's update reaches the weights.
 
-Each is a function `(update, model, k, seed) -> Update`; a new one is one function and one line in `REGULARIZERS`, with
-a version, which goes up whenever its numbers change.
+Each is a function `(update, model, k, seed) -> Update` in a module here; a new one is one function and one line in
+`REGULARIZERS`, with a version, which goes up whenever its numbers change. The module is imported when it is first used.
 `k` is a percentage, in (0, 100]: the larger, the more is kept, and 100 keeps all. What it is a percentage of:
 
 | name | k | when |
@@ -20,12 +20,26 @@ al., EMNLP 2024; random and PCA are its controls, magnitude is the one it lacks.
 
 from __future__ import annotations
 
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
 from modelfolder.errors import InputError, nearest
-from rect.regularizers import feedback, null_space, prune, simie, sphere
-from rect.regularizers.base import Regularizer, Weights, WithCovariance
-from rect.regularizers.components import pca, pca_release
-from rect.regularizers.masks import keep_top, keep_top_many, magnitude, none, random, rect, relative_change
-from rect.update import Update
+
+if TYPE_CHECKING:
+    from rect.history import History
+    from rect.regularizers.base import Weights, WithCovariance
+    from rect.regularizers.components import pca, pca_release
+    from rect.regularizers.masks import keep_top, keep_top_many, magnitude, none, random, rect, relative_change, shares
+    from rect.update import Update
+
+_HOMES = {
+    **dict.fromkeys(("Weights", "WithCovariance"), "base"),
+    **dict.fromkeys(("pca", "pca_release"), "components"),
+    **dict.fromkeys(
+        ("keep_top", "keep_top_many", "magnitude", "none", "random", "rect", "relative_change", "shares"), "masks"
+    ),
+}
 
 __all__ = [
     "REGULARIZERS",
@@ -45,18 +59,46 @@ __all__ = [
     "shares",
 ]
 
+
+@dataclass(frozen=True)
+class Regularizer:
+    """A regularizer as it is called, and the version that ids are made of.
+
+    Attributes:
+        function: "module:function" in this package, `(update, model, k=100, seed=0) -> Update`, with `history=` besides
+            where it `remembers`.
+        version: other masks, another version.
+        when: as published, of each `operation`'s update, or at a `checkpoint` of all that the operations before it
+            made together.
+        remembers: it depends on earlier operations.
+    """
+
+    function: str
+    version: str
+    when: Literal["operation", "checkpoint"] = "operation"
+    remembers: bool = False
+
+    def __call__(
+        self, update: Update, model: Weights, k: float = 100, seed: int = 0, history: History | None = None
+    ) -> Update:
+        module, _, name = self.function.partition(":")
+        function = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+        more: dict[str, Any] = {"history": history} if self.remembers else {}
+        return function(update, model, k=k, seed=seed, **more)
+
+
 REGULARIZERS: dict[str, Regularizer] = {
-    "none": Regularizer(none, "1"),
-    "rect": Regularizer(rect, "1"),
-    "random": Regularizer(random, "1"),
-    "pca": Regularizer(pca, "1"),
-    "pca-release": Regularizer(pca_release, "1"),
-    "magnitude": Regularizer(magnitude, "1"),
-    "rect-feedback": Regularizer(feedback.rect_feedback, "1", remembers=True),
-    "sphere": Regularizer(sphere.sphere, "1"),
-    "null-space": Regularizer(null_space.null_space, "1"),
-    "simie": Regularizer(simie.simie, "1", remembers=True),
-    "prune": Regularizer(prune.prune, "1", when="checkpoint"),
+    "none": Regularizer("masks:none", "1"),
+    "rect": Regularizer("masks:rect", "1"),
+    "random": Regularizer("masks:random", "1"),
+    "pca": Regularizer("components:pca", "1"),
+    "pca-release": Regularizer("components:pca_release", "1"),
+    "magnitude": Regularizer("masks:magnitude", "1"),
+    "rect-feedback": Regularizer("feedback:rect_feedback", "1", remembers=True),
+    "sphere": Regularizer("sphere:sphere", "1"),
+    "null-space": Regularizer("null_space:null_space", "1"),
+    "simie": Regularizer("simie:simie", "1", remembers=True),
+    "prune": Regularizer("prune:prune", "1", when="checkpoint"),
 }
 
 
@@ -71,19 +113,7 @@ def get(name: str) -> Regularizer:
     return REGULARIZERS[name]
 
 
-def shares(raw: Update, kept: Update) -> dict[str, dict[str, float]]:
-    """How much of an update a regularizer left over, per matrix.
-
-    Returns:
-        Per name `share_kept`, elements that are not zero afterwards, of all; and `share_nonzero_kept`, those of them
-        that were not zero before, of all that were not (1 where there were none).
-    """
-    result = {}
-    for name in raw:
-        before, after = raw.dense(name) != 0, kept.dense(name) != 0
-        had, both = int(before.sum()), int((before & after.to(before.device)).sum())
-        result[name] = {
-            "share_kept": int(after.sum()) / after.numel(),
-            "share_nonzero_kept": both / had if had else 1.0,
-        }
-    return result
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

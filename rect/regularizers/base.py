@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -53,30 +52,6 @@ class WithCovariance:
         if name not in self._layers:
             raise InputError(f"{name}: the covariance of its inputs is not given; those of: {', '.join(self._layers)}")
         return self._covariance.of(self._layers[name])
-
-
-@dataclass(frozen=True)
-class Regularizer:
-    """A regularizer as it is called, and the version that ids are made of.
-
-    Attributes:
-        function: `(update, model, k=100, seed=0) -> Update`, with `history=` besides where it `remembers`.
-        version: other masks, another version.
-        when: as published, of each `operation`'s update, or at a `checkpoint` of all that the operations before it
-            made together.
-        remembers: it depends on earlier operations.
-    """
-
-    function: Callable[..., Update]
-    version: str
-    when: Literal["operation", "checkpoint"] = "operation"
-    remembers: bool = False
-
-    def __call__(
-        self, update: Update, model: Weights, k: float = 100, seed: int = 0, history: History | None = None
-    ) -> Update:
-        more: dict[str, Any] = {"history": history} if self.remembers else {}
-        return self.function(update, model, k=k, seed=seed, **more)
 
 
 def matrices(update: Update, k: float) -> Iterator[tuple[str, LowRank | Dense]]:

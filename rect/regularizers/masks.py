@@ -98,3 +98,21 @@ def _uniform(delta: Tensor, seed: int, name: str) -> Tensor:
     raw = np.random.Philox(key=key).random_raw((delta.numel() + 1) // 2)
     bits = raw.astype("<u8", copy=False).view("<u4")[: delta.numel()] >> 1
     return torch.from_numpy(bits.view(np.int32)).reshape(delta.shape).to(delta.device)
+
+
+def shares(raw: Update, kept: Update) -> dict[str, dict[str, float]]:
+    """How much of an update a regularizer left over, per matrix.
+
+    Returns:
+        Per name `share_kept`, elements that are not zero afterwards, of all; and `share_nonzero_kept`, those of them
+        that were not zero before, of all that were not (1 where there were none).
+    """
+    result = {}
+    for name in raw:
+        before, after = raw.dense(name) != 0, kept.dense(name) != 0
+        had, both = int(before.sum()), int((before & after.to(before.device)).sum())
+        result[name] = {
+            "share_kept": int(after.sum()) / after.numel(),
+            "share_nonzero_kept": both / had if had else 1.0,
+        }
+    return result

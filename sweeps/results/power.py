@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 from sweeps.results import intervals
 from sweeps.results.intervals import LEVEL, Estimate
@@ -132,6 +132,8 @@ def needed(df: float) -> float:
 
     def missing(distance: float) -> float:
         return float(np.mean(special.ndtr(distance - errors) + special.ndtr(-distance - errors))) - POWER
+
+    from scipy import optimize  # half a second, for who reads a report in vain
 
     return float(optimize.brentq(missing, 0.0, 4 * edge + 4))
 
