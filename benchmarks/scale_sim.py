@@ -38,7 +38,7 @@ AGGREGATE = """
 import resource, sys, time
 began = time.perf_counter()
 from sweeps.results import tradeoff
-from sweeps.store import Store
+from sweeps.store.store import Store
 imported = time.perf_counter()
 rows = Store(sys.argv[1]).rows()
 read = time.perf_counter()

@@ -179,8 +179,8 @@ def test_a_killed_worker_is_one_line_and_the_next_edit_starts_another(llama: Pla
 def test_the_worker_ends_with_its_parent(llama: Place, tmp_path: Path) -> None:
     script = f"""
         import os, signal
-        from rect.easyeditor import environment
-        from rect.easyeditor.process import Worker
+        from rect.editors.easyeditor import environment
+        from rect.editors.easyeditor.process import Worker
         from rect.model import EditableModel
         worker = Worker(environment.find(), EditableModel.load({str(llama.model.folder)!r}, device="cpu"))
         print(worker.pid, worker._folder, flush=True)

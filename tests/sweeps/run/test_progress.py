@@ -77,8 +77,8 @@ def test_a_failed_cell_is_shown_with_its_reason_until_it_is_tried_again(plan: Pl
 def test_a_killed_process_runs_nothing(plan: Plan, store: Store) -> None:
     code = f"""if True:
         import os
-        from sweeps.files import Folder
-        from sweeps.journal import Journal
+        from sweeps.store.folder import Folder
+        from sweeps.store.journal import Journal
         Journal(Folder({store.url!r})).write("cell-started", cell={plan.cells[1].id!r})
         os.kill(os.getpid(), 9)"""
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[3], check=False)
