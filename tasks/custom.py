@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from modelfolder import yaml_files
 from modelfolder.errors import InputError, nearest
 from modelfolder.values import shown
 from tasks import fields, readers, sources
@@ -122,7 +122,7 @@ def load(path: Path) -> Task:
     """A task from a .yaml or .jsonl file. InputError that names file and key, or file and line."""
     if path.suffix == ".jsonl":
         return _from_jsonl(path)
-    content = _yaml(path)
+    content = yaml_files.mapping(path)
     for key in content:
         if key not in Definition.model_fields:
             raise InputError(f"{path}: unknown key {str(key)!r}; {nearest(str(key), Definition.model_fields)}")
@@ -166,21 +166,6 @@ def _from_jsonl(path: Path) -> Task:
     except ValidationError:
         raise InputError(f"{path}: the file's name becomes the task's: letters, digits, '_', '-', '.' only") from None
     return CustomTask(definition, records, str(path))
-
-
-def _yaml(path: Path) -> dict[Any, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InputError(f"{path}{line}: not valid YAML ({error.problem})") from None
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
-        raise InputError(f"{path}: not valid YAML ({(str(error).splitlines() or [''])[0]})") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: a task file must hold keys and values (name, prompt, answer, rule, data)")
-    return content
 
 
 def _text(record: fields.Record, name: str) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import pydantic
-import yaml
 
+from modelfolder import yaml_files
 from modelfolder.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Hparams(pydantic.BaseModel):
         Raises:
             InputError: it cannot be read, is for another method, or edits another matrix than the model's MLP output.
         """
-        values = load(Path(path))
+        values = yaml_files.mapping(Path(path))
         method = str(values.get("alg_name", cls.method))
         if method.lower() != cls.method:
             raise InputError(f"{path}: alg_name: these are hyperparameters of {method}, not of {cls.method}")
@@ -113,7 +113,7 @@ def resolve(cls: type[H], given: Any, model: EditableModel) -> H:
     overrides = dict(given or {})
     file = known(cls.shelf(), model.name)
     if file is not None:
-        values = {k: v for k, v in load(file).items() if k not in META}
+        values = {k: v for k, v in yaml_files.mapping(file).items() if k not in META}
     else:
         values = cls.by_depth(model.n_layers)
     return cls.parse({**cls.by_name(model.name), **values, **overrides}, f"{cls.method} hyperparameters")
@@ -130,14 +130,14 @@ def remark(cls: type[Hparams], given: Any, model_name: str, n_layers: int | None
     if isinstance(given, Hparams):
         return ""
     if given is not None and not isinstance(given, Mapping):
-        values = load(Path(given))
+        values = yaml_files.mapping(Path(given))
         lower = [key for key in ("fp16", "bf16") if values.get(key) and key in cls.skipped()]
         return (
             f"{given}: {lower[0]}: true is not applied: the model's dtype is chosen where it is loaded" if lower else ""
         )
     file = known(cls.shelf(), model_name)
     if file is not None:
-        about = load(file)
+        about = yaml_files.mapping(file)
         source = f"{cls.method} hyperparameters for {model_name}: untested here; their source: {about['source']}"
         return "" if about["tested"] else source
     values = {key: value for key, value in cls.by_depth(n_layers or 12).items() if key not in (given or {})}
@@ -158,7 +158,7 @@ def declared(cls: type[Hparams], given: Any, model_name: str) -> dict[str, Any]:
         return cls.read(given).model_dump(mode="json")
     file = known(cls.shelf(), model_name)
     if file is not None:
-        values = {k: v for k, v in load(file).items() if k not in META}
+        values = {k: v for k, v in yaml_files.mapping(file).items() if k not in META}
         return cls.parse({**values, **(given or {})}, f"{cls.method} hyperparameters").model_dump(mode="json")
     cls.parse({**cls.by_depth(12), **(given or {})}, f"{cls.method} hyperparameters")  # are the overrides right?
     return {"default": "by depth", **cls.by_name(model_name), **(given or {})}
@@ -168,24 +168,7 @@ def known(method: str, model_name: str) -> Path | None:
     """The file with values for a model, found by its name or hub id, or by the name of its folder."""
     wanted = {model_name.lower(), Path(model_name).name.lower()}
     for file in sorted((FOLDER / method).glob("*.yaml")):
-        names = {str(name).lower() for name in load(file)["models"]}
+        names = {str(name).lower() for name in yaml_files.mapping(file)["models"]}
         if wanted & (names | {name.rsplit("/", 1)[-1] for name in names} | {file.stem.lower()}):
             return file
     return None
-
-
-def load(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
-
-    Raises:
-        InputError: it cannot be read, or is something else.
-    """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the hyperparameters ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: no mapping of hyperparameters")
-    return values

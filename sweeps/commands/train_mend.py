@@ -13,11 +13,11 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from modelfolder import whole_files
+from modelfolder import whole_files, yaml_files
 from modelfolder.errors import InputError
 from rect import places
 from rect.editors.mend.settings import MendSettings
-from sweeps.config import yaml_files
+from sweeps.config import dotted
 from sweeps.config.config import Count, EditsSpec, ModelSpec
 from sweeps.config.strict import Strict
 from sweeps.plan import skipped
@@ -79,7 +79,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
     """
     data, lines = yaml_files.mapping_with_lines(Path(path))
     for text in overrides:
-        yaml_files.override(data, text)
+        dotted.override(data, text)
     try:
         return TrainConfig.model_validate(data)
     except ValidationError as error:

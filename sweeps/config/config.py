@@ -10,9 +10,10 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from modelfolder import yaml_files
 from modelfolder.errors import InputError
 from rect.editors.easyeditor import environment
-from sweeps.config import names, scales, yaml_files
+from sweeps.config import dotted, names, scales
 from sweeps.config.restrict import Restricted
 from sweeps.config.search import SearchSpec, StopSpec
 from sweeps.config.strict import Named, Strict, known_name, parse
@@ -311,7 +312,7 @@ def load(path: str | Path, overrides: Sequence[str] = (), scale: str | None = No
         InputError: one line with the file, its line, the dotted key, what is wrong and what would be right.
     """
     data, lines = scales.choose(*yaml_files.mapping_with_lines(Path(path)), scale, str(path))
-    given = [yaml_files.override(data, text) for text in overrides]
+    given = [dotted.override(data, text) for text in overrides]
     for one, other in (("seed", "seeds"), ("seeds", "seed")):  # two spellings of one key: the command line's wins
         if one in given and other not in given:
             data.pop(other, None)

@@ -173,7 +173,7 @@ def test_what_is_wrong_is_named(changes: dict[str, Any], reason: str, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "content", ["a: [", "- 1", "", "x: !!int ''", "? {a: 1}\n: 2", "d: 2001-99-99", "&a [*a]", "\0"]
+    "content", ["a: [", "- 1", "", "x: !!int ''", "? {a: 1}\n: 2", "a: 1\nb: 2\na: 3", "d: 2001-99-99", "&a [*a]", "\0"]
 )
 def test_broken_yaml(content: str, tmp_path: Path) -> None:
     path = tmp_path / "t.yaml"
@@ -185,7 +185,7 @@ def test_broken_yaml(content: str, tmp_path: Path) -> None:
 def test_the_line_of_a_yaml_error_is_named(tmp_path: Path) -> None:
     path = tmp_path / "t.yaml"
     path.write_text("name: x\nprompt: [\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"t\.yaml, line 3: not valid YAML"):
+    with pytest.raises(InputError, match=r"t\.yaml:3: not valid YAML"):
         tasks.get(path)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import pydantic
 
+from modelfolder import yaml_files
 from modelfolder.errors import InputError
 from rect.corpus import SELF
 from rect.editors import hyperparameters
@@ -66,7 +67,7 @@ class EasyEditorHparams(Hparams):
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], model: EditableModel | None = None) -> Self:
-        values = hyperparameters.load(Path(path))
+        values = yaml_files.mapping(Path(path))
         method = str(values.get("alg_name", cls.alg_name))
         if method != cls.alg_name:
             raise InputError(f"{path}: alg_name: these are hyperparameters of {method}, not of {cls.alg_name}")

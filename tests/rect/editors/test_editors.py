@@ -98,7 +98,7 @@ def test_a_file_of_easyedit_loads_as_it_is(model: EditableModel, tmp_path: Path)
         ("v_lr: 5e-1", "v_lr: fast", "v_lr: Input should be a valid number.*not 'fast'"),
         ("layers: [5]", "layers: [5, 6]", "layers: .*not"),
         ('"subject_last"', '"last"', "fact_token: Input should be 'subject_last', not 'last'"),
-        ("device: 1", "device: [1", "not YAML"),
+        ("device: 1", "device: [1", "not valid YAML"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_named(
@@ -119,7 +119,7 @@ def test_unknown_methods_and_keys_name_the_nearest(model: EditableModel) -> None
         editors.create("rome", model, {"layer": [1]}, PREFIXES)
     with pytest.raises(InputError, match="layer 7 is not there: a-model-nobody-knows has layers 0 to 5"):
         editors.create("rome", model, {"layers": [7]}, PREFIXES)
-    with pytest.raises(InputError, match="cannot read the hyperparameters"):
+    with pytest.raises(InputError, match="there is no such file"):
         editors.create("rome", model, "nowhere.yaml", PREFIXES)
 
 

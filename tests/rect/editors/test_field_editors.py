@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from modelfolder import yaml_files
 from modelfolder.errors import InputError
 from rect import editors, regularizers
 from rect.covariance import Covariance
@@ -298,8 +299,8 @@ def test_every_file_of_values_is_read(method: str) -> None:
     files = sorted((hyperparameters.FOLDER / hparams.shelf()).glob("*.yaml"))
     assert files
     for file in files:
-        read = editors.declared(method, hyperparameters.load(file)["models"][0])
-        assert read["hparams"]["layers"] == hyperparameters.load(file)["layers"]
+        read = editors.declared(method, yaml_files.mapping(file)["models"][0])
+        assert read["hparams"]["layers"] == yaml_files.mapping(file)["layers"]
     unknown = editors.declared(method, "nobody/knows")
     assert unknown["hparams"]["default"] == "by depth"
     assert not math.isnan(len(editors.remark(method, "nobody/knows", n_layers=30)))

@@ -89,7 +89,7 @@ MISTAKES = [
     (
         "methods: [rome]",
         "methods: [{name: rome, hparams: no.yaml}]",
-        ":3: methods.0: no.yaml: cannot read the hyperparameters",
+        ":3: methods.0: no.yaml: there is no such file",
     ),
 ]
 
