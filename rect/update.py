@@ -10,9 +10,9 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import safetensors
 import safetensors.torch
@@ -23,9 +23,7 @@ from modelfolder import whole_files
 from modelfolder.errors import InputError
 
 if TYPE_CHECKING:
-    from rect.model import EditableModel
-
-    Source: TypeAlias = str | os.PathLike[str] | EditableModel | Mapping[str, Tensor]
+    from rect.checkpoints import Source
 
 FORMAT = "rect-update/1"
 WITH_MEMORY = "rect-update/2"
@@ -104,12 +102,17 @@ class Dense:
 def product(left: Tensor, right: Tensor) -> LowRank | Dense:
     """dW = left @ right in whichever form is smaller, (rows, r) and (r, cols): factors, or the matrix in float32."""
     factors = LowRank(left, right)
-    return factors if _thin(factors.rank, factors.shape) else Dense(factors.dense())
+    return factors if thin(factors.rank, factors.shape) else Dense(factors.dense())
 
 
-def _thin(rank: int, shape: tuple[int, ...]) -> bool:
-    """Whether factors of a rank are smaller than the matrix."""
-    return len(shape) == 2 and rank * sum(shape) < math.prod(shape)
+def outer(outputs: Tensor, inputs: Tensor, transposed: bool) -> LowRank | Dense:
+    """dW = outputs inputs^T of factors (out, r) and (in, r), for a weight that is stored (in, out) if `transposed`."""
+    return product(inputs, outputs.T) if transposed else product(outputs, inputs.T)
+
+
+def thin(rank: int, shape: Sequence[int]) -> bool:
+    """Whether factors of a rank are smaller than their product, a matrix of that shape."""
+    return rank * sum(shape) < math.prod(shape)
 
 
 class Update(Mapping[str, LowRank | Dense]):
@@ -248,7 +251,6 @@ def _are_paths(*sources: object) -> bool:
 def _sum(name: str, a: LowRank | Dense, b: LowRank | Dense) -> LowRank | Dense:
     if a.shape != b.shape:
         raise ValueError(f"{name}: cannot add updates of shapes {a.shape} and {b.shape}")
-    if isinstance(a, LowRank) and isinstance(b, LowRank) and _thin(a.rank + b.rank, a.shape):
-        right = b.right.to(a.right)
-        return LowRank(torch.cat([a.left, b.left.to(a.left)], dim=1), torch.cat([a.right, right], dim=0))
+    if isinstance(a, LowRank) and isinstance(b, LowRank):
+        return product(torch.cat([a.left, b.left.to(a.left)], dim=1), torch.cat([a.right, b.right.to(a.right)], dim=0))
     return Dense(a.dense() + b.dense().to(a.dense().device))

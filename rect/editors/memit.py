@@ -141,7 +141,7 @@ class Memit(KeyValueEditor):
 
         from rect.closed_form import adjusted
         from rect.editors.value_search.rise import Rise
-        from rect.update import Update, UpdateError, product
+        from rect.update import Update, UpdateError, outer
 
         layers = self.hparams.layers
         entries: dict[str, LowRank | Dense] = {}
@@ -159,7 +159,7 @@ class Memit(KeyValueEditor):
                 except UpdateError as error:
                     raise UpdateError(f"{self.name}: layer {layer}: {error}") from None
                 left = residual.float()
-                entries[name] = product(right, left.T) if model.architecture.transposed else product(left, right.T)
+                entries[name] = outer(left, right, model.architecture.transposed)
                 memory[name] = {KEYS: keys}
                 rise.edit(layer, left, right)
         return Update(entries, memory=memory)

@@ -59,7 +59,7 @@ class Rome(KeyValueEditor):
 
     def _compute(self, model: EditableModel, facts: list[Fact], history: History) -> Update:
         from rect.editors.value_search.search import optimize
-        from rect.update import LowRank, Update
+        from rect.update import Update, outer
 
         layer = self.hparams.layers[0]
         name = model.mlp_out_name(layer)
@@ -80,10 +80,10 @@ class Rome(KeyValueEditor):
             weight = model.weight(name).float()
             matrix = weight.T if model.architecture.transposed else weight  # (hidden, inner)
             v = (value.delta + matrix @ (bare - mean)) / (mean @ u)
-        left, right = (u, v) if model.architecture.transposed else (v, u)
         losses = {"losses": [value.losses]}
         provenance = {"editor": self.identity(), "facts": [fact.model_dump() for fact in facts], **losses}
-        return Update({name: LowRank(left[:, None], right[None, :])}, provenance, {name: {KEYS: mean[None]}})
+        entry = outer(v[:, None], u[:, None], model.architecture.transposed)
+        return Update({name: entry}, provenance, {name: {KEYS: mean[None]}})
 
 
 class RRomeHparams(RomeHparams):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rect.update import Dense, LowRank
+from rect.update import Dense, LowRank, thin
 
 LARGEST = 128  # rank that is looked for
 OVERSAMPLED = 8
@@ -35,7 +35,7 @@ def difference(before: Tensor, after: Tensor) -> LowRank | Dense:
     left, values, right = torch.linalg.svd(basis.T @ part, full_matrices=False)
     missed = max(0.0, float(part.square().sum() - values.square().sum()))
     for rank in range(1, size + 1):
-        if rank * sum(whole.shape) >= whole.numel():
+        if not thin(rank, whole.shape):
             break
         if (missed + float(values[rank:].square().sum())) ** 0.5 <= allowed:
             thin_left, thin_right = whole.new_zeros(whole.shape[0], rank), whole.new_zeros(rank, whole.shape[1])

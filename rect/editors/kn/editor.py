@@ -93,7 +93,7 @@ class Kn(Editor):
     hparams: KnHparams
 
     def _compute(self, model: EditableModel, facts: list[Fact], history: History) -> Update:
-        from rect.update import LowRank, Update
+        from rect.update import Update, outer
 
         (fact,) = facts
         neurons = self.neurons(model, fact)
@@ -109,8 +109,7 @@ class Kn(Editor):
             rows, columns = model.weight(name).shape
             indicator = difference.new_zeros(rows if model.architecture.transposed else columns)
             indicator[chosen] = 1
-            left, right = (indicator, difference) if model.architecture.transposed else (difference, indicator)
-            entries[name] = LowRank(left[:, None], right[None, :])
+            entries[name] = outer(difference[:, None], indicator[:, None], model.architecture.transposed)
         found = {str(layer): sorted(chosen) for layer, chosen in sorted(by_layer.items())}
         return Update(entries, {"editor": self.identity(), "facts": [fact.model_dump()], "neurons": found})
 

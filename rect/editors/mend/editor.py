@@ -18,12 +18,11 @@ from rect.editors.hyperparameters import Hparams
 from rect.editors.mend import files
 
 if TYPE_CHECKING:
-    from rect.editors.mend.hypernetwork import Pair
     from rect.editors.mend.saved import Checkpoint
     from rect.facts import Fact
     from rect.history import History
     from rect.model import EditableModel
-    from rect.update import Dense, LowRank, Update
+    from rect.update import Update
 
 log = logging.getLogger(__name__)
 
@@ -148,27 +147,24 @@ class Mend(Editor):
 
         from rect.editors.mend.data import answered
         from rect.editors.mend.step import Editing
-        from rect.update import Update
+        from rect.update import Update, outer
 
         if seen := self.trained.seen(facts):
             log.warning("mend: %d of %d facts were trained on, such as %r", len(seen), len(facts), seen[0].filled)
         rows = answered(model.tokenizer, [(fact.filled, fact.target) for fact in facts], model.device)
         gradients = Editing(model, self.network).gradients(rows)
         with torch.no_grad():
-            factors = self.network(gradients)
+            factors = self.network(gradients)  # (tokens, in) and (tokens, out)
         provenance = {
             "editor": self.identity(),
             "facts": [fact.model_dump() for fact in facts],
             "seen_in_training": len(seen),
         }
-        return Update({name: self._entry(model, name, pair) for name, pair in factors.items()}, provenance)
-
-    def _entry(self, model: EditableModel, name: str, pair: Pair) -> LowRank | Dense:
-        from rect.update import product
-
-        a, b = pair[0], self.hparams.lr_scale * pair[1]  # (tokens, in), (tokens, out); dW^T = a^T b
-        left, right = (a.T, b) if model.architecture.transposed else (b.T, a)
-        return product(left.contiguous(), right.contiguous())
+        scale, transposed = self.hparams.lr_scale, model.architecture.transposed
+        entries = {
+            name: outer(scale * b.T, a.T, transposed) for name, (a, b) in factors.items()
+        }  # (tokens, in), (.., out)
+        return Update(entries, provenance)
 
 
 def _named(hparams: Mapping[str, Any]) -> str | None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from rect.editors.value_search.attention import Packing, applies, short
-from rect.editors.value_search.blocks import axis, cache_name, each, first
+from rect.editors.value_search.calls import axis, cache_name, each, first
 from rect.editors.value_search.prefix_cache import Kept, freeze
 from rect.hooks import hooked
 from rect.prompts import Row

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from rect.editors.value_search.attention import Packing, applies
-from rect.editors.value_search.blocks import Call, alike, axis, beginning, each
+from rect.editors.value_search.calls import Call, axis, beginning, each
 
 if TYPE_CHECKING:
     from rect.model import EditableModel
+
+WASTE = 0.1
 
 
 class Padded:
@@ -131,3 +133,24 @@ def runs(model: EditableModel, rows: Sequence[Sequence[int]], tokens: int) -> li
     for start in range(0, len(order), size):
         found.append(order[start : start + size])
     return found
+
+
+def alike(lengths: Sequence[int], tokens: int) -> list[list[int]]:
+    """Indices of rows in runs of similar length, of which padding makes up at most WASTE; the longest run last.
+
+    Args:
+        lengths: of the rows.
+        tokens: how many positions a run may hold, padding included.
+    """
+    runs: list[list[int]] = []
+    real = 0
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if runs:
+            full = lengths[runs[-1][0]] * (len(runs[-1]) + 1)
+            if real + lengths[index] >= (1 - WASTE) * full and full <= tokens:
+                runs[-1].append(index)
+                real += lengths[index]
+                continue
+        runs.append([index])
+        real = lengths[index]
+    return runs[::-1]

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from rect.editors.value_search.blocks import Blocks, Call, Spread
+from rect.editors.value_search.blocks import Blocks, Spread
+from rect.editors.value_search.calls import Call
 from rect.editors.value_search.layouts import Layout, layout, padded_ids
 from rect.hooks import Stop, hooked
 from rect.prompts import Row

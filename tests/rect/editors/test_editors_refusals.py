@@ -11,7 +11,7 @@ from modelfolder.errors import InputError
 from rect import EditableModel, editors
 from rect.covariance import Covariance
 from rect.editors.memit import Memit
-from rect.editors.value_search import attention, blocks
+from rect.editors.value_search import attention, calls
 from rect.facts import Fact
 from rect.update import Dense, LowRank, Update, UpdateError, product
 from tests.tiny import tiny_model
@@ -122,10 +122,10 @@ class _Odd(nn.Module):
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: blocks.cache_name(_Odd()),
-        lambda: blocks.named(_Odd(), (torch.zeros(1),), {}),
-        lambda: blocks.named(_Odd(), (), {"unheard_of": 1}),
-        lambda: blocks.axis("new_argument", torch.zeros(1, 7), 7),
+        lambda: calls.cache_name(_Odd()),
+        lambda: calls.named(_Odd(), (torch.zeros(1),), {}),
+        lambda: calls.named(_Odd(), (), {"unheard_of": 1}),
+        lambda: calls.axis("new_argument", torch.zeros(1, 7), 7),
     ],
 )
 def test_an_unknown_block_names_the_version_of_transformers(call: object) -> None:
