@@ -28,13 +28,13 @@ from modelfolder.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from rect.history import History
-    from rect.regularizers.base import Weights, WithCovariance
+    from rect.regularizers.base import Weights, WithCovariance, at_checkpoint
     from rect.regularizers.components import pca, pca_release
     from rect.regularizers.masks import keep_top, keep_top_many, magnitude, none, random, rect, relative_change, shares
     from rect.update import Update
 
 _HOMES = {
-    **dict.fromkeys(("Weights", "WithCovariance"), "base"),
+    **dict.fromkeys(("Weights", "WithCovariance", "at_checkpoint"), "base"),
     **dict.fromkeys(("pca", "pca_release"), "components"),
     **dict.fromkeys(
         ("keep_top", "keep_top_many", "magnitude", "none", "random", "rect", "relative_change", "shares"), "masks"
@@ -46,6 +46,7 @@ __all__ = [
     "Regularizer",
     "Weights",
     "WithCovariance",
+    "at_checkpoint",
     "get",
     "keep_top",
     "keep_top_many",

@@ -16,6 +16,7 @@ from rect.update import Dense, LowRank, Update
 if TYPE_CHECKING:
     from rect.key_covariance import Covariance, OfLayer
     from rect.model import EditableModel
+    from rect.regularizers import Regularizer
 
 
 class Weights(Protocol):
@@ -52,6 +53,35 @@ class WithCovariance:
         if name not in self._layers:
             raise InputError(f"{name}: the covariance of its inputs is not given; those of: {', '.join(self._layers)}")
         return self._covariance.of(self._layers[name])
+
+
+class Unedited:
+    """A model as it was before the first edit, for what is made of all edits together."""
+
+    def __init__(self, model: Weights) -> None:
+        self.weight = self.original = model.original
+        for name in ("lock", "architecture", "covariance"):
+            if hasattr(model, name):
+                setattr(self, name, getattr(model, name))
+
+
+def at_checkpoint(
+    regularizer: Regularizer, model: EditableModel, weights: Weights, k: float = 100, seed: int = 0
+) -> tuple[Update, Update]:
+    """What all edits of a model made together, and what a regularizer leaves of that.
+
+    Args:
+        regularizer: of any kind; it sees one update, from the unedited weights to those of now.
+        model: as it stands. It is left alone: `edited(kept - made)` leads to the regularized weights.
+        weights: the same model, with what the regularizer asks for besides.
+        k, seed: of the regularizer.
+
+    Returns:
+        made, kept: W - W0 of every matrix that differs, and its regularized form.
+    """
+    changed = model.changed()
+    made = Update({name: Dense(now.float() - model.original(name).float()) for name, now in changed.items()})
+    return made, regularizer(made, Unedited(weights), k, seed)
 
 
 def matrices(update: Update, k: float) -> Iterator[tuple[str, LowRank | Dense]]:

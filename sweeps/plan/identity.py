@@ -117,7 +117,7 @@ class Plan(Outline):
         """What the ids of an edited cell's operations are made of, the facts aside."""
         assert cell.method is not None
         base = base_state(cell.model, self.contents.get(cell.model))
-        return Chain(base, self.editors[cell.model, cell.method], _regularized(cell), cell.seed)
+        return Chain(base, self.editors[cell.model, cell.method], _applied(cell), cell.seed)
 
 
 def contents_here(config: Config, otherwise: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -244,6 +244,15 @@ def _regularized(cell: Cell) -> tuple[str, str, float | None]:
     from rect import regularizers
 
     return cell.regularizer, regularizers.get(cell.regularizer).version, cell.k
+
+
+def _applied(cell: Cell) -> tuple[str, str, float | None]:
+    """The regularizer of each operation: one of checkpoints leaves the operations as they are."""
+    from rect import regularizers
+
+    if regularizers.get(cell.regularizer).when == "operation":
+        return _regularized(cell)
+    return "none", regularizers.get("none").version, None
 
 
 def covariance_recipe(model: ModelSpec, method: MethodSpec, content: str | None = None) -> Recipe:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from rect import regularizers
 from rect.history import History
 from rect.model import EditableModel
-from rect.update import Update
+from rect.update import Dense, Update
 from sweeps.plan.grid import Cell
 from sweeps.plan.identity import ABILITY, EDIT, WEIGHTS, Operation
 from sweeps.run import measure
@@ -44,6 +45,8 @@ class CellRun:
         self._stopper = Stopper.of(place.plan.config.stop, cell, place.store)
         self._stops: set[int] = set()  # checkpoints of which a row says that the cell ends there
         self._shares: list[dict[str, dict[str, float]]] = []  # per operation, per matrix
+        self._regularizer = regularizers.get(cell.regularizer)
+        self._k = 100 if cell.k is None else cell.k
         self._history = History()  # of the operations so far
         self._editing = 0.0  # seconds of computing updates since the last checkpoint; waiting for others is not in it
 
@@ -76,7 +79,8 @@ class CellRun:
             for n_edits in sorted(self.missing):
                 spent = self._advance(model, operations[at:n_edits], at)
                 at = n_edits
-                summary = self._measure(model, n_edits, spent)
+                with self._at_checkpoint(model):
+                    summary = self._measure(model, n_edits, spent)
                 yield summary
                 if "stopped" in summary:
                     break
@@ -135,11 +139,23 @@ class CellRun:
         return kept
 
     def _regularized(self, raw: Update, model: EditableModel, operation: Operation) -> Update:
-        regularize = regularizers.get(self.cell.regularizer)
-        k = 100 if self.cell.k is None else self.cell.k
-        kept = regularize(raw, self._informed(model), k, operation.seed, self._history)
+        if self._regularizer.when == "checkpoint":
+            return raw
+        kept = self._regularizer(raw, self._informed(model), self._k, operation.seed, self._history)
         self._shares.append(regularizers.shares(raw, kept))
         return kept
+
+    @contextlib.contextmanager
+    def _at_checkpoint(self, model: EditableModel) -> Iterator[None]:
+        """Within it the model is as its regularizer leaves all edits together, if it is one of checkpoints."""
+        if self.cell.method is None or self._regularizer.when == "operation":
+            yield
+            return
+        made, kept = regularizers.at_checkpoint(self._regularizer, model, self._informed(model), self._k)
+        self._shares = [regularizers.shares(made, kept)]
+        off = Update({name: Dense(kept.dense(name) - made.dense(name)) for name in made})
+        with model.edited(off):
+            yield
 
     def _informed(self, model: EditableModel) -> regularizers.Weights:
         """The model, with the covariance of keys where the method has one."""
