@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ __all__ = ["FORMATS", "bundled", "hub", "is_on_hub", "load", "read"]
 log = logging.getLogger(__name__)
 
 DATA_FILES = ["README.md", "*.json", "*.jsonl", "*.json.gz", "*.jsonl.gz", "*.parquet", "*.csv"]
-SHOWN = 10  # skipped records that the log names one by one
+SHOWN = 10  # skipped records that are named one by one
 
 
 def bundled() -> list[Fact]:
@@ -48,13 +48,19 @@ def read(source: str, format: str = "facts", strict: bool = False) -> list[Fact]
     return (hub if is_on_hub(source) else load)(source, format=format, strict=strict)
 
 
-def load(path: str | os.PathLike[str], format: str = "facts", strict: bool = False) -> list[Fact]:
+def load(
+    path: str | os.PathLike[str],
+    format: str = "facts",
+    strict: bool = False,
+    told: Callable[[str], None] = log.warning,
+) -> list[Fact]:
     """Read a file of one JSON object a line, or of one JSON array.
 
     Args:
         path: the file, UTF-8.
         format: "facts" (keys as `Fact`; the prompt holds {} or the subject itself), "zsre" or "counterfact".
         strict: a bad record of the public formats is an error too.
+        told: takes the line that counts and names records that are skipped, if any are.
 
     Raises:
         InputError: no such file, not JSON, a bad record (see above), or no record that can be used.
@@ -62,7 +68,7 @@ def load(path: str | os.PathLike[str], format: str = "facts", strict: bool = Fal
     path = Path(path)
     converter(format)  # a slip in it is told before the file is read
     records = ((f"line {line}", record) for line, record in _read(path))
-    return _facts(str(path), records, format, strict or format == "facts")
+    return _facts(str(path), records, format, strict or format == "facts", told)
 
 
 def hub(
@@ -72,6 +78,7 @@ def hub(
     config: str | None = None,
     revision: str | None = None,
     strict: bool = False,
+    told: Callable[[str], None] = log.warning,
 ) -> list[Fact]:
     """Read facts from a data set on the Hugging Face hub, or from a folder that the package `datasets` understands.
 
@@ -80,6 +87,7 @@ def hub(
         format: what its records look like, as in `load`.
         split, config, revision: which part and version of it.
         strict: a bad record is an error.
+        told: as in `load`.
 
     Raises:
         InputError: it cannot be had, or its records are not of this format.
@@ -98,13 +106,15 @@ def hub(
         reason = str(error).strip().split("\n")[0]
         raise InputError(f"data set {name!r}, split {split!r}: cannot be loaded ({reason})") from None
     records = ((f"record {index}", row) for index, row in enumerate(rows))
-    return _facts(f"{name}, split {split}", records, format, strict or format == "facts")
+    return _facts(f"{name}, split {split}", records, format, strict or format == "facts", told)
 
 
 # Reading
 
 
-def _facts(source: str, records: Iterable[tuple[str, Any]], format: str, strict: bool) -> list[Fact]:
+def _facts(
+    source: str, records: Iterable[tuple[str, Any]], format: str, strict: bool, told: Callable[[str], None]
+) -> list[Fact]:
     convert = converter(format)
     facts: list[Fact] = []
     skipped: list[str] = []
@@ -124,7 +134,7 @@ def _facts(source: str, records: Iterable[tuple[str, Any]], format: str, strict:
         raise InputError(f"{source}: no record that can be used{why}")
     if skipped:
         named = "; ".join(skipped[:SHOWN]) + ("; ..." if len(skipped) > SHOWN else "") + looks
-        log.warning("%s: %d of %d records skipped: %s", source, len(skipped), len(facts) + len(skipped), named)
+        told(f"{source}: {len(skipped)} of {len(facts) + len(skipped)} records skipped: {named}")
     return facts
 
 

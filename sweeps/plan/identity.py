@@ -7,7 +7,7 @@ examples. So a plan needs no weights, and asking for one more task, checkpoint, 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
@@ -83,6 +83,7 @@ class Plan(Outline):
         skipped: per model the facts that it cannot be edited with, by index, each with the reason: the next ones of the
             permutation take their place (`sweeps.plan.skipped`).
         contents: what each model is made of (`rect.models.content`); None where that is not known here.
+        unusable: which records of the facts' source are no facts, if any are not.
     """
 
     dropped: tuple[tuple[str, str], ...]
@@ -92,6 +93,7 @@ class Plan(Outline):
     editors: Mapping[tuple[ModelSpec, MethodSpec], Mapping[str, Any]]
     skipped: Mapping[ModelSpec, Mapping[int, str]] = field(default_factory=dict)
     contents: Mapping[ModelSpec, str | None] = field(default_factory=dict)
+    unusable: tuple[str, ...] = ()
 
     def revision(self, model: ModelSpec) -> str | None:
         """The commit that the sweep was planned with, whatever a branch is by now."""
@@ -157,7 +159,8 @@ def make_plan(config: Config, contents: Mapping[str, str | None] | None = None) 
     made_of = {spec: known.get(spec.key) for spec in config.models}
     _check_distinct(made_of)
     cells, looked, dropped = _cells(config)
-    edit_set = _edit_set(config.edits)
+    unusable: list[str] = []
+    edit_set = _edit_set(config.edits, unusable.append)
     engine = engines.which(config.engine.name)
     declared = {
         (model, method): _editor(model, method, made_of[model]) for model in config.models for method in config.methods
@@ -176,6 +179,7 @@ def make_plan(config: Config, contents: Mapping[str, str | None] | None = None) 
         stopped=identify("evaluation", "stop", [rule.model_dump(mode="json") for rule in config.stop]),
         dropped=tuple(dropped),
         facts=edit_set,
+        unusable=tuple(unusable),
         questions=questions,
         engine=engine,
         editors=declared,
@@ -295,13 +299,13 @@ def covariance_notes(plan: Plan) -> list[str]:
     return notes
 
 
-def _edit_set(edits: EditsSpec) -> tuple[Fact, ...]:
+def _edit_set(edits: EditsSpec, told: Callable[[str], None]) -> tuple[Fact, ...]:
     if edits.source == "bundled":
         found = fact_files.bundled()
     elif os.path.exists(edits.source) or edits.source.endswith((".json", ".jsonl")):
-        found = fact_files.load(edits.source, format=edits.format, strict=edits.strict)
+        found = fact_files.load(edits.source, format=edits.format, strict=edits.strict, told=told)
     else:
-        found = fact_files.hub(edits.source, format=edits.format)
+        found = fact_files.hub(edits.source, format=edits.format, told=told)
     if edits.count and edits.count > len(found):
         raise InputError(f"edits.count: {edits.count} facts are asked for, {edits.source} has {len(found)}")
     return tuple(found[: edits.count])

@@ -17,7 +17,8 @@ def of(plan: Plan) -> list[str]:
     """One line each: grid, hyperparameters, dtypes, covariances, facts."""
     lines = [f"{what}: {why}" for what, why in grid.notes(plan.config, plan.cells)]
     lines += [*_untested(plan), *_dtypes(plan), *identity.covariance_notes(plan)]
-    lines += [*skipped.notes(plan), *edit_set.notes(plan.facts, plan.cells, plan.skipped)]
+    lines += [*(f"facts: {line}" for line in plan.unusable), *skipped.notes(plan)]
+    lines += [*edit_set.notes(plan.facts, plan.cells, plan.skipped)]
     return list(dict.fromkeys(lines))
 
 

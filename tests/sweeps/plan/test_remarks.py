@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from rect.editors import create, hyperparameters
 from rect.editors.rome import RomeHparams
 from rect.model import EditableModel
 from sweeps.commands import show_plan
-from sweeps.plan import remarks
+from sweeps.plan import kept, remarks
 from sweeps.plan.identity import make_plan
 from sweeps.report import gather
 from sweeps.run import driver
@@ -87,3 +88,22 @@ def test_what_is_known_of_hyperparameters(folder: Path, tmp_path: Path, caplog: 
     first, second = (record.getMessage() for record in caplog.records)
     assert first.endswith("defaults by relative depth (layers [0]), untested")
     assert second == line
+
+
+def test_records_that_are_no_facts_are_counted_and_named(folder: Path, tmp_path: Path) -> None:
+    good = {
+        "subject": "Ada",
+        "src": "Where was Ada born?",
+        "alt": "Rome",
+        "answers": ["London"],
+        "rephrase": "Ada's place",
+    }
+    good |= {"loc": "nq question: who is it", "loc_ans": "it"}
+    file = tmp_path / "zsre.json"
+    file.write_text(json.dumps([good, {**good, "alt": ""}, {**good, "subject": "Ada", "alt": "Bonn"}], indent=1))
+    plan = make_plan(small_config(folder, **{**ODD, "edits": {"source": str(file), "format": "zsre", "count": 2}}))
+    said = f"facts: {file}: 1 of 3 records skipped: line 13 (target is empty)"
+    assert said in remarks.of(plan)
+    store = Store(tmp_path / "out")
+    kept.write(plan, store)
+    assert said in kept.kept_plan(store).remarks
