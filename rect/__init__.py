@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from rect.architecture import Architecture
     from rect.facts import Fact, Locality
+    from rect.history import History
     from rect.model import EditableModel
     from rect.update import Dense, LowRank, Update, UpdateError
 
@@ -43,6 +44,7 @@ _HOMES = {
     "Dense": "rect.update",
     "EditableModel": "rect.model",
     "Fact": "rect.facts",
+    "History": "rect.history",
     "InputError": "modelfolder.errors",
     "Locality": "rect.facts",
     "LowRank": "rect.update",
@@ -70,6 +72,7 @@ __all__ = [
     "Dense",
     "EditableModel",
     "Fact",
+    "History",
     "InputError",
     "Locality",
     "LowRank",

@@ -11,14 +11,19 @@ NEEDS = {
     "memit": "the covariance of keys (sweeps covariance)",
     "mend": "a hypernetwork (sweeps train-mend)",
     "rome": "nothing else",
+    **dict.fromkeys(("alphaedit", "emmet", "encore", "memit-history"), "the covariance of keys (sweeps covariance)"),
     "easyeditor:MEMIT": "the covariance of keys (sweeps covariance)",
     "easyeditor:MEND": "a hypernetwork that EasyEdit trained",
+}
+CHECKED = {  # docs/methods.md
+    **dict.fromkeys(("alphaedit", "emmet", "memit", "memit-history", "r-rome", "rome"), "formula, property, release"),
+    **dict.fromkeys(("encore", "kn", "mend"), "formula, property"),
 }
 
 
 @app.command("list")
 def list_methods() -> None:
-    """All methods by name, with the facts of an operation and what must be there."""
+    """All methods by name, with the facts of an operation, what must be there, and what ours was checked against."""
     from rich.table import Table
 
     from rect.editors.easyeditor import environment
@@ -30,13 +35,15 @@ def list_methods() -> None:
     except ValueError as error:
         there, state = set(), str(error)
     table = Table(box=None, pad_edge=False)
-    for title in ("method", "facts", "needs"):
+    for title in ("method", "facts", "needs", "checked against"):
         table.add_column(title, no_wrap=title == "method")
     for name in names.METHODS:
         needs = NEEDS.get(name, "nothing else")
         if name.startswith(environment.PREFIX) and name.removeprefix(environment.PREFIX) not in there:
             needs = "EasyEdit's environment (make easyeditor)" if not there else "another EasyEdit: this one lacks it"
-        table.add_row(name, "many" if names.takes_batches(name) else "one", needs)
+        table.add_row(
+            name, "many" if names.takes_batches(name) else "one", needs, CHECKED.get(name, "it is the release")
+        )
     console = shared.console()
     console.print(table)
     console.print(state, highlight=False, markup=False, soft_wrap=True)

@@ -72,6 +72,18 @@ def oracle(shared_oracle: Path) -> Any:
     return np.load(shared_oracle / "regularizers.npz")
 
 
+class TestRect:
+    @pytest.mark.parametrize("case", "ab")
+    def test_the_release_s_baseline_keeps_one_element_more(self, oracle: Any, case: str) -> None:
+        """AlphaEdit's repository at k = 40: 2,459 of 6,144 where ours keeps 2,458, the same ones; zeros of W first."""
+        w0, delta, after = (oracle[f"rect_{case}_{what}"] for what in ("W", "D", "W_after"))
+        mine = regularizers.get("rect")(as_update(delta, "dense"), Model(w0), k=40).dense(NAME).numpy() != 0
+        theirs = after != w0
+        assert (mine.sum(), theirs.sum()) == (2458, 2459)
+        assert not (mine & ~theirs).any()
+        assert mine[w0 == 0].all()
+
+
 class TestPrune:
     @pytest.mark.parametrize("base", BASES)
     @pytest.mark.parametrize("form", UPDATES)
