@@ -17,16 +17,12 @@ import dataclasses
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
-
-from modelfolder.errors import InputError
-from rect import lengths
+from rect import queries
 from rect.exclusive import exclusive
 from rect.facts import Fact
 from rect.forcing import Query, target_logits
-from rect.prompts import continue_with, encode
 
 if TYPE_CHECKING:
     from rect.model import EditableModel
@@ -50,14 +46,20 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class EditScores:
-    """Values per metric (see `METRICS`) and fact, in the order of the facts; NaN where a fact has none."""
+    """Values per metric and fact, in the order of the facts; NaN where a fact has none.
+
+    Attributes:
+        per_fact: by metric, such as `METRICS`.
+        over_all: metrics that are one number over all facts.
+    """
 
     per_fact: dict[str, tuple[float, ...]]
+    over_all: dict[str, Figure] = dataclasses.field(default_factory=dict)
 
     def figures(self) -> dict[str, Figure]:
         """Each metric averaged over the facts that have it; a metric that no fact has is left out."""
         known = {metric: [v for v in values if not math.isnan(v)] for metric, values in self.per_fact.items()}
-        return {metric: _figure(values) for metric, values in known.items() if values}
+        return {metric: _figure(values) for metric, values in known.items() if values} | self.over_all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,9 +79,11 @@ def locality_baseline(model: EditableModel, facts: Sequence[Fact]) -> Baseline:
     Raises:
         InputError: a prompt with its answer is longer than the model's context, or has no tokens; the fact is named.
     """
-    queries = [[_locality_query(model.tokenizer, one.prompt, one.answer) for one in fact.locality] for fact in facts]
-    _check(model, facts, "locality prompt", queries)
-    return Baseline(tuple(tuple(rows) for rows in _nested(queries, _argmax(model, _flat(queries)))))
+    asked = [
+        [queries.locality_query(model.tokenizer, one.prompt, one.answer) for one in fact.locality] for fact in facts
+    ]
+    queries.check(model, facts, "locality prompt", asked)
+    return Baseline(tuple(tuple(rows) for rows in queries.nested(asked, _argmax(model, queries.flat(asked)))))
 
 
 @exclusive
@@ -118,17 +122,18 @@ def _answers(
     """(token accuracy, preference) per fact over its prompts."""
     tokenizer = model.tokenizer
     targets = [
-        [_query(tokenizer, prompt, fact.target) for prompt in rows] for fact, rows in zip(facts, prompts, strict=True)
+        [queries.query(tokenizer, prompt, fact.target) for prompt in rows]
+        for fact, rows in zip(facts, prompts, strict=True)
     ]
     originals = [
-        [_query(tokenizer, prompt, fact.original) for prompt in rows] if fact.original else []
+        [queries.query(tokenizer, prompt, fact.original) for prompt in rows] if fact.original else []
         for fact, rows in zip(facts, prompts, strict=True)
     ]
     for asked in (targets, originals):
-        _check(model, facts, what, asked)
-    read = _read(model, [*_flat(targets), *_flat(originals)])
-    count = len(_flat(targets))
-    new, old = _nested(targets, read[:count]), _nested(originals, read[count:])
+        queries.check(model, facts, what, asked)
+    said = queries.read(model, [*queries.flat(targets), *queries.flat(originals)])
+    count = len(queries.flat(targets))
+    new, old = queries.nested(targets, said[:count]), queries.nested(originals, said[count:])
     accuracy = [_mean(share for share, _ in rows) for rows in new]
     preference = [
         _mean(float(mine > other) for (_, mine), (_, other) in zip(a, b, strict=True)) if b else math.nan
@@ -137,50 +142,11 @@ def _answers(
     return accuracy, preference
 
 
-def _read(model: EditableModel, queries: Sequence[Query]) -> list[tuple[float, float]]:
-    """Per query: (share of target tokens that are the argmax, log-probability of the target)."""
-    found: list[tuple[float, float]] = [(math.nan, math.nan)] * len(queries)
-    for index, logits in target_logits(model, queries):
-        target = torch.tensor(queries[index].target, device=logits.device)  # (tokens,)
-        share = (logits.argmax(-1) == target).double().mean()
-        chosen = torch.log_softmax(logits, -1).gather(1, target[:, None]).double().sum()
-        found[index] = (float(share), float(chosen))
-    return found
-
-
-def _argmax(model: EditableModel, queries: Sequence[Query]) -> list[tuple[int, ...]]:
-    found: list[tuple[int, ...]] = [()] * len(queries)
-    for index, logits in target_logits(model, queries):
+def _argmax(model: EditableModel, asked: Sequence[Query]) -> list[tuple[int, ...]]:
+    found: list[tuple[int, ...]] = [()] * len(asked)
+    for index, logits in target_logits(model, asked):
         found[index] = tuple(logits.argmax(-1).tolist())
     return found
-
-
-def _query(tokenizer: Any, prompt: str, answer: str) -> Query:
-    ids, target = continue_with(tokenizer, prompt, answer)
-    return Query(tuple(ids), tuple(target))
-
-
-def _locality_query(tokenizer: Any, prompt: str, answer: str | None) -> Query:
-    return _query(tokenizer, prompt, answer) if answer else Query(tuple(encode(tokenizer, prompt)), (0,))
-
-
-def _check(model: EditableModel, facts: Sequence[Fact], what: str, queries: Sequence[Sequence[Query]]) -> None:
-    """Raise InputError for the first query that the model cannot be asked."""
-    limit = lengths.context(model.hf.config)
-    for fact, rows in zip(facts, queries, strict=True):
-        for number, query in enumerate(rows, 1):
-            if reason := lengths.of_tokens(query.prompt, query.target, limit):
-                raise InputError(f"{fact.shown}: {what} {number} {reason}")
-
-
-def _flat(nested: Sequence[Sequence[Query]]) -> list[Query]:
-    return [query for rows in nested for query in rows]
-
-
-def _nested(shape: Sequence[Sequence[Query]], flat: Sequence[Any]) -> list[list[Any]]:
-    """`flat` cut into the lengths of `shape`."""
-    values = iter(flat)
-    return [[next(values) for _ in rows] for rows in shape]
 
 
 def _share(was: Sequence[int], found: Sequence[int]) -> float:

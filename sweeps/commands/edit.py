@@ -59,7 +59,7 @@ def edit(
     k = checked_regularizer(request.regularizer, request.k)
     if reason := environment.refusal(request.method):
         raise InputError(f"--method {reason}")
-    _known("--method", request.method, names.methods(request.method))
+    _known("--method", request.method, names.methods())
     more = read_prompts(request.prompts) if request.prompts else []
     _check_dtype(dtype)
     if request.save:
@@ -153,7 +153,7 @@ def checked_fact(subject: str, prompt: str, target: str) -> Fact:
 
 def checked_regularizer(regularizer: str, k: float | None) -> float:
     """k as a number: 100 for `none`, which takes no k."""
-    _known("--regularizer", regularizer, names.regularizers(regularizer))
+    _known("--regularizer", regularizer, names.regularizers())
     if regularizer == "none":
         if k is not None:
             raise InputError(f"--k {k:g}: regularizer none keeps everything; leave --k out or name a --regularizer")

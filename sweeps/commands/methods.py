@@ -37,7 +37,7 @@ def list_methods() -> None:
     table = Table(box=None, pad_edge=False)
     for title in ("method", "facts", "needs", "checked against"):
         table.add_column(title, no_wrap=title == "method")
-    for name in names.METHODS:
+    for name in names.methods():
         needs = NEEDS.get(name, "nothing else")
         if name.startswith(environment.PREFIX) and name.removeprefix(environment.PREFIX) not in there:
             needs = "EasyEdit's environment (make easyeditor)" if not there else "another EasyEdit: this one lacks it"

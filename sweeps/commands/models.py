@@ -16,7 +16,7 @@ SAVE = typer.Option(metavar="DIR", help="Where the model goes: an empty folder o
 def _methods(incomplete: str) -> list[str]:
     from sweeps.config import names
 
-    return [name for name in names.METHODS if name.startswith(incomplete)]
+    return [name for name in names.methods() if name.startswith(incomplete)]
 
 
 def edit(

@@ -81,7 +81,7 @@ class MethodSpec(Named):
     def _registered(cls, name: str) -> str:
         if reason := environment.refusal(name):
             raise PydanticCustomError("unknown_name", "{reason}", {"reason": reason})
-        return known_name("method", name, names.methods(name))
+        return known_name("method", name, names.methods())
 
     @model_validator(mode="before")
     @classmethod
@@ -164,7 +164,7 @@ class RegularizerSpec(Named):
     @field_validator("name")
     @classmethod
     def _registered(cls, name: str) -> str:
-        return known_name("regularizer", name, names.regularizers(name))
+        return known_name("regularizer", name, names.regularizers())
 
     @field_validator("k", mode="before")
     @classmethod
@@ -247,6 +247,7 @@ class Config(Strict):
     methods: tuple[MethodSpec, ...] = Field(min_length=1)
     settings: tuple[Setting, ...] = Field(min_length=1)
     regularizers: tuple[RegularizerSpec, ...] = (RegularizerSpec(name="none"),)
+    metrics: tuple[str, ...] = ()
     tasks: TasksSpec = TasksSpec()
     engine: EngineSpec = EngineSpec()
     resources: ResourcesSpec = ResourcesSpec()
@@ -254,6 +255,13 @@ class Config(Strict):
     search: SearchSpec | None = None
     stop: tuple[StopSpec, ...] = ()
     track: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            known_name("metric", name, names.metrics())
+        return tuple(dict.fromkeys(value))
 
     @classmethod
     def _also(cls) -> tuple[str, ...]:

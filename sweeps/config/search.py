@@ -73,7 +73,7 @@ class SearchSpec(Strict):
     @classmethod
     def _registered(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            known_name("regularizer", name, names.regularizers(name))
+            known_name("regularizer", name, names.regularizers())
             if name == "none":
                 raise PydanticCustomError("search", "none takes no k: there is nothing to search", {})
         return tuple(dict.fromkeys(value))

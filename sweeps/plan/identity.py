@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from modelfolder import digest
 from modelfolder.errors import InputError
-from rect import fact_files, facts, models
+from rect import fact_files, facts, metrics, models
 from sweeps.config.config import Config, EditsSpec, EngineSpec, MethodSpec, ModelSpec, RegularizerSpec, TasksSpec
 from sweeps.plan import edit_set as edit_sets
 from sweeps.plan import grid
 from sweeps.plan.chain import Chain, Link, identify
 from sweeps.plan.grid import Cell
-from sweeps.plan.outline import ABILITY, EDIT, WEIGHTS, Outline
+from sweeps.plan.outline import ABILITY, EDIT, WEIGHTS, Outline, metric_kind
 
 if TYPE_CHECKING:
     from rect.covariance import Recipe
@@ -174,7 +174,7 @@ def make_plan(config: Config, contents: Mapping[str, str | None] | None = None) 
     plan = Plan(
         config=config,
         cells=named,
-        kinds={kind: evaluation_of(kind, config.engine.dtype) for kind in VERSIONS},
+        kinds={kind: evaluation_of(kind, config.engine.dtype) for kind in VERSIONS} | _metrics(config),
         asked={one.name: one.evaluation for one in questions},
         stopped=identify("evaluation", "stop", [rule.model_dump(mode="json") for rule in config.stop]),
         dropped=tuple(dropped),
@@ -309,6 +309,14 @@ def _edit_set(edits: EditsSpec, told: Callable[[str], None]) -> tuple[Fact, ...]
     if edits.count and edits.count > len(found):
         raise InputError(f"edits.count: {edits.count} facts are asked for, {edits.source} has {len(found)}")
     return tuple(found[: edits.count])
+
+
+def _metrics(config: Config) -> dict[str, str]:
+    dtype = config.engine.dtype
+    return {
+        metric_kind(name): identify("evaluation", "metric", name, metrics.get(name).version, dtype)
+        for name in config.metrics
+    }
 
 
 @cache

@@ -17,6 +17,11 @@ EDIT, ABILITY, WEIGHTS = "edit", "ability", "weights"
 UNEDITED_KINDS, EDITED_KINDS = (ABILITY,), (EDIT, WEIGHTS, ABILITY)
 
 
+def metric_kind(name: str) -> str:
+    """What the evaluation of a metric that is asked for besides is called; no task has such a name."""
+    return f"metric {name}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outline:
     """Cells, and what is measured of them.
@@ -54,7 +59,7 @@ class Outline:
         """What is evaluated at each checkpoint of a cell: {evaluation id: kind or task name}."""
         if cell.id in self.scanned:
             return {self.kinds[EDIT]: EDIT}
-        own = UNEDITED_KINDS if cell.method is None else EDITED_KINDS
+        own = UNEDITED_KINDS if cell.method is None else (*EDITED_KINDS, *map(metric_kind, self.config.metrics))
         return {self.kinds[kind]: kind for kind in own} | {one: name for name, one in self.asked.items()}
 
     def missing(self, cell: Cell, done: Done) -> dict[int, set[str]]:

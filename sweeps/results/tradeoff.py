@@ -6,6 +6,7 @@ file, and the order of the rows changes no result.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -23,6 +24,7 @@ IDS = ("model", "method", "setting", "batch_size", "regularizer", "k", "seed")
 GROUP = ("model", "method", "setting", "batch_size")
 """Cells that differ only in regularizer, k and seed: what a trade-off compares."""
 
+PER_FACT = re.compile(r"/fact-\d+$")
 EDIT_METRICS = (
     "reliability/token_accuracy",
     "reliability/preference",
@@ -93,7 +95,8 @@ def tradeoff(rows: pd.DataFrame, tasks: Sequence[str] | None = None) -> pd.DataF
         - `<task>_score`, `<task>_score_release`, `<task>_answered`, `<task>_retention` (score over the unedited
           model's), `task_score` and `task_score_release`: means over all tasks, `task_retention`: mean over the
           `retention_tasks` tasks on which the unedited model is better than chance by two standard errors.
-        - `perplexity`, `drift` where measured, `pareto`: on the front of (edit_retention, task_retention) among the
+        - `perplexity`, `drift` and metrics asked for besides (`efficacy_success`) where measured,
+          `pareto`: on the front of (edit_retention, task_retention) among the
           cells of one group and seed that went as far as any of them, `stopped`: by which rule a cell was stopped
           early, `notes`: why a value is missing, or with what a cell is not compared.
     """
@@ -110,6 +113,8 @@ def tradeoff(rows: pd.DataFrame, tasks: Sequence[str] | None = None) -> pd.DataF
     _add_task_retention(table, last, wide, floors, notes)
     for name in ABILITIES:
         table[name] = last[name]
+    for metric in more_metrics(rows):
+        table[metric.replace("/", "_")] = last[metric]
     stops = rows[rows["kind"] == "stop"].drop_duplicates("cell").set_index("cell")
     table = table.copy()  # one block: many single insertions leave it fragmented
     table["stopped"] = table["cell"].map(stops["name"]).fillna("").astype(str)
@@ -156,7 +161,7 @@ def curves(rows: pd.DataFrame, kinds: Iterable[str] = ("edit", "task", "ability"
     """
     rows = one_evaluation(rows)
     rows = rows[rows["kind"].isin(list(kinds))]
-    averaged = rows["name"].isin([*EDIT_METRICS, *ABILITIES]) | (rows["kind"] == "task")
+    averaged = rows["name"].isin([*EDIT_METRICS, *ABILITIES, *more_metrics(rows)]) | (rows["kind"] == "task")
     rows = rows[averaged].copy()
     rows["batch_size"] = rows["batch_size"].astype(float)
     single = rows["setting"] == "batch-single"
@@ -223,9 +228,20 @@ def label(regularizer: str, k: float | None) -> str:
     return regularizer if k is None or pd.isna(k) else f"{regularizer} {k:g}"
 
 
+def more_metrics(rows: pd.DataFrame) -> list[str]:
+    """Averaged metrics of the edits beside `EDIT_METRICS`, such as "efficacy/success", in order."""
+    names = rows.loc[rows["kind"] == "edit", "name"].drop_duplicates()
+    return [name for name in names if name not in EDIT_METRICS and not PER_FACT.search(name)]
+
+
 def _wide(rows: pd.DataFrame, tasks: Sequence[str]) -> pd.DataFrame:
     """One line per (cell, n_edits): `cell`, `IDS`, `n_edits` and one column per wanted measurement (NaN: not there)."""
-    wanted = [*EDIT_METRICS, *ABILITIES, *(f"{task}/{metric}" for task in tasks for metric in TASK_METRICS)]
+    wanted = [
+        *EDIT_METRICS,
+        *more_metrics(rows),
+        *ABILITIES,
+        *(f"{task}/{metric}" for task in tasks for metric in TASK_METRICS),
+    ]
     errors = [f"{task}/score" for task in tasks]
     part = rows[rows["name"].isin(wanted) & rows["kind"].isin(["edit", "task", "ability"])]
     values = part.pivot_table(index=["cell", "n_edits"], columns="name", values="value", aggfunc="mean")

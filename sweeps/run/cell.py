@@ -17,6 +17,7 @@ from rect.model import EditableModel
 from rect.update import Dense, Update
 from sweeps.plan.grid import Cell
 from sweeps.plan.identity import ABILITY, EDIT, WEIGHTS, Operation
+from sweeps.plan.outline import metric_kind
 from sweeps.run import measure
 from sweeps.run.replay import check_state
 from sweeps.run.stopping import Stopper
@@ -172,6 +173,10 @@ class CellRun:
             if EDIT in kinds:
                 self._stage(n_edits, "edit metrics")
                 rows += measure.editing(model, place.plan.edited(self.cell, n_edits), place.unedited, kinds[EDIT])
+            for name in place.plan.config.metrics:
+                if (kind := metric_kind(name)) in kinds:
+                    self._stage(n_edits, "edit metrics")
+                    rows += measure.metric(name, model, place.plan.edited(self.cell, n_edits), kinds[kind])
             if ABILITY in kinds:
                 self._stage(n_edits, "perplexity")
                 rows += measure.text(model, place.unedited, kinds[ABILITY])

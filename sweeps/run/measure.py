@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rect import evaluation, perplexity
+from rect import evaluation, metrics, perplexity
 from rect import weights as weight_statistics
 from rect.facts import distinct
 from rect.model import EditableModel
@@ -82,7 +82,15 @@ def editing(model: EditableModel, facts: Sequence[Fact], unedited: Unedited, ide
     An edit that was made several times counts once, under whichever ids (`rect.facts.distinct`).
     """
     facts = distinct(facts)
-    scores = evaluation.evaluate(model, facts, unedited.locality(facts))
+    return _rows_of(evaluation.evaluate(model, facts, unedited.locality(facts)), identity)
+
+
+def metric(name: str, model: EditableModel, facts: Sequence[Fact], identity: str) -> list[Row]:
+    """One of `rect.metrics`, as `editing`."""
+    return _rows_of(metrics.get(name)(model, distinct(facts)), identity)
+
+
+def _rows_of(scores: evaluation.EditScores, identity: str) -> list[Row]:
     rows = [
         measurement("edit", metric, figure.value, figure.stderr, figure.n, identity)
         for metric, figure in scores.figures().items()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelfolder.errors import InputError
-from sweeps.config import config, names
+from sweeps.config import config
 
 MINIMAL = """\
 name: small
@@ -125,17 +125,6 @@ def test_a_wrong_override_says_so(file: Path, text: str, said: str) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.yaml: there is no such file"):
         config.load(tmp_path / "none.yaml")
-
-
-def test_known_names_are_those_of_the_registries() -> None:
-    from rect.editors import EDITORS
-    from rect.regularizers import REGULARIZERS
-
-    assert set(names.METHODS) == set(EDITORS)
-    assert tuple(REGULARIZERS) == names.REGULARIZERS
-    assert {name for name in EDITORS if not EDITORS[name].batch} == set(names.ONE_FACT)
-    assert {name for name in EDITORS if EDITORS[name].sparse} == set(names.SPARSE)
-    assert set(names.KEEP_LARGEST) <= set(REGULARIZERS)
 
 
 def test_validating_does_not_load_torch(file: Path) -> None:
