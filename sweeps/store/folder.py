@@ -155,12 +155,10 @@ class Folder:
         """Bytes of the files that `names` gives, sorted by name."""
         self.fs.invalidate_cache()
         try:
-            found = {
-                info["name"].rsplit("/", 1)[-1]: int(info["size"])
-                for info in self.fs.ls(self.path(folder), detail=True)
-            }
+            there = self._patiently(lambda: self.fs.ls(self.path(folder), detail=True))
         except FileNotFoundError:
             return {}
+        found = {info["name"].rsplit("/", 1)[-1]: int(info["size"]) for info in there}
         wanted = sorted(name for name in found if name.endswith(suffix) and not name.startswith(TEMPORARY))
         return {f"{folder}/{name}": found[name] for name in wanted}
 

@@ -99,7 +99,9 @@ class Table:
                         kind = wanted.field(column).type
                         found = found.append_column(column, pa.array([_NONE.get(kind)] * len(found), kind))
                 yield found.select(wanted.names).cast(wanted)
-        except (pa.ArrowException, KeyError) as error:
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowException, KeyError, OSError) as error:  # of a damaged page Arrow says OSError, and not where
             raise StoreError(f"{self.folder.path(name)}: not a readable parquet file ({error})") from None
 
     def check(self, name: str) -> None:
@@ -108,11 +110,8 @@ class Table:
         Raises:
             StoreError: it is no parquet file, or has other columns.
         """
-        try:
-            for _ in self._part(name, self.schema, None):
-                pass
-        except OSError as error:  # Arrow's for a damaged page
-            raise StoreError(f"{self.folder.path(name)}: cannot be read ({error})") from None
+        for _ in self._part(name, self.schema, None):
+            pass
 
     def compact(self, least: int = LEAST, size: int = SIZE) -> int:
         """Put small parts together into files of about `size` bytes, if there are `least`. Returns how many went in."""

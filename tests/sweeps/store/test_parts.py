@@ -121,3 +121,15 @@ def test_a_broken_part_is_named(table: Table) -> None:
     table.folder.write("rows/0-broken.parquet", b"not parquet")
     with pytest.raises(StoreError, match=r"0-broken\.parquet: not a readable parquet file"):
         table.frame()
+
+
+def test_a_damaged_page_is_named(table: Table) -> None:
+    name = files(table)[3]
+    path = Path(table.folder.path("rows")) / name
+    data = bytearray(path.read_bytes())
+    chunk = pq.ParquetFile(path).metadata.row_group(0).column(0)
+    first = chunk.dictionary_page_offset or chunk.data_page_offset
+    data[first : first + chunk.total_compressed_size] = bytes(chunk.total_compressed_size)
+    path.write_bytes(data)
+    with pytest.raises(StoreError, match=rf"{name}: not a readable parquet file"):
+        table.frame()
