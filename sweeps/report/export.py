@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import sys
 from collections.abc import Callable, Sequence
 
 import pandas as pd
@@ -96,49 +97,31 @@ def encode(table: pd.DataFrame, format: str, columns: Sequence[str] | None = Non
         buffer = io.BytesIO()
         table.to_parquet(buffer, index=False)
         return buffer.getvalue()
-    shown = [name for name in (columns or table.columns) if name in table.columns]
-    cells = [[_text(value) for value in line] for line in table[shown].itertuples(index=False, name=None)]
-    lines = _latex(shown, cells, table[shown]) if format == "latex" else _markdown(shown, cells, table[shown])
-    return ("\n".join(lines) + "\n").encode()
+    names = [name for name in (columns or table.columns) if name in table.columns]
+    shown = table[names].rename(columns=lambda name: name.replace("_", " ")).reset_index(drop=True)
+    return (_latex(shown) if format == "latex" else _markdown(shown)).encode()
 
 
-def _markdown(names: Sequence[str], cells: Sequence[Sequence[str]], table: pd.DataFrame) -> list[str]:
-    def line(values: Sequence[str]) -> str:
-        return "| " + " | ".join(value.replace("|", "\\|").replace("\n", " ") for value in values) + " |"
-
-    rule = ["---:" if pd.api.types.is_numeric_dtype(table[name]) else "---" for name in names]
-    return [line([name.replace("_", " ") for name in names]), line(rule), *map(line, cells)]
+def _markdown(table: pd.DataFrame) -> str:
+    rule = ["---:" if pd.api.types.is_numeric_dtype(table[name]) else "---" for name in table]
+    cells = [[_text(value).replace("|", "\\|") for value in line] for line in table.itertuples(index=False, name=None)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [[*map(str, table)], rule, *cells])
 
 
-def _latex(names: Sequence[str], cells: Sequence[Sequence[str]], table: pd.DataFrame) -> list[str]:
-    def line(values: Sequence[str]) -> str:
-        return " & ".join(map(_escaped, values)) + r" \\"
-
-    sides = "".join("r" if pd.api.types.is_numeric_dtype(table[name]) else "l" for name in names)
-    head = [
-        rf"\begin{{tabular}}{{{sides}}}",
-        r"\toprule",
-        line([name.replace("_", " ") for name in names]),
-        r"\midrule",
-    ]
-    return [*head, *map(line, cells), r"\bottomrule", r"\end{tabular}"]
-
-
-ESCAPES = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\n": " "}
-ESCAPES |= {mark: f"\\{mark}" for mark in "&%$#_{}"}
-
-
-def _escaped(text: str) -> str:
-    return "".join(ESCAPES.get(mark, mark) for mark in text)
+def _latex(table: pd.DataFrame) -> str:
+    sides = "".join("r" if pd.api.types.is_numeric_dtype(table[name]) else "l" for name in table)
+    style = table.style.hide(axis="index").format(_text, escape="latex").format_index(escape="latex", axis=1)
+    with pd.option_context("styler.render.max_elements", sys.maxsize):  # beyond them rows would be left out
+        return str(style.to_latex(hrules=True, column_format=sides))
 
 
 def _text(value: object) -> str:
-    """A value as one reads it: three decimals, a dash for what is missing."""
+    """A value as one reads it, in one line: three decimals, a dash for what is missing."""
     if value is None or value is pd.NaT or (isinstance(value, float) and pd.isna(value)):
         return "-"
     if isinstance(value, bool):
         return "yes" if value else ""
-    return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+    return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else " ".join(str(value).split("\n"))
 
 
 LEVEL = [*tradeoff.GROUP, "n_edits", "regularizer", "k"]

@@ -51,6 +51,16 @@ def test_markdown_by_hand() -> None:
     ]
 
 
+def test_latex_leaves_no_row_out_and_takes_any_mark() -> None:
+    table = pd.DataFrame({"note": [f"{i}: \\ ~ ^ {{}} $ # two\nlines" for i in range(50)]}, index=[0] * 50)
+    with pd.option_context("styler.render.max_elements", 10):
+        lines = export.encode(table, "latex").decode().splitlines()
+    assert len(lines) == 50 + 6
+    assert (
+        lines[-3] == r"49: \textbackslash \space \textasciitilde \space \textasciicircum \space \{\} \$ \# two lines \\"
+    )
+
+
 def test_latex_by_hand() -> None:
     table = pd.DataFrame({"model_name": ["a_b & 5%"], "score": [1 / 3]})
     assert export.encode(table, "latex").decode().splitlines() == [
