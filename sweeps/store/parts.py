@@ -88,7 +88,11 @@ class Table:
         return pa.concat_tables(found)
 
     def _part(self, name: str, wanted: pa.Schema, cells: Collection[str] | None) -> Iterator[pa.Table]:
-        """One file, without threads: Arrow's pools can abort a process at its end."""
+        """One file, without threads: Arrow's pools can abort a process at its end.
+
+        Nor as `pyarrow.dataset` (26): a process that ends amid its scan of an object store hangs, a column that a part
+        lacks is null without a word, and a damaged page is not named.
+        """
         try:
             with self.folder.open(name) as file:
                 part = pq.ParquetFile(file, pre_buffer=False)
