@@ -1,32 +1,25 @@
 """What commands share: arguments and options that mean the same everywhere, the console, a group that shows its help.
 
-Whatever is read here is read for `--help` too: nothing heavy. That the choices are those of the registries is tested.
+Whatever is read here is read for `--help` too: nothing heavy.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from rect.regularizers import REGULARIZERS
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-RegularizerName = Literal[
-    "none",
-    "rect",
-    "random",
-    "pca",
-    "pca-release",
-    "magnitude",
-    "rect-feedback",
-    "sphere",
-    "null-space",
-    "simie",
-    "prune",
-]
+    RegularizerName = str
+else:
+    RegularizerName = Literal[tuple(REGULARIZERS)]  # as typer wants choices
+
 Precision = Literal["float32", "bfloat16", "float16"]
 AnyPrecision = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -44,7 +37,7 @@ Everything = Annotated[
 ]
 Model = Annotated[str, typer.Option(help="A known name, a folder, or a hub id.")]
 ModelArgument = Annotated[str, typer.Argument(help="A known name, a folder, or a hub id.", show_default=False)]
-Regularizer = Annotated[RegularizerName, typer.Option(metavar="NAME", help=f"{', '.join(get_args(RegularizerName))}.")]
+Regularizer = Annotated[RegularizerName, typer.Option(metavar="NAME", help=f"{', '.join(REGULARIZERS)}.")]
 K = Annotated[float | None, typer.Option("--k", help="Percentage of the elements to keep, in (0, 100].")]
 Seed = Annotated[int, typer.Option(help="Of the random regularizer's mask.")]
 Dtype = Annotated[Precision, typer.Option(metavar="DTYPE", help="float32, bfloat16 or float16.")]

@@ -71,12 +71,10 @@ def test_a_group_without_a_command_shows_its_help(group: str, capsys: pytest.Cap
 
 
 def test_choices_are_those_of_the_registries() -> None:
-    from rect.regularizers import REGULARIZERS
     from sweeps.config import config
     from sweeps.figures.panels import SCORES
     from sweeps.report.export import ENDINGS, TABLES
 
-    assert get_args(shared.RegularizerName) == tuple(REGULARIZERS)
     assert get_args(shared.Precision) == get_args(config.Dtype)
     assert get_args(tasks.Engine) == get_args(config.EngineSpec.model_fields["name"].annotation)
     assert get_args(results.Table) == tuple(TABLES)
