@@ -18,8 +18,9 @@ def train_mend(
 ) -> None:
     """Train a hypernetwork for the method mend, or go on with a training that was interrupted."""
     from sweeps.commands import train_mend as work
+    from sweeps.config import training
 
-    work.train(work.load(config, overrides or []), shared.console(), device=device, address=address)
+    work.train(training.load(config, overrides or []), shared.console(), device=device, address=address)
 
 
 def covariance(

@@ -15,16 +15,15 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from modelfolder import digest
 from modelfolder.errors import InputError
 from rect import covariance, models
 from rect.cache import check_cache
-from rect.covariance import Covariance, Recipe, Sums
+from rect.covariance import Covariance, Recipe
 from rect.editors import hyperparameters, second_moment
 from rect.editors.memit import MemitHparams
 from rect.editors.second_moment import Given
 from rect.model import EditableModel
-from sweeps.run import surroundings
+from sweeps.run import covariance_shares, surroundings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -94,7 +93,7 @@ def compute(request: Request, console: Console) -> Path:
     model = None
     layers = request.layers
     if layers is None:
-        model = _load(recipe, request.device)
+        model = covariance_shares.load(recipe, request.device)
         layers = memit_layers(model)
         if line := hyperparameters.remark(MemitHparams, None, model.name, model.n_layers):
             log.warning("%s", line)
@@ -103,11 +102,11 @@ def compute(request: Request, console: Console) -> Path:
         check_cache(recipe.folder())
         began = time.monotonic()
         if request.workers == 1:
-            found = _here(model or _load(recipe, request.device), recipe, missing, console)
+            found = _here(model or covariance_shares.load(recipe, request.device), recipe, missing, console)
         else:
             del model
             console.print(f"layers {missing}: {request.workers} workers of Ray", highlight=False)
-            found = sharded(recipe, missing, request.workers, request.address, request.device)
+            found = covariance_shares.sharded(recipe, missing, request.workers, request.address, request.device)
         found.save(recipe.folder())
         seconds = time.monotonic() - began
         console.print(f"layers {missing}: {found.tokens} tokens in {seconds:.0f} s", highlight=False)
@@ -123,57 +122,11 @@ def memit_layers(model: EditableModel) -> tuple[int, ...]:
     return hyperparameters.resolve(MemitHparams, None, model).layers
 
 
-def _load(recipe: Recipe, device: str) -> EditableModel:
-    revision = digest.commit(recipe.content) or recipe.revision
-    return EditableModel.load(recipe.model, device, recipe.dtype, revision)
-
-
-def _check(model: EditableModel, layers: Sequence[int]) -> None:
-    if max(layers) >= model.n_layers:
-        raise InputError(f"--layers: {model.name} has layers 0 to {model.n_layers - 1}, not {max(layers)}")
-
-
 def _here(model: EditableModel, recipe: Recipe, layers: Sequence[int], console: Console) -> Covariance:
-    _check(model, layers)
+    covariance_shares.check(model, layers)
     columns = (TextColumn("tokens"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None)
         return covariance.collect(
             model, recipe, layers, lambda done, total: bar.update(task, completed=done, total=total)
         )
-
-
-def sharded(
-    recipe: Recipe, layers: Sequence[int], workers: int, address: str | None = None, device: str = "auto"
-) -> Covariance:
-    """The covariance from `workers` Ray tasks, each with every so-many-th batch; how they are split changes no bit.
-
-    All nodes must see the model and the text under the same name.
-    """
-    from sweeps.run import cluster
-
-    with cluster.connected(address):
-        import ray
-
-        gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 and device != "cpu" else 0
-        task = ray.remote(num_cpus=1, num_gpus=gpus)(share)
-        pending = [task.remote(recipe, tuple(layers), index, workers, device) for index in range(workers)]
-        total = Sums(0, {})
-        while pending:
-            ready, pending = ray.wait(pending)
-            try:
-                total = total + ray.get(ready[0])
-            except ray.exceptions.RayTaskError as error:
-                raise (error.cause if isinstance(error.cause, InputError) else error) from None
-    return covariance.finish(total, recipe)
-
-
-def share(recipe: Recipe, layers: Sequence[int], index: int, workers: int, device: str) -> Sums:
-    """One worker's part: batches index, index + workers, ..."""
-    model = _load(recipe, device)
-    recipe = recipe.on(model)
-    _check(model, layers)
-    dimension = max(covariance.dimension(model, layer) for layer in layers)
-    rows = recipe.batches(model, dimension, index, workers)
-    sums = covariance.accumulate(model, layers, rows, precision=recipe.precision)
-    return Sums(sums.tokens, {layer: total.cpu() for layer, total in sums.layers.items()})

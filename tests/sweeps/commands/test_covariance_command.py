@@ -21,6 +21,7 @@ from sweeps.commands import app
 from sweeps.commands import covariance as work
 from sweeps.config.config import validate
 from sweeps.plan.identity import covariance_recipe
+from sweeps.run import covariance_shares
 from tests.tiny import SENTENCES, save_tiny
 
 
@@ -57,11 +58,11 @@ def test_workers_give_the_bits_of_one_process(folder: Path, text: Path, local_ra
         alone = covariance.collect(EditableModel.load(str(folder), "cpu"), recipe, [0, 1])
     finally:
         torch.set_num_threads(threads)
-    together = work.sharded(recipe, [0, 1], workers=2, device="cpu")
+    together = covariance_shares.sharded(recipe, [0, 1], workers=2, device="cpu")
     assert together.tokens == alone.tokens >= 3000
     assert all(torch.equal(together.matrix(layer), alone.matrix(layer)) for layer in (0, 1))
     with pytest.raises(InputError, match=r"^--layers: .* has layers 0 to 2, not 7$"):
-        work.sharded(recipe, [7], workers=2, device="cpu")
+        covariance_shares.sharded(recipe, [7], workers=2, device="cpu")
 
 
 def test_a_sweep_finds_what_the_command_left(folder: Path, text: Path) -> None:

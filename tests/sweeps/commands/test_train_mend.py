@@ -20,6 +20,8 @@ from rect.editors.mend.editor import Mend, MendHparams
 from rect.editors.mend.training import RESUME
 from rect.model import EditableModel
 from sweeps.commands import train_mend
+from sweeps.config import training
+from sweeps.run import mend_training
 from tests.rect.editors.mend_facts import facts
 from tests.tiny import save_tiny
 
@@ -44,7 +46,7 @@ def quiet() -> Console:
 
 
 def test_from_a_file_to_an_edit(tmp_path: Path) -> None:
-    config = train_mend.load(write(tmp_path))
+    config = training.load(write(tmp_path))
     console = quiet()
     held_out = train_mend.train(config, console, device="cpu")
     assert set(held_out) == {"1", "4"}  # six held-out facts do not fill a batch of 16
@@ -66,16 +68,16 @@ def test_from_a_file_to_an_edit(tmp_path: Path) -> None:
 
 def test_the_configurations_of_the_project_load() -> None:
     for path in CONFIGS.glob("*.yaml"):
-        config = train_mend.load(path)
+        config = training.load(path)
         assert path.read_text().startswith(f"# sweeps train-mend configs/mend/{path.name}")
         assert config.folder.parts[:2] == ("results", "mend")
-    paper = train_mend.load(CONFIGS / "gpt2-xl.yaml").training
+    paper = training.load(CONFIGS / "gpt2-xl.yaml").training
     assert (paper.rank, paper.lr, paper.edit_lr, paper.lr_lr) == (1920, 1e-6, 1e-4, 1e-4)
     assert (paper.cedit, paper.cloc, paper.accumulate, paper.iterations) == (0.1, 1.0, 10, 100_000)
 
 
 def test_overrides(tmp_path: Path) -> None:
-    config = train_mend.load(write(tmp_path), ["training.rank=4", "model=org/other", "out=null"])
+    config = training.load(write(tmp_path), ["training.rank=4", "model=org/other", "out=null"])
     assert config.training.rank == 4
     assert config.folder == Path("results/mend/other")
 
@@ -94,12 +96,12 @@ def test_bad_input_is_one_line(tmp_path: Path, old: str, new: str, reason: str) 
     path = write(tmp_path)
     path.write_text(path.read_text().replace(old, new, 1))
     with pytest.raises(InputError, match=reason) as caught:
-        train_mend.train(train_mend.load(path), quiet(), device="cpu")
+        train_mend.train(training.load(path), quiet(), device="cpu")
     assert not re.search("\n", str(caught.value))
 
 
 def test_facts_that_are_too_long_are_found_before_the_model_is_loaded(tmp_path: Path) -> None:
-    config = train_mend.load(write(tmp_path))
+    config = training.load(write(tmp_path))
     file = tmp_path / "facts.jsonl"
     lines = file.read_text().splitlines()
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "tiny")
@@ -111,7 +113,7 @@ def test_facts_that_are_too_long_are_found_before_the_model_is_loaded(tmp_path: 
         assert len(tokenizer(whole)["input_ids"]) == 256 + extra
         file.write_text("\n".join([*lines[:6], json.dumps(fact), *lines[7:]]))
         if not extra:
-            assert len(train_mend.facts_for(config)) == 60
+            assert len(mend_training.facts_for(config)) == 60
     (tmp_path / "tiny" / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(
         InputError, match=r"facts.jsonl, line 7: locality prompt 1 has 257 tokens, the model's context 256"
@@ -140,8 +142,8 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None
         process.wait()
     edits = files.read_header(file)["edits"]
     length = [f"training.iterations={edits + 20}", "training.patience=100000"]
-    train_mend.train(train_mend.load(path, length), quiet(), device="cpu")
-    train_mend.train(train_mend.load(path, [*length, f"out={tmp_path / 'whole'}"]), quiet(), device="cpu")
+    train_mend.train(training.load(path, length), quiet(), device="cpu")
+    train_mend.train(training.load(path, [*length, f"out={tmp_path / 'whole'}"]), quiet(), device="cpu")
     resumed, whole = (files.read_header(tmp_path / name / RESUME) for name in ("out", "whole"))
     assert resumed["edits"] == whole["edits"] == edits + 20
     assert resumed["losses"] == pytest.approx(whole["losses"], rel=1e-4)  # thread counts may differ
@@ -151,8 +153,8 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None
 def test_workers_of_ray_train_leave_the_same_hypernetwork(tmp_path: Path) -> None:
     """Two workers, each with half of each step's edits: the same training as in one process, up to rounding."""
     path = write(tmp_path)
-    alone = train_mend.train(train_mend.load(path), quiet(), device="cpu")
-    spread = train_mend.load(path, ["workers=2", f"out={tmp_path / 'spread'}"])
+    alone = train_mend.train(training.load(path), quiet(), device="cpu")
+    spread = training.load(path, ["workers=2", f"out={tmp_path / 'spread'}"])
     together = train_mend.train(spread, quiet(), device="cpu")
     assert together["1"] == pytest.approx(alone["1"], rel=1e-3)
     assert (spread.folder / "mend.safetensors").exists()

@@ -11,8 +11,8 @@ import pytest
 from rect import hub
 from rect.editors import EDITORS, hyperparameters
 from sweeps.commands import app
-from sweeps.commands.train_mend import load as load_training
 from sweeps.config import config
+from sweeps.config.training import load as load_training
 from sweeps.plan import grid
 from sweeps.plan.identity import covariance_recipe
 

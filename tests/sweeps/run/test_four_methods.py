@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sweeps.commands import train_mend
+from sweeps.config import training
 from sweeps.plan.identity import make_plan
 from sweeps.results.tradeoff import tradeoff
 from sweeps.store.store import Store
@@ -15,7 +16,7 @@ from tests.sweeps.small import STEPS, computed, run_here, small_config
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     folder = tmp_path_factory.mktemp("methods")
-    train_mend.train(train_mend.load(write(folder)), quiet(), device="cpu")
+    train_mend.train(training.load(write(folder)), quiet(), device="cpu")
     config = small_config(
         folder / "tiny",
         edits={"source": str(folder / "facts.jsonl")},

@@ -16,6 +16,7 @@ import pytest
 
 from modelfolder.errors import InputError
 from sweeps.commands import covariance, doctor, train_mend
+from sweeps.config.training import TrainConfig
 from sweeps.run import surroundings
 from sweeps.run.driver import run
 from tests.sweeps.small import small_config
@@ -93,7 +94,7 @@ def test_every_command_that_starts_ray_looks_first(tmp_path: Path, monkeypatch: 
     monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR", raising=False)
     with pytest.raises(InputError, match="--out results/x"):
         run(small_config(Path("model")), "results/x", "10.0.0.1:6379")
-    training = train_mend.TrainConfig.model_validate({"model": "no-such-model", "out": "x", "workers": 2})
+    training = TrainConfig.model_validate({"model": "no-such-model", "out": "x", "workers": 2})
     from rich.console import Console
 
     with pytest.raises(InputError, match="out: x: with the Ray address"):
