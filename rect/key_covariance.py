@@ -185,7 +185,8 @@ class OfLayer:
         if self.covariance.tokens < PER_DIMENSION * dimension:
             raise InputError(
                 f"a null space of the keys of layer {self.layer} needs at least {PER_DIMENSION} tokens per dimension, "
-                f"{PER_DIMENSION * dimension:,}, in the covariance; it rests on {self.covariance.tokens:,}"
+                f"{PER_DIMENSION * dimension:,}, in the covariance; it rests on {self.covariance.tokens:,}: ask for "
+                f"so many (tokens under covariance: in a sweep, --tokens of sweeps covariance)"
             )
         first = int((values < threshold).sum()) if threshold is not None else count(share or 0, dimension)
         return values[:first], vectors[:, :first]

@@ -22,6 +22,7 @@ from rect.editors.memit import Memit
 from rect.editors.memit_history import MemitHistory
 from rect.editors.mend.editor import Mend
 from rect.editors.rome import Rome, RRome
+from rect.editors.ultraedit.editor import UltraEdit
 from rect.prefixes import Prefixes
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ EDITORS: dict[str, type[Editor]] = {
     "encore": Encore,
     "memit-history": MemitHistory,
     "r-rome": RRome,
+    "ultraedit": UltraEdit,
     **EASYEDITOR_METHODS,
 }
 

@@ -16,7 +16,9 @@ NEEDS = {
     "easyeditor:MEND": "a hypernetwork that EasyEdit trained",
 }
 CHECKED = {  # docs/methods.md
-    **dict.fromkeys(("alphaedit", "emmet", "memit", "memit-history", "r-rome", "rome"), "formula, property, release"),
+    **dict.fromkeys(
+        ("alphaedit", "emmet", "memit", "memit-history", "r-rome", "rome", "ultraedit"), "formula, property, release"
+    ),
     **dict.fromkeys(("encore", "kn", "mend"), "formula, property"),
 }
 

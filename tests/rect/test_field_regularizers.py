@@ -198,7 +198,7 @@ class TestNullSpace:
     def test_too_few_tokens_are_refused(self) -> None:
         model = Model(np.zeros((3, self.N)), covariance=self.covariance(239))
         with pytest.raises(
-            InputError, match=r"layer 0 needs at least 10 tokens per dimension, 240, .* it rests on 239"
+            InputError, match=r"layer 0 needs at least 10 tokens per dimension, 240, .* it rests on 239:"
         ):
             regularizers.get("null-space")(as_update(np.ones((3, self.N), np.float32), "dense"), model, k=50)
 

@@ -293,7 +293,7 @@ class TestRRome:
         assert editors.declared("r-rome", "gpt2-xl")["name"] == "r-rome"
 
 
-@pytest.mark.parametrize("method", ["alphaedit", "encore", "emmet", "memit-history", "r-rome"])
+@pytest.mark.parametrize("method", ["alphaedit", "encore", "emmet", "memit-history", "r-rome", "ultraedit"])
 def test_every_file_of_values_is_read(method: str) -> None:
     hparams = editors.get(method).hparams_class
     files = sorted((hyperparameters.FOLDER / hparams.shelf()).glob("*.yaml"))
