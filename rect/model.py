@@ -20,7 +20,7 @@ from modelfolder import digest as digests
 from modelfolder import loading, saving
 from modelfolder import tokenizer as tokenizers
 from modelfolder.errors import InputError, reason
-from rect import architecture, models
+from rect import architecture, greedy, models
 from rect.architecture import Architecture
 from rect.exclusive import exclusive
 from rect.update import Update, UpdateError
@@ -313,27 +313,7 @@ class EditableModel:
         Raises:
             InputError: prompt and continuation do not fit into the model's context.
         """
-        ids = self.tokenizer(prompt, return_tensors="pt")["input_ids"].to(self.device)  # (1, tokens)
-        limit = getattr(self.hf.config, "max_position_embeddings", None)
-        if limit is not None and ids.shape[1] + max_new_tokens > limit:
-            raise InputError(
-                f"{ids.shape[1]} prompt tokens and {max_new_tokens} new ones exceed the context of {limit}"
-            )
-        end = self.hf.generation_config.eos_token_id
-        ends = set(end) if isinstance(end, list) else {end}
-        given, tokens, cache = ids[0].tolist(), ids[0].tolist(), None
-        while len(tokens) < len(given) + max_new_tokens:
-            with torch.no_grad():
-                out = self.hf(input_ids=ids, past_key_values=cache, use_cache=True)
-            token = int(out.logits[0, -1].argmax())
-            if token in ends:
-                break
-            tokens.append(token)
-            ids, cache = torch.tensor([[token]], device=self.device), out.past_key_values
-        return self._text(tokens)[len(self._text(given)) :]  # the whole is decoded: a first token alone loses its space
-
-    def _text(self, tokens: list[int]) -> str:
-        return self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return greedy.continuation(self.hf, self.tokenizer, prompt, max_new_tokens)
 
     @exclusive
     def save(self, folder: str | os.PathLike[str]) -> Path:
