@@ -16,7 +16,6 @@ from rect.update import Dense, LowRank, Update
 if TYPE_CHECKING:
     from rect.key_covariance import Covariance, OfLayer
     from rect.model import EditableModel
-    from rect.regularizers import Regularizer
 
 
 class Weights(Protocol):
@@ -66,7 +65,7 @@ class Unedited:
 
 
 def at_checkpoint(
-    regularizer: Regularizer, model: EditableModel, weights: Weights, k: float = 100, seed: int = 0
+    regularizer: Callable[..., Update], model: EditableModel, weights: Weights, k: float = 100, seed: int = 0
 ) -> tuple[Update, Update]:
     """What all edits of a model made together, and what a regularizer leaves of that.
 
