@@ -6,8 +6,9 @@
 
 The plain formulation (benchmarks/plain_editing.py) is what today's tools do: full forward and backward passes with all
 logits in each step, one fact at a time. Both sides have the same 21 context prefixes, hyperparameters, dtype, threads.
-Printed per method: seconds, ratio, cosine of the updates, whether the step counts agree, and the peak of memory that
-each side adds.
+Printed per method: seconds, ratio, seconds of processor time (the more robust of the two on a busy machine), cosine of
+the updates, whether the step counts agree, the peak of memory that each side adds, and ours' share of the speed of
+products: the matrix products of an edit per second of processor time (on a GPU: of time), against one large product's.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 try:
     from benchmarks import plain_editing
@@ -37,9 +41,10 @@ from rect.prefixes import Prefixes
 
 @dataclasses.dataclass
 class Measured:
-    """One side's totals: seconds, and the largest memory it added, in bytes."""
+    """One side's totals: seconds, those of processor time, and the largest memory it added, in bytes."""
 
     seconds: float = 0.0
+    processor: float = 0.0
     memory: int = 0
 
 
@@ -63,11 +68,12 @@ def measured(total: Measured, device: torch.device) -> Iterator[None]:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     try:
         yield
     finally:
         total.seconds += time.perf_counter() - start
+        total.processor += time.process_time() - busy
         done.set()
         watcher.join()
     total.memory = max(total.memory, peak[0])
@@ -77,6 +83,31 @@ def resident() -> int:
     """Resident memory of this process in bytes (Linux)."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * 4096
+
+
+class Products(TorchDispatchMode):
+    """Counts the floating point operations of matrix products while it is entered: two for each multiplication."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if count := flop_registry.get(func._overloadpacket):
+            self.operations += count(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def large_product(device: torch.device, size: int = 2048) -> float:
+    """Floating point operations per second (of processor time on a CPU) in the best of ten large products, float32."""
+    matrix = torch.randn(size, size, device=device)
+    times = []
+    for _ in range(10):
+        with measured(total := Measured(), device):
+            matrix @ matrix
+        times.append(total.processor or total.seconds)
+    return 2 * size**3 / min(times)
 
 
 def in_turns(
@@ -92,23 +123,30 @@ def in_turns(
     Both functions give (update, iterations).
     """
     sides = {"plain": (plain, Measured()), "ours": (ours, Measured())}
-    cosines, agree = [], True
+    cosines, agree, first = [], True, math.nan
     for i, piece in enumerate(work):
         found = {}
         for side in ("plain", "ours") if i % 2 == 0 else ("ours", "plain"):
             function, total = sides[side]
             with measured(total, device):
                 found[side] = function(piece)
+        if i == 0:
+            first = sides["ours"][1].processor or sides["ours"][1].seconds
         (expected, their_steps), (update, our_steps) = found["plain"], found["ours"]
         agree &= their_steps == our_steps
         for matrix in expected:
             a, b = expected.dense(matrix).flatten().double(), update.dense(matrix).flatten().double()
             cosines.append(torch.cosine_similarity(a, b, 0).item())
     slow, fast = sides["plain"][1], sides["ours"][1]
+    with Products() as products:
+        ours(work[0])
+    rate, best = products.operations / first, large_product(device)
     edits = len(work) * per
     print(
         f"{name}: plain {slow.seconds / edits:.2f} s, ours {fast.seconds / edits:.2f} s per edit over {edits} edits: "
-        f"{slow.seconds / fast.seconds:.2f}x; cosine at least {min(cosines):.7f}; "
+        f"{slow.seconds / fast.seconds:.2f}x; of the processor {slow.processor / edits:.2f} and "
+        f"{fast.processor / edits:.2f} s; {rate / 1e9:.0f} of {best / 1e9:.0f} GFLOP/s ({rate / best:.0%}); "
+        f"cosine at least {min(cosines):.7f}; "
         f"steps {'equal' if agree else 'DIFFER'}; "
         f"memory added at most {slow.memory / 1e6:.0f} and {fast.memory / 1e6:.0f} MB",
         flush=True,

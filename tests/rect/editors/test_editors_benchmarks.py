@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import covariance_speed, edit_speed
 from tests.tiny import SENTENCES, save_tiny
@@ -22,7 +23,15 @@ def test_edit_speed(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(ratio > 0 for ratio in ratios.values())
     printed = capsys.readouterr().out
     assert printed.count("steps equal") == 2
+    assert printed.count("GFLOP/s (") == 2
     assert printed.count("cosine at least 0.9999") + printed.count("cosine at least 1.0000") == 2
+
+
+def test_operations_of_products_are_counted_forward_and_backward() -> None:
+    layer = torch.nn.Linear(5, 7)
+    with edit_speed.Products() as products:
+        layer(torch.randn(3, 5, requires_grad=True)).sum().backward()
+    assert products.operations == 3 * 2 * 3 * 5 * 7  # the output, the gradients of input and weight
 
 
 def test_covariance_speed(folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
