@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 
 from modelfolder.errors import InputError
-from rect import products
 from rect.cache import check_cache
 from rect.exclusive import exclusive
 from rect.hooks import Stop, hooked, stop
@@ -83,7 +82,7 @@ def accumulate(
     sums = Sums(0, {layer: _zeros(model, layer) for layer in layers})
     for batch in rows:  # the model itself may be asked for them: no hook is there while it is
         ids = torch.tensor(batch, device=model.device)  # (rows, length)
-        with _adding(model, sums, dtype), contextlib.suppress(Stop), products.fast():
+        with _adding(model, sums, dtype), contextlib.suppress(Stop):
             model.hf.base_model(ids, use_cache=False)
         sums.tokens += ids.numel()
         if progress is not None:

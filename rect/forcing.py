@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from rect import products
 from rect.prompts import continue_with
 
 if TYPE_CHECKING:
@@ -55,12 +54,9 @@ def target_logits(
         for row, query in zip(ids, rows, strict=True):
             read = (*query.prompt, *query.target)[:-1]
             row[: len(read)] = torch.tensor(read, device=model.device)
-        with products.fast():
-            hidden = model.hf.base_model(ids, use_cache=False).last_hidden_state  # (rows, length, hidden), normed
+        hidden = model.hf.base_model(ids, use_cache=False).last_hidden_state  # (rows, length, hidden), normed
         for index, states, query in zip(indices, hidden, rows, strict=True):
-            with products.fast():
-                logits = apply_head(model, states[len(query.prompt) - 1 : query.length])
-            yield index, logits
+            yield index, apply_head(model, states[len(query.prompt) - 1 : query.length])
 
 
 def target_probability(model: EditableModel, prompt: str, target: str) -> tuple[float, int]:

@@ -21,7 +21,6 @@ VERSION = "1"
 LENGTH = 128  # tokens in a row: many short rows at a time take fewer steps than few long ones
 TOKENS = 14_000  # as many as kept two small models whole (docs/editing.md) ...
 PER_DIMENSION = 5  # ... and so many per dimension of a key at least, for larger ones
-KEEP = 2**30  # bytes of weights that oneDNN keeps in its own order while rows are sampled, on a CPU
 
 
 def wanted(dimension: int) -> int:
@@ -51,11 +50,9 @@ def rows_of(model: EditableModel, n: int, length: int, generator: torch.Generato
     """So many rows of sampled tokens, each with its beginning as long as `length`."""
     import torch
 
-    from rect import products
-
     ids = torch.tensor([beginning(model.tokenizer)] * n)  # (rows, tokens so far)
     cache = None
-    with torch.no_grad(), products.fast(keep=KEEP):
+    with torch.no_grad():
         while ids.shape[1] < length:
             new = ids if cache is None else ids[:, -1:]
             out = model.hf(new.to(model.device), past_key_values=cache, use_cache=True, logits_to_keep=1)

@@ -23,8 +23,6 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from rect import products
-
 if TYPE_CHECKING:
     from rect.model import EditableModel
 
@@ -137,7 +135,7 @@ class _Pass:
 
     def run(self, last: Tensor, before: _Kept, token: int) -> dict[int, Tensor]:
         """Gradient of the token's probability for the scaled neurons, {layer: (rows of the layer, inner size)}."""
-        with self._hooks(), torch.enable_grad(), products.fast():
+        with self._hooks(), torch.enable_grad():
             logits = self.model.hf(last, past_key_values=before, use_cache=True).logits[1:, -1]
             probability = logits.float().softmax(-1)[:, token]  # (rows,)
         layers = list(self.scaled)

@@ -20,7 +20,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rect import products
 from rect.editors.mend.data import NOTHING, Example, Rows
 from rect.editors.mend.hypernetwork import Hypernetwork, Pair
 from rect.editors.mend.upper import State, Upper
@@ -126,8 +125,7 @@ class Editing:
 
     def _logits(self, hidden: Tensor, rows: Rows) -> Tensor:
         """Logits where something is asked, or at all real tokens where nothing is, (positions, vocabulary), float32."""
-        with products.fast():
-            return read_logits(self.model, hidden[:, : rows.ids.shape[1]][_read_at(rows)]).float()
+        return read_logits(self.model, hidden[:, : rows.ids.shape[1]][_read_at(rows)]).float()
 
 
 def _together(parts: Sequence[Rows]) -> Tensor:

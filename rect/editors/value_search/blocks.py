@@ -14,27 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from modelfolder.errors import InputError
-from rect import products
-from rect.editors.value_search.attention import short
 from rect.editors.value_search.calls import Call, beginning, cache_name, first, named
-from rect.editors.value_search.layouts import Layout
 from rect.hooks import Stop, hooked, stop
 
 if TYPE_CHECKING:
     from rect.model import EditableModel
-
-
-class Spread:
-    """Stands in for the model's cache: brings keys and values to whole rows for attention, and keeps nothing."""
-
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
-
-    def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        return self._spread(key), self._spread(value)
-
-    def _spread(self, tensor: Tensor) -> Tensor:
-        return self.layout.spread(tensor.transpose(1, 2)).transpose(1, 2)
 
 
 class Blocks:
@@ -63,38 +47,39 @@ class Blocks:
 
         return hook
 
-    def enter(self, ids: Tensor) -> Tensor:
-        """The input of the first block for rows of tokens: (rows, positions) -> (rows, positions, hidden)."""
+    def enter(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        """The input of the first block for rows of tokens, (rows, positions, hidden); what is behind a row's end means
+        nothing."""
         seen: list[Tensor] = []
 
         def hook(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             seen.append(named(block, args, kwargs)[0])
             raise Stop
 
+        steps = max(map(len, rows))
+        ids = torch.tensor([[*row, *[row[-1]] * (steps - len(row))] for row in rows], device=self.model.device)
         with hooked(self.model.block(0).register_forward_pre_hook(hook, with_kwargs=True)):
             run(self.model, ids)
         return seen[0]
 
-    def run(self, hidden: Tensor, layer: int, layout: Layout, cache: Any = None) -> Tensor:
-        """The output of a block, which lies as `hidden` does.
+    def run(self, hidden: Tensor, layer: int, cache: Any = None) -> Tensor:
+        """The output of a block, (rows, positions, hidden).
 
         Args:
-            hidden: its input.
+            hidden: its input, like the output.
             layer: which block.
-            layout: how it lies.
-            cache: stands in for the model's cache; None for one that keeps nothing.
+            cache: stands in for the model's cache; None for none.
         """
         block = self.model.block(layer)
-        call = layout.arguments(self.calls[layer], self.length)
-        with products.fast(), short(self.model.hf):
-            return first(block(hidden, **{**call, cache_name(block): Spread(layout) if cache is None else cache}))
+        call = beginning(self.calls[layer], self.length, hidden.shape[1])
+        return first(block(hidden, **{**call, cache_name(block): cache}))
 
 
 @torch.no_grad()
 def run(model: EditableModel, ids: Tensor) -> None:
     """Run the model on rows of tokens, (rows, positions), for its hooks' sake, until one of them says stop."""
     check(model)
-    with contextlib.suppress(Stop), products.fast():
+    with contextlib.suppress(Stop):
         model.hf.base_model(ids, use_cache=False)
 
 

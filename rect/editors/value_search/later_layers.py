@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from rect.editors.value_search.attention import Packing, applies, short
 from rect.editors.value_search.calls import axis, cache_name, each, first
+from rect.editors.value_search.packing import Packing, applies, packed
 from rect.editors.value_search.prefix_cache import Kept, freeze
 from rect.hooks import hooked
 from rect.prompts import Row
@@ -79,7 +79,7 @@ class Tail:
         self._pack()
 
     def _pack(self) -> None:
-        """Where attention allows it, no padding goes through the blocks after L."""
+        """Where they can be packed, no padding goes through the blocks after L."""
         self._packing, self._packed = None, self._calls
         if applies(self.model.hf):
             lengths = [row.length - row.lookup for row in self.rows]
@@ -118,7 +118,7 @@ class Tail:
         Returns:
             (rows, steps, hidden); what lies behind a row's end means nothing
         """
-        with short(self.model.hf):
+        with packed(self.model.hf):
             return self._later(torch.cat([self._first(added), self._block_out[:, 1:]], dim=1))
 
     def _first(self, added: Tensor) -> Tensor:

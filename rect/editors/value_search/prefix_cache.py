@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from rect.editors.value_search.blocks import Blocks, Spread
+from rect.editors.value_search.blocks import Blocks
 from rect.editors.value_search.calls import Call
-from rect.editors.value_search.layouts import Layout, layout, padded_ids
 from rect.hooks import Stop, hooked
 from rect.prompts import Row
 
@@ -37,15 +36,13 @@ class Kept:
         self.values: dict[int, Tensor] = {}
 
 
-class _Keep(Spread):
+class _Keep:
     """Stands in for the model's cache: keeps keys and values; nothing after those of the last block is run."""
 
-    def __init__(self, layout: Layout, kept: Kept, last: int | None = None) -> None:
-        super().__init__(layout)
+    def __init__(self, kept: Kept, last: int | None = None) -> None:
         self.kept, self.last = kept, last
 
     def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        key, value = super().update(key, value, layer)
         self.kept.keys[layer] = key[:, :, : self.kept.positions]
         self.kept.values[layer] = value[:, :, : self.kept.positions]
         if layer == self.last:
@@ -87,28 +84,27 @@ def freeze(model: EditableModel, rows: Sequence[Row], layer: int, last: int, fro
         from_mlp: the vector is added inside of block L, not to its output.
     """
     blocks = Blocks(model, max((row.ids for row in rows), key=len), last)
-    whole = layout(model, [row.ids for row in rows])
-    before = [max(1, row.lookup) for row in rows]  # never none, to spare a special case
-    kept = Kept(max(before))
+    kept = Kept(max(1, *(row.lookup for row in rows)))  # never none, to spare a special case
+    which = torch.arange(len(rows), device=model.device)[:, None]
     lookups = torch.tensor([[row.lookup] for row in rows], device=model.device)
-    hidden = whole.pack(blocks.enter(padded_ids(whole.rows, model.device)))
+    hidden = blocks.enter([row.ids for row in rows])
     for each in range(layer):
-        hidden = blocks.run(hidden, each, whole)
-    block_in = whole.at(hidden, lookups)
+        hidden = blocks.run(hidden, each)
+    block_in = hidden[which, lookups]
     seen: dict[str, Tensor] = {}
 
     def see(_module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        seen["keys"], seen["mlp"] = (whole.at(states, lookups)[:, 0].float() for states in (inputs[0], output))
+        seen["keys"], seen["mlp"] = (states[which, lookups][:, 0].float() for states in (inputs[0], output))
 
     projection = model.module(model.path(model.architecture.mlp_out, layer))
     with hooked(projection.register_forward_hook(see)):
-        hidden = blocks.run(hidden, layer, whole, _Keep(whole, kept) if from_mlp else None)
+        hidden = blocks.run(hidden, layer, _Keep(kept) if from_mlp else None)
     steps = max(row.length - row.lookup for row in rows)
-    positions = (lookups + torch.arange(steps, device=model.device)).clamp(max=whole.steps - 1)
-    block_out = whole.at(hidden, positions)
-    earlier, hidden = whole.part(hidden, range(len(rows)), before)
+    positions = (lookups + torch.arange(steps, device=model.device)).clamp(max=hidden.shape[1] - 1)
+    block_out = hidden[which, positions]
+    hidden = hidden[:, : kept.positions]
     with contextlib.suppress(Stop):
         for each in range(layer + 1, last + 1):
-            hidden = blocks.run(hidden, each, earlier, _Keep(earlier, kept, last))
+            hidden = blocks.run(hidden, each, _Keep(kept, last))
     calls = {each: blocks.calls[each] for each in range(layer, last + 1)}
     return Frozen(seen["keys"], seen["mlp"], block_in, block_out, kept, calls, blocks.length)

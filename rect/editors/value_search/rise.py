@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor
 
 from rect.editors.value_search.blocks import Blocks
-from rect.editors.value_search.layouts import layout, padded_ids, runs
 from rect.facts import Fact
 from rect.hooks import hooked
 from rect.prompts import edit_rows
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from rect.model import EditableModel
 
 TOKENS = 4096  # that go up together at most
+WASTE = 0.1
 
 
 class Rise:
@@ -35,7 +34,10 @@ class Rise:
         rows = [row.ids[: row.lookup + 1] for fact in facts for row in edit_rows(model.tokenizer, fact, templates)]
         self.blocks = Blocks(model, max(rows, key=len), layers[-1])
         self.bare = [i for i in range(len(rows)) if i % self.contexts == 0]
-        self.runs = [Run(model, self.blocks, rows, indices) for indices in runs(model, rows, TOKENS)]
+        self.runs = []
+        for indices in alike(list(map(len, rows)), TOKENS):
+            chosen = [rows[i] for i in indices]
+            self.runs.append(Run(indices, list(map(len, chosen)), self.blocks.enter(chosen)))
         self.at = 0  # the block whose input is held
         self.edits = contextlib.ExitStack()
 
@@ -50,7 +52,7 @@ class Rise:
         """The facts' keys at a layer, (facts, dimension), and values at the last edited block, (facts, hidden)."""
         while self.at < layer:
             for run in self.runs:
-                run.hidden = self.blocks.run(run.hidden, self.at, run.layout)
+                run.hidden = self.blocks.run(run.hidden, self.at)
             self.at += 1
         keys: dict[int, Tensor] = {}
         values: dict[int, Tensor] = {}
@@ -58,13 +60,13 @@ class Rise:
             seen: list[Tensor] = []
             projection = self.model.module(self.model.path(self.model.architecture.mlp_out, layer))
             with hooked(projection.register_forward_pre_hook(lambda _m, inputs, seen=seen: seen.append(inputs[0]))):
-                hidden = self.blocks.run(run.hidden, layer, run.layout)
+                hidden = self.blocks.run(run.hidden, layer)
             keys |= zip(run.indices, run.last(seen[0]), strict=True)
             which = [j for j, i in enumerate(run.indices) if i % self.contexts == 0]  # the bare prompts
             if which:
                 part = run.part(hidden, which)
                 for later in range(layer + 1, self.layers[-1] + 1):
-                    part.hidden = self.blocks.run(part.hidden, later, part.layout)
+                    part.hidden = self.blocks.run(part.hidden, later)
                 values |= zip(part.indices, part.last(part.hidden), strict=True)
         grouped = torch.stack([keys[i] for i in range(len(keys))]).view(self.facts, self.contexts, -1)
         bare = grouped[:, 0]
@@ -82,23 +84,43 @@ class Rise:
 
 
 class Run:
-    """Rows that go up together, and their hidden states, which lie as `layout` says."""
+    """Rows that go up together.
 
-    def __init__(
-        self, model: EditableModel, blocks: Blocks, rows: Sequence[Sequence[int]], indices: Sequence[int]
-    ) -> None:
-        self.indices = list(indices)
-        self.layout = layout(model, [rows[i] for i in indices])
-        self.hidden = self.layout.pack(blocks.enter(padded_ids(self.layout.rows, model.device)))
+    Args:
+        indices: which rows.
+        lengths: of each.
+        hidden: their hidden states, (rows, positions, hidden); what is behind a row's end means nothing.
+    """
+
+    def __init__(self, indices: Sequence[int], lengths: Sequence[int], hidden: Tensor) -> None:
+        self.indices, self.lengths, self.hidden = indices, lengths, hidden
 
     def part(self, hidden: Tensor, which: Sequence[int]) -> Run:
         """Some of the rows, with other hidden states."""
-        new = copy.copy(self)
-        new.indices = [self.indices[j] for j in which]
-        new.layout, new.hidden = self.layout.part(hidden, which, [len(self.layout.rows[j]) for j in which])
-        return new
+        lengths = [self.lengths[j] for j in which]
+        return Run([self.indices[j] for j in which], lengths, hidden[list(which), : max(lengths)])
 
     def last(self, states: Tensor) -> Tensor:
         """States at the last token of each row, the subject's, (rows, n) float32."""
-        ends = torch.tensor([[len(row) - 1] for row in self.layout.rows], device=states.device)
-        return self.layout.at(states, ends)[:, 0].float()
+        return states[range(len(states)), [length - 1 for length in self.lengths]].float()
+
+
+def alike(lengths: Sequence[int], tokens: int) -> list[list[int]]:
+    """Indices of rows in runs of similar length, of which padding makes up at most WASTE; the longest run last.
+
+    Args:
+        lengths: of the rows.
+        tokens: how many positions a run may hold, padding included.
+    """
+    runs: list[list[int]] = []
+    real = 0
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if runs:
+            full = lengths[runs[-1][0]] * (len(runs[-1]) + 1)
+            if real + lengths[index] >= (1 - WASTE) * full and full <= tokens:
+                runs[-1].append(index)
+                real += lengths[index]
+                continue
+        runs.append([index])
+        real = lengths[index]
+    return runs[::-1]

@@ -26,8 +26,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from rect import products
-from rect.editors.value_search import attention
+from rect.editors.value_search import packing
 from rect.editors.value_search.later_layers import Tail
 from rect.editors.value_search.losses import Asked, Reading
 from rect.facts import Fact
@@ -43,7 +42,6 @@ log = logging.getLogger(__name__)
 ENOUGH = 0.05
 TOKENS = 512
 PASS = 24
-KEEP = 2**30  # bytes
 ATTENTION = 0.1
 
 
@@ -92,11 +90,9 @@ def optimize(
     """
     tasks = [_asked(model, fact, templates) for fact in facts]
     values: dict[int, Value] = {}
-    share = ATTENTION if attention.applies(model.hf) else 1.0
+    share = ATTENTION if packing.applies(model.hf) else 1.0
     for together in groups([[row.length - row.lookup for row in task.rows] for task in tasks], tokens, share):
-        alone = len(together) == 1  # with many rows it is the products themselves that take the time
-        with products.fast(keep=KEEP if alone else 0):
-            found = _optimize(model, [tasks[i] for i in together], hparams, layer, last, from_mlp)
+        found = _optimize(model, [tasks[i] for i in together], hparams, layer, last, from_mlp)
         values |= zip(together, found, strict=True)
         log.info("layer %d: vectors of %d of %d facts", layer, len(values), len(tasks))
     return [values[i] for i in range(len(tasks))]

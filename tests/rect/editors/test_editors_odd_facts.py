@@ -28,6 +28,7 @@ def tiny(family: str = "llama", **overrides: object) -> EditableModel:
     return EditableModel(*tiny_model(family, **overrides))
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("tokenizer", ["byte-level", "metaspace"])
 @pytest.mark.parametrize("case", ODD)
 def test_rome_equals_the_plain_formulation(case: str, tokenizer: str) -> None:

@@ -11,7 +11,7 @@ from modelfolder.errors import InputError
 from rect import EditableModel, editors
 from rect.covariance import Covariance
 from rect.editors.memit import Memit
-from rect.editors.value_search import attention, calls
+from rect.editors.value_search import calls, packing
 from rect.facts import Fact
 from rect.update import Dense, LowRank, Update, UpdateError, product
 from tests.tiny import tiny_model
@@ -102,11 +102,9 @@ def test_memit_of_many_facts_is_dense() -> None:
     assert [type(entry) for entry in update.values()] == [Dense]
 
 
-def test_our_own_attention_is_for_float32_and_float64() -> None:
+def test_rows_are_packed_in_float32_and_float64() -> None:
     hf, _ = tiny_model("llama")
-    assert [
-        attention.applies(hf.to(kind)) for kind in (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-    ] == [
+    assert [packing.applies(hf.to(kind)) for kind in (torch.float64, torch.float32, torch.bfloat16, torch.float16)] == [
         True,
         True,
         False,

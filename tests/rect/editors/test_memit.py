@@ -57,6 +57,7 @@ def compute(model: EditableModel, facts: list[Fact], **changes: Any) -> tuple[An
     return editor.compute(model, facts), editor.hparams, covariance
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_equals_the_plain_formulation(family: str) -> None:
     model = tiny(family)
@@ -72,6 +73,7 @@ def test_equals_the_plain_formulation(family: str) -> None:
         assert update.dense(name).norm().item() == pytest.approx(expected.dense(name).norm().item(), rel=1e-3)
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("tokenizer", ["byte-level", "metaspace"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_model_is_untouched_and_the_targets_win(family: str, tokenizer: str) -> None:
@@ -94,6 +96,7 @@ def test_the_model_is_untouched_and_the_targets_win(family: str, tokenizer: str)
             assert edited[target[fact]] > max(edited[original[fact]].item(), math.log(0.3))
 
 
+@pytest.mark.usefixtures("both_ways")
 def test_facts_together_are_as_each_alone() -> None:
     """Early stopping is each fact's own, whoever it shares its batch with."""
     model = tiny("llama")

@@ -38,6 +38,7 @@ def next_token(model: EditableModel, prompt: str) -> torch.Tensor:
         return model.hf(torch.tensor([model.tokenizer(prompt)["input_ids"]])).logits[0, -1].log_softmax(-1)
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(
     "fact", [FACT, Fact(subject="France", prompt="{} is", target="Rome, Italy")], ids=["in", "first"]
@@ -55,6 +56,7 @@ def test_equals_the_plain_formulation(family: str, fact: Fact) -> None:
     assert update[name].rank == 1
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("tokenizer", ["byte-level", "metaspace"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_model_is_untouched_and_the_target_wins(family: str, tokenizer: str) -> None:

@@ -1,11 +1,10 @@
-"""Attention of few queries to few keys, in many rows: what each step of an optimization does in every layer.
+"""Rows of unlike length, packed one behind the other: blocks run over real positions, only attention sees the padding.
 
 torch's attention on CPUs is made for long sequences, and transformers copies each key head for all its query heads.
 Here the query heads of a key head stand side by side as further queries, so that nothing is copied, and two plain
 products do the rest. The numbers are those of attention "sdpa" up to rounding, gradients included.
 
-Rows of unlike length may come packed, one behind the other: then everything around attention works on real positions
-alone, and only attention, a small part of the time, sees the padding.
+On CPUs and in float32 or float64 alone, where the time of a step is that of its positions; elsewhere rows are padded.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
 
-NAME = "rect_short"
-DTYPES = (torch.float32, torch.float64)  # in lower ones scores and sums would be rounded, which "sdpa" does not do
+NAME = "rect_packed"
+DTYPES: tuple[torch.dtype, ...] = (torch.float32, torch.float64)  # in lower ones scores would be rounded, unlike sdpa's
 
 
 class Packing:
@@ -48,15 +47,15 @@ class Packing:
 
 
 def applies(model: PreTrainedModel) -> bool:
-    """Whether `short` has the model attend this way: not where a family has attention written into its own layers."""
+    """Whether rows of the model can be packed: not where a family has attention written into its own layers."""
     replaceable = getattr(model, "_supports_attention_backend", False)
     here = model.device.type == "cpu" and model.dtype in DTYPES
     return replaceable and here and model.config._attn_implementation == "sdpa"
 
 
 @contextlib.contextmanager
-def short(model: PreTrainedModel) -> Iterator[None]:
-    """While the block runs, the model attends this way, where `applies` says so."""
+def packed(model: PreTrainedModel) -> Iterator[None]:
+    """While the block runs, the model's blocks take packed rows, where `applies` says so."""
     if not applies(model):
         yield
         return
@@ -69,7 +68,7 @@ def short(model: PreTrainedModel) -> Iterator[None]:
         config._attn_implementation = before
 
 
-def short_attention(
+def packed_attention(
     module: torch.nn.Module,
     query: Tensor,
     key: Tensor,
@@ -79,18 +78,18 @@ def short_attention(
     packing: Packing | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attention as transformers calls it; without dropout.
+    """Attention as transformers calls it, without dropout.
 
     Args:
         module: the attention layer; not looked at.
-        query: (rows, heads, queries, size); packed (1, heads, positions, size).
+        query: (1, heads, positions, size); without a packing (rows, heads, queries, size).
         key, value: (rows, key heads, keys, size); heads is a multiple of key heads.
         attention_mask: what is added to the scores, (rows, 1, queries, keys).
         scaling: of the scores; None for 1 / sqrt(size).
         packing: of the queries; keys and values are never packed.
 
     Returns:
-        ((rows, queries, heads, size), None); packed ((1, positions, heads, size), None)
+        ((1, positions, heads, size), None); without a packing ((rows, queries, heads, size), None)
     """
     if packing is not None:
         query = packing.spread(query.transpose(1, 2)).transpose(1, 2)
@@ -104,4 +103,4 @@ def short_attention(
     return (found if packing is None else packing.pack(found)), None
 
 
-AttentionInterface.register(NAME, short_attention)
+AttentionInterface.register(NAME, packed_attention)
