@@ -237,6 +237,15 @@ class ResourcesSpec(Strict):
     concurrency: Literal["auto"] | Count = "auto"
     max_failures: Annotated[int, Field(ge=0)] = 2
 
+    @field_validator("gpus")
+    @classmethod
+    def _whole(cls, value: str | float) -> str | float:
+        if isinstance(value, float) and value != int(value):
+            raise PydanticCustomError("fraction", "a trial holds model and engine, which take shares of whole GPUs "
+                                      "(engine.gpu_memory_utilization): right would be 0, 1 or auto, not {value}", {
+                                      "value": value})  # fmt: skip
+        return value
+
 
 class Config(Strict):
     """A whole sweep. `load` makes one from a YAML file."""

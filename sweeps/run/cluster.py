@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modelfolder.errors import InputError
@@ -159,6 +159,12 @@ def bundle(config: Config, cpus: float, gpus: float) -> dict[str, float]:
     if split > 1 and mine:
         mine = math.ceil(mine) + split
     return {"CPU": min(resources.cpus, cpus) or resources.cpus} | ({"GPU": mine} if mine else {})
+
+
+def hide_devices(assigned: Sequence[str]) -> None:
+    """Let this process see no GPU where it was assigned none: Ray shows all of them to who asks for none."""
+    if not assigned:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @contextlib.contextmanager

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import ray
 import torch
 from ray import tune
 
 from modelfolder.errors import InputError
 from rect.update import UpdateError
 from sweeps.plan.grid import Cell
+from sweeps.run import cluster
 from sweeps.run.cell import CellRun
 from sweeps.run.claims import Claims
 from sweeps.run.job import Job
@@ -32,6 +34,7 @@ class EditingTrial(tune.Trainable):
     def setup(self, config: dict[str, Any], job: Job | None = None) -> None:
         """Once per worker process. `job` comes from `tune.with_parameters`."""
         assert job is not None
+        cluster.hide_devices(ray.get_runtime_context().get_accelerator_ids().get("GPU", []))
         self.job = job
         self.store = Store(job.url)
         if not self.store.folder.exists(job.token):

@@ -44,3 +44,25 @@ def test_nodes_that_come_and_nodes_that_do_not_see_the_folder(nodes: Cluster, tm
     cluster.check_shared(str(tmp_path), "token")
     with pytest.raises(InputError, match=rf"--out memory://sweep: .*{socket.gethostname()}.* does not see"):
         cluster.check_shared("memory://sweep", "token")
+
+
+@pytest.fixture
+def with_gpus() -> Iterator[None]:
+    """Ray with two GPUs, in name."""
+    ray.init(num_cpus=1, num_gpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.usefixtures("with_gpus")
+@pytest.mark.parametrize(("wanted", "seen"), [(0, ""), (1, "0")])
+def test_a_trial_sees_the_gpus_that_it_was_given(wanted: int, seen: str) -> None:
+    @ray.remote(num_gpus=wanted)
+    def visible() -> str | None:
+        import os
+
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0,1")  # as on a machine that has them
+        cluster.hide_devices(ray.get_runtime_context().get_accelerator_ids()["GPU"])
+        return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+    assert ray.get(visible.remote()) == seen

@@ -24,9 +24,8 @@ from tests.sweeps.small import small_config
         ({"cpus": 2}, {}, (0, 0), {"CPU": 2}),  # nodes are still to come
         ({"cpus": 2}, {}, (8, 4), {"CPU": 2, "GPU": 1}),
         ({"cpus": 2, "gpus": 0}, {}, (8, 4), {"CPU": 2}),
-        ({"cpus": 2, "gpus": 0.5}, {}, (8, 4), {"CPU": 2, "GPU": 0.5}),
         ({"cpus": 2}, {"tensor_parallel_size": 2}, (8, 4), {"CPU": 2, "GPU": 3}),  # the engine has two for itself
-        ({"cpus": 2, "gpus": 0.5}, {"tensor_parallel_size": 2}, (8, 4), {"CPU": 2, "GPU": 3}),
+        ({"cpus": 2, "gpus": 2}, {"tensor_parallel_size": 2}, (8, 4), {"CPU": 2, "GPU": 4}),
         ({"cpus": 2}, {"tensor_parallel_size": 2}, (8, 0), {"CPU": 2}),
     ],
 )
@@ -35,6 +34,12 @@ def test_what_a_trial_takes(
 ) -> None:
     config = small_config(Path("model"), resources=resources, engine={"name": "transformers", **engine})
     assert cluster.bundle(config, *nodes) == wanted
+
+
+def test_a_fraction_of_a_gpu_is_refused() -> None:
+    with pytest.raises(InputError, match=r"resources\.gpus: a trial holds .* right would be 0, 1 or auto, not 0\.5"):
+        small_config(Path("model"), resources={"gpus": 0.5})
+    assert small_config(Path("model"), resources={"gpus": 1.0}).resources.gpus == 1
 
 
 def test_a_split_engine_sees_the_gpus_that_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
