@@ -25,8 +25,8 @@ def null_space(update: Update, model: Weights, k: float = 100, seed: int = 0) ->
             continue
         if covariance is None:
             raise InputError(
-                "null-space needs the covariance of keys: pass rect.regularizers.WithCovariance(model, covariance) in "
-                "place of the model"
+                "null-space needs the covariance of keys: take a method that has one (mom2_adjustment: true); in a "
+                "script pass rect.regularizers.WithCovariance(model, covariance) in place of the model"
             )
         _, directions = covariance(name).null_space(share=k)
 
