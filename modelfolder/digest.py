@@ -37,7 +37,7 @@ def content(folder: Path, kept: Path | None = None) -> str:
         return f"hub:{commit}"
     total = hashlib.sha256()
     for file in _files(folder):
-        total.update(f"{file.name} {_digest(file, kept)}\n".encode())
+        total.update(f"{file.name} {of_file(file, kept)}\n".encode())
     return f"sha256:{total.hexdigest()}"
 
 
@@ -67,8 +67,16 @@ def _stat(file: Path) -> tuple[int, int, int, int]:
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
-def _digest(file: Path, kept: Path | None) -> str:
-    """SHA-256 of a file."""
+def of_file(file: Path, kept: Path | None = None) -> str:
+    """SHA-256 of a file, in hexadecimal.
+
+    Args:
+        file: which.
+        kept: where digests of files lie; None reads it.
+
+    Raises:
+        InputError: it cannot be read, or changes meanwhile.
+    """
     name = hashlib.sha256(str(file.absolute()).encode()).hexdigest()
     note = None if kept is None else kept / f"{name}.json"
     try:

@@ -65,16 +65,3 @@ def skeleton(folder: Path) -> Any:
         raise InputError(f"{folder}: not a model folder ({reason(error)})") from None
     model.tie_weights()
     return model
-
-
-def from_gguf(file: Path) -> tuple[Any, Any]:
-    """The model of a GGUF file, dequantized to float32, and its tokenizer; to be saved as a folder."""
-    import torch
-    import transformers
-
-    hf: Any = transformers.AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
-    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-    # The weights are dequantized; saving refuses as long as the model says otherwise.
-    del hf.config.quantization_config
-    del hf.hf_quantizer, hf.is_quantized, hf.quantization_method
-    return hf, tokenizer

@@ -75,7 +75,8 @@ class EditableModel:
         """Load a model by name, hub id or folder.
 
         Args:
-            name: "smollm2-135m", a hub id such as "openai-community/gpt2-xl", or a local folder.
+            name: a known name such as "smollm2-135m", a hub id such as "openai-community/gpt2-xl", a local folder, or a
+                GGUF file, which is converted once.
             device: "auto" (the first GPU, else the CPU) or a name that torch knows.
             dtype: one of `DTYPES`.
             revision: of the hub id.

@@ -35,8 +35,9 @@ Scale = Annotated[str | None, typer.Option(help="One of the sizes under `scales`
 Everything = Annotated[
     bool, typer.Option("--all", help="All rows in the folder, not only those of its present configuration.")
 ]
-Model = Annotated[str, typer.Option(help="A known name, a folder, or a hub id.")]
-ModelArgument = Annotated[str, typer.Argument(help="A known name, a folder, or a hub id.", show_default=False)]
+MODEL = "A known name, a folder, a GGUF file, or a hub id."
+Model = Annotated[str, typer.Option(help=MODEL)]
+ModelArgument = Annotated[str, typer.Argument(help=MODEL, show_default=False)]
 Regularizer = Annotated[RegularizerName, typer.Option(metavar="NAME", help=f"{', '.join(REGULARIZERS)}.")]
 K = Annotated[float | None, typer.Option("--k", help="Percentage of the elements to keep, in (0, 100].")]
 Seed = Annotated[int, typer.Option(help="Of the random regularizer's mask.")]

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from modelfolder.errors import InputError, closest
-from rect import fact_files, hub, models
+from rect import fact_files, hub
+from rect.known_models import known
 from sweeps.plan import grid, identity, needs, remarks, skipped
 from sweeps.store.store import Store
 
@@ -97,7 +98,7 @@ def _absent(spec: ModelSpec) -> str:
     """What is known of a model that is not at hand; whether the hub has it is not asked."""
     if not hub.is_id(spec.name):
         return f"needed model {spec.key}: not to be found: there is no such folder, and it is no id on the hub"
-    meant = closest(spec.name, [models.DEFAULT])
+    meant = closest(spec.name, known())
     place = "neither as a folder nor in the hub's cache" + (f", {meant}" if meant else "")
     return f"note model {spec.key}: not found here, {place}; sweeps run downloads it; what is done is known then"
 

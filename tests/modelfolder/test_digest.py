@@ -12,7 +12,7 @@ import pytest
 
 from modelfolder import digest
 from modelfolder.errors import InputError
-from rect import models
+from rect import known_models, models
 from rect.model import EditableModel
 from tests.tiny import save_tiny
 
@@ -131,7 +131,7 @@ def test_of_a_model_without_a_folder(folder: Path) -> None:
 def test_what_is_not_at_hand() -> None:
     assert models.content("somebody/something-absent") is None
     assert models.content("./absent") is None
-    assert models.content(models.DEFAULT) == f"gguf:{models.GGUF_SHA256}"
+    assert models.content(models.DEFAULT) == known_models.named(models.DEFAULT).content
 
 
 def test_of_a_commit_in_the_cache(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

