@@ -1,6 +1,6 @@
 # `make demo` sets everything up and runs the main job; `make test` sets everything up and passes the tests.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow easyeditor test-easyeditor lint format pins clean distclean
+.PHONY: help setup demo test test-slow test-models easyeditor test-easyeditor lint format pins clean distclean
 BIN := .venv/bin
 # Files of tests run side by side in this many processes.
 TEST_JOBS ?= 2
@@ -16,10 +16,13 @@ demo: setup ## the whole path on a real model: edits, RECT, vLLM, eight tasks, r
 	$(BIN)/sweeps run configs/demo.yaml
 
 test: setup ## unit tests, and the core path with the real model and vLLM
-	$(PYTEST) -m "not slow and not gpu and not easyeditor"
+	$(PYTEST) -m "not slow and not gpu and not easyeditor and not gemma"
 
 test-slow: setup ## kill-and-resume and other long tests
-	$(PYTEST) -m "slow and not gpu and not easyeditor"
+	$(PYTEST) -m "slow and not gpu and not easyeditor and not gemma"
+
+test-models: setup ## tests with Gemma 3 270M, where `sweeps models get gemma-3-270m` has fetched it
+	$(BIN)/python -m pytest -m "gemma and not gpu"
 
 easyeditor: setup ## build .venv-easyeditor, in which the methods easyeditor:ROME and others run
 	@requirements/install-easyeditor

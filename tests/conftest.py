@@ -61,3 +61,13 @@ def default_model_folder() -> Path:
     from rect import models
 
     return models.resolve(models.DEFAULT)
+
+
+@pytest.fixture(scope="session")
+def gemma_folder() -> Path:
+    """Gemma 3 270M, where it is in the cache: it comes under terms that whoever fetches it agrees to."""
+    from rect import models
+
+    if not models.is_here("gemma-3-270m"):
+        pytest.skip("gemma-3-270m is not here: sweeps models get gemma-3-270m")
+    return models.resolve("gemma-3-270m")
