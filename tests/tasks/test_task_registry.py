@@ -39,7 +39,7 @@ def test_the_papers_eight() -> None:
         ("open_domain_q", "did you mean 'open_domain_qa'"),
         ("", "known: reasoning, nli"),
         ("nil:likelihood", "did you mean 'nli'"),
-        ("nowhere.yaml", "cannot be read"),
+        ("nowhere.yaml", "there is no such file"),
     ],
 )
 def test_unknown_names_get_the_nearest_known_one(name: str, reason: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from modelfolder import whole_files
 from modelfolder.errors import InputError
 from rect.editors.mend import files, saved
 from rect.editors.mend.data import Examples, Split
@@ -120,7 +121,7 @@ def test_a_write_that_fails_leaves_the_last_checkpoint(tmp_path: Path, monkeypat
     def full(*_: Any) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(saved.os, "replace", full)
+    monkeypatch.setattr(whole_files.os, "replace", full)
     with pytest.raises(OSError, match="no space"):
         run(trainer)
     assert (tmp_path / RESUME).read_bytes() == content
