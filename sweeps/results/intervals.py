@@ -10,15 +10,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
 from sweeps.results.units import Measured
 
 LEVEL = 0.95
 UNKNOWN = float("nan")
+
+
+def _special() -> ModuleType:
+    """scipy.special, imported when the first interval is asked for: `status` reads rows and asks for none."""
+    from scipy import special
+
+    return special
 
 
 @dataclass(frozen=True)
@@ -56,14 +63,14 @@ class Estimate:
 
     def p(self, null: float = 0.0) -> float:
         """Two-sided p of "the true value is `null`"."""
-        return 2 * float(special.stdtr(self.df, -abs(self.value - null) / self.stderr))
+        return 2 * float(_special().stdtr(self.df, -abs(self.value - null) / self.stderr))
 
     def p_below(self, bound: float) -> float:
         """One-sided p of "the true value is below `bound`": small where "at least `bound`" is shown."""
-        return float(special.stdtr(self.df, (bound - self.value) / self.stderr))
+        return float(_special().stdtr(self.df, (bound - self.value) / self.stderr))
 
     def _half(self, quantile: float) -> float:
-        return float(special.stdtrit(self.df, quantile)) * self.stderr
+        return float(_special().stdtrit(self.df, quantile)) * self.stderr
 
 
 NONE = Estimate(UNKNOWN, UNKNOWN, UNKNOWN, 0, 0)
@@ -120,7 +127,7 @@ def variance(
 
 def bounds(mean: np.ndarray, of: np.ndarray, df: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Two-sided intervals at `LEVEL` of means with these variances."""
-    half = special.stdtrit(df, 1 - (1 - LEVEL) / 2) * np.sqrt(of)
+    half = _special().stdtrit(df, 1 - (1 - LEVEL) / 2) * np.sqrt(of)
     return mean - half, mean + half
 
 
