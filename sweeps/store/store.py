@@ -2,6 +2,7 @@
 
 store.json                          format of the folder
 config.yaml contents.json           what was asked for last, and what its models are made of
+plan.json                           cells, ids and evaluations of that (see `sweeps.plan.kept`)
 environments/<id>.json              versions, host and command of each run; rows say which
 updates/<operation>.safetensors     raw dW of an edit operation, put once
 states/<state>.json                 digest of the weights after a regularized operation, checked at replay
