@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from modelfolder.errors import InputError
 from rect import regularizers
 from rect.history import History
 from rect.model import EditableModel
@@ -173,18 +174,16 @@ class CellRun:
             if EDIT in kinds:
                 self._stage(n_edits, "edit metrics")
                 rows += measure.editing(model, place.plan.edited(self.cell, n_edits), place.unedited, kinds[EDIT])
-            for name in place.plan.config.metrics:
-                if (kind := metric_kind(name)) in kinds:
-                    self._stage(n_edits, "edit metrics")
-                    rows += measure.metric(name, model, place.plan.edited(self.cell, n_edits), kinds[kind])
             if ABILITY in kinds:
                 self._stage(n_edits, "perplexity")
                 rows += measure.text(model, place.unedited, kinds[ABILITY])
+            more, failed = self._metrics(model, n_edits, kinds)
+            rows += more
         if WEIGHTS in kinds:
             rows += measure.weights(model, self._shares, kinds[WEIGHTS])
         self._stage(n_edits, "writing")
         ended = self._commit(n_edits, rows, [])
-        failed: dict[str, Exception] = {}
+        self._tell(n_edits, failed)
         questions = [one for one in place.plan.questions if one.evaluation in wanted]
         if questions:
             self._stage(n_edits, "generating")
@@ -197,6 +196,24 @@ class CellRun:
                 self._tell(n_edits, lost)
         lost_tasks = {"failed_tasks": {name: _line(error) for name, error in failed.items()}} if failed else {}
         return {"n_edits": n_edits, **_summary(rows), **ended, **lost_tasks}
+
+    def _metrics(
+        self, model: EditableModel, n_edits: int, kinds: Mapping[str, str]
+    ) -> tuple[list[Row], dict[str, Exception]]:
+        """Rows of the metrics that are asked for besides, and those that failed: they cost their own rows alone."""
+        rows: list[Row] = []
+        failed: dict[str, Exception] = {}
+        for kind, name in ((metric_kind(name), name) for name in self.place.plan.config.metrics):
+            if kind not in kinds:
+                continue
+            self._stage(n_edits, "edit metrics")
+            try:
+                rows += measure.metric(name, model, self.place.plan.edited(self.cell, n_edits), kinds[kind])
+            except Exception as error:
+                told = None if isinstance(error, InputError) else error
+                log.warning("%s failed: %s", kind, _line(error), exc_info=told)
+                failed[kind] = error
+        return rows, failed
 
     def _commit(self, n_edits: int, rows: list[Row], outputs: list[Row]) -> dict[str, str]:
         """Write what was measured, with the row that ends the cell once its figures say so: {"stopped": the rule}."""
@@ -246,7 +263,7 @@ def _line(error: Exception) -> str:
 def _summary(rows: Sequence[Row]) -> dict[str, float]:
     """A few figures for Tune's table."""
     by_name = {row["name"]: row["value"] for row in rows}
-    scores = [value for name, value in by_name.items() if name.endswith("/score")]
+    scores = [row["value"] for row in rows if row["kind"] == "task" and row["name"].endswith("/score")]
     figures = {
         "reliability": by_name.get("reliability/preference"),
         "locality": by_name.get("locality/token_accuracy"),

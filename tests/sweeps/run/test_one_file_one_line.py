@@ -10,6 +10,7 @@ import pytest
 from rect import editors, metrics, regularizers
 from sweeps.plan.identity import make_plan
 from sweeps.results.tradeoff import tradeoff
+from sweeps.store import journal
 from sweeps.store.store import Store
 from tests.sweeps.small import run_here, small_config
 from tests.tiny import save_tiny
@@ -111,3 +112,17 @@ def test_a_metric_added_to_a_finished_sweep_computes_nothing_else_anew(tmp_path:
     assert {name: store.folder.read(name) for name in store.folder.names("updates")} == updates
     table = tradeoff(after)
     assert table.loc[table["method"] == "rome", "efficacy_success"].between(0, 1).all()
+
+
+@pytest.mark.usefixtures("own")
+def test_a_metric_that_fails_costs_its_own_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rect.metrics" / "broken.py").write_text("def evaluate(model, facts):\n    return 1 / 0\n")
+    monkeypatch.setitem(metrics.METRICS, "broken", metrics.Metric("broken:evaluate", "1"))
+    config = small_config(save_tiny("llama", tmp_path / "model"), metrics=["broken", "brevity"])
+    plan, store = make_plan(config), Store(tmp_path / "out")
+    run_here(plan, store)
+    left = [plan.missing(cell, store.done()) for cell in plan.cells if cell.method is not None]
+    assert all(set(one) == {1, 3} for one in left)
+    assert {name for one in left for names in one.values() for name in names} == {plan.kinds["metric broken"]}
+    reasons = [event["reason"] for event in journal.events(store.folder) if event["event"] == "task-failed"]
+    assert set(reasons) == {"ZeroDivisionError: division by zero"}
