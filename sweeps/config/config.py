@@ -242,8 +242,7 @@ class ResourcesSpec(Strict):
     def _whole(cls, value: str | float) -> str | float:
         if isinstance(value, float) and value != int(value):
             raise PydanticCustomError("fraction", "a trial holds model and engine, which take shares of whole GPUs "
-                                      "(engine.gpu_memory_utilization): right would be 0, 1 or auto, not {value}", {
-                                      "value": value})  # fmt: skip
+                                      "(engine.gpu_memory_utilization): right would be 0, 1 or auto")  # fmt: skip
         return value
 
 

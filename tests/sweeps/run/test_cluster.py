@@ -37,7 +37,7 @@ def test_what_a_trial_takes(
 
 
 def test_a_fraction_of_a_gpu_is_refused() -> None:
-    with pytest.raises(InputError, match=r"resources\.gpus: a trial holds .* right would be 0, 1 or auto, not 0\.5"):
+    with pytest.raises(InputError, match=r"resources\.gpus: a trial holds .* right would be 0, 1 or auto"):
         small_config(Path("model"), resources={"gpus": 0.5})
     assert small_config(Path("model"), resources={"gpus": 1.0}).resources.gpus == 1
 
