@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from modelfolder.errors import InputError, nearest
 from rect import places
 from rect.editors.easyeditor import environment
 from sweeps.commands import effect, show_edit
+from sweeps.commands.effect import Request
 from sweeps.config import names
 
 if TYPE_CHECKING:
@@ -22,23 +22,6 @@ if TYPE_CHECKING:
     from rect.model import EditableModel
 
 DTYPES = ("float32", "bfloat16", "float16")
-
-
-@dataclass(frozen=True)
-class Request:
-    """What `sweeps edit` is asked for: one fact, one method, one regularizer, and where results go."""
-
-    subject: str
-    prompt: str
-    target: str
-    model: str
-    method: str = "rome"
-    regularizer: str = "none"
-    k: float | None = None
-    hparams: Path | None = None
-    prompts: Path | None = None
-    save: str | None = None
-    save_update: Path | None = None
 
 
 def edit(

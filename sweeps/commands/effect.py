@@ -7,12 +7,30 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
     from rect.facts import Fact
     from rect.model import EditableModel
     from rect.update import Update
-    from sweeps.commands.edit import Request
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `sweeps edit` is asked for: one fact, one method, one regularizer, and where results go."""
+
+    subject: str
+    prompt: str
+    target: str
+    model: str
+    method: str = "rome"
+    regularizer: str = "none"
+    k: float | None = None
+    hparams: Path | None = None
+    prompts: Path | None = None
+    save: str | None = None
+    save_update: Path | None = None
 
 
 @dataclass(frozen=True)

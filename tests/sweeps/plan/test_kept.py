@@ -100,3 +100,15 @@ def test_readers_need_neither_data_nor_torch(words: str, moved: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "loaded []" in done.stdout
     assert "all rows" not in done.stderr  # it knew which are asked for
+
+
+@pytest.mark.parametrize("words", ["plan configs/demo.yaml", "methods list", "tasks list", "models list", "--help"])
+def test_what_only_looks_needs_no_torch(words: str) -> None:
+    code = (
+        "import sys, atexit; from sweeps.commands.app import main;"
+        f"atexit.register(lambda: print('loaded', sorted(set({HEAVY!r}) & set(sys.modules))));"
+        f"main({words.split()!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "loaded []" in done.stdout
