@@ -66,7 +66,7 @@ class EditableModel:
     @classmethod
     def load(
         cls,
-        name: str,
+        name: str | os.PathLike[str],
         device: str = "auto",
         dtype: str = "float32",
         revision: str | None = None,
@@ -85,7 +85,7 @@ class EditableModel:
         Raises:
             InputError: the model is not there, its family is unknown, or device or dtype is none.
         """
-        where = _device(device)
+        where, name = _device(device), os.fspath(name)
         if dtype not in DTYPES:
             raise InputError(f"dtype {dtype!r} is not known; one of: {', '.join(DTYPES)}")
         folder = models.resolve(name, revision)

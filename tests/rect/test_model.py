@@ -232,7 +232,8 @@ def test_saved_models_come_back(family: str, tmp_path: Path) -> None:
     model = EditableModel(*tiny.tiny_model(family))
     model.add(random_update(model))
     model.save(tmp_path / "edited")
-    again = EditableModel.load(str(tmp_path / "edited"), device="cpu")
+    again = EditableModel.load(tmp_path / "edited", device="cpu")
+    assert again.name == str(tmp_path / "edited")
     assert again.folder == tmp_path / "edited"
     assert same(weights(again), weights(model))
     assert again.complete("The capital of France is") == model.complete("The capital of France is")
