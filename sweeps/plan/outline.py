@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,7 @@ class Outline:
     asked: Mapping[str, str]
     stopped: str
     scanned: frozenset[str] = frozenset()
-    candidates: tuple[Cell, ...] = field(default=())
+    candidates: tuple[Cell, ...] = ()
 
     @property
     def tasks(self) -> list[str]:

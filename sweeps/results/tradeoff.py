@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from rect.regularizers import REGULARIZERS
 from sweeps.results import intervals
 from sweeps.results.fronts import front, furthest
 
@@ -38,8 +39,6 @@ TASK_METRICS = ("score", "score_release", "answered")
 GUESSING = {"nli": 1 / 2, "closed_domain_qa": 1 / 2, "sentiment": 1 / 2, "dialogue": 1 / 4}
 GUESSING |= dict.fromkeys(("reasoning", "open_domain_qa", "summarization", "ner"), 0.0)
 """Of the package's own tasks, what guessing scores; `chance` may be more."""
-
-REGULARIZER_ORDER = ("none", "rect", "random", "pca", "pca-release", "magnitude")
 
 
 def task_names(rows: pd.DataFrame) -> list[str]:
@@ -349,7 +348,7 @@ def _why_no_k(group: pd.DataFrame, share: float, metric: str) -> str:
 
 def _sorted(table: pd.DataFrame) -> pd.DataFrame:
     """In the order of reading: the unedited model first, then by group, regularizer, k and seed."""
-    order = {name: i for i, name in enumerate(REGULARIZER_ORDER)}
+    order = {name: i for i, name in enumerate(REGULARIZERS)}
     keys = table.assign(
         _unedited=table["setting"] != UNEDITED,
         _regularizer=table["regularizer"].map(lambda name: (order.get(name, len(order)), name)),

@@ -87,28 +87,27 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return away / "out"
 
 
+def said(words: list[str]) -> str:
+    """What a command that ends well says, in a process of its own that loads nothing heavy."""
+    code = (
+        "import sys, atexit; from sweeps.commands.app import main;"
+        f"atexit.register(lambda: print('loaded', sorted(set({HEAVY!r}) & set(sys.modules))));"
+        f"main({words!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "loaded []" in done.stdout
+    return done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     "words", ["status DIR", "report DIR", "export DIR --what rows", "cache list DIR", "compare DIR DIR"]
 )
 def test_readers_need_neither_data_nor_torch(words: str, moved: Path) -> None:
-    code = (
-        "import sys, atexit; from sweeps.commands.app import main;"
-        f"atexit.register(lambda: print('loaded', sorted(set({HEAVY!r}) & set(sys.modules))));"
-        f"main({[str(moved) if word == 'DIR' else word for word in words.split()]!r})"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "loaded []" in done.stdout
-    assert "all rows" not in done.stderr  # it knew which are asked for
+    shown = said([str(moved) if word == "DIR" else word for word in words.split()])
+    assert "all rows" not in shown  # it knew which are asked for
 
 
 @pytest.mark.parametrize("words", ["plan configs/demo.yaml", "methods list", "tasks list", "models list", "--help"])
 def test_what_only_looks_needs_no_torch(words: str) -> None:
-    code = (
-        "import sys, atexit; from sweeps.commands.app import main;"
-        f"atexit.register(lambda: print('loaded', sorted(set({HEAVY!r}) & set(sys.modules))));"
-        f"main({words.split()!r})"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "loaded []" in done.stdout
+    said(words.split())
