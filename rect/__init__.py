@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         weights,
     )
     from rect.architecture import Architecture
-    from rect.facts import Fact, Locality
+    from rect.facts import Fact, Locality, Portability
     from rect.history import History
     from rect.model import EditableModel
     from rect.update import Dense, LowRank, Update, UpdateError
@@ -48,6 +48,7 @@ _HOMES = {
     "InputError": "modelfolder.errors",
     "Locality": "rect.facts",
     "LowRank": "rect.update",
+    "Portability": "rect.facts",
     "Update": "rect.update",
     "UpdateError": "rect.update",
 }
@@ -76,6 +77,7 @@ __all__ = [
     "InputError",
     "Locality",
     "LowRank",
+    "Portability",
     "Update",
     "UpdateError",
     "analysis",

@@ -34,6 +34,7 @@ def _filled_in(text: str) -> str:
 Valid = Annotated[str, pydantic.AfterValidator(_unicode)]
 Text = Annotated[Valid, pydantic.AfterValidator(_filled_in)]
 Answer = Annotated[Valid, pydantic.AfterValidator(lambda text: text.strip())]
+Filled = Annotated[Answer, pydantic.AfterValidator(_filled_in)]
 
 
 class _Record(pydantic.BaseModel):
@@ -51,9 +52,10 @@ class _Record(pydantic.BaseModel):
 WANTED = {
     "string_type": "a string",
     "tuple_type": "a list",
-    "model_type": "an object with the keys prompt and answer",
-    "model_attributes_type": "an object with the keys prompt and answer",
+    "model_type": "an object with the keys {}",
+    "model_attributes_type": "an object with the keys {}",
 }
+KEYS = {"locality": "prompt and answer", "portability": "prompt and answers", "instances": "id, edits and questions"}
 
 
 def _reason(error: pydantic.ValidationError) -> str:
@@ -62,7 +64,8 @@ def _reason(error: pydantic.ValidationError) -> str:
     first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).removeprefix(".")
     if first["type"] == "extra_forbidden":
-        close = closest(first["loc"][-1], [*Fact.model_fields, *Locality.model_fields])
+        known = {key for one in (Fact, Locality, Portability, Instance) for key in one.model_fields}
+        close = closest(first["loc"][-1], sorted(known))
         key = key if key.isprintable() else ascii(key)
         return f"{key}: unknown key; {close}".rstrip("; ")
     if first["type"] == "missing":
@@ -71,7 +74,8 @@ def _reason(error: pydantic.ValidationError) -> str:
         cause = first["ctx"]["error"]
         return f"{key}{'.' if isinstance(cause, InputError) else ' '}{cause}"
     if first["type"] in WANTED:
-        return f"{key} is {shown(first['input'])}; {WANTED[first['type']]} is wanted"
+        wanted = WANTED[first["type"]].format(KEYS.get(str(first["loc"][0]), "prompt and answers"))
+        return f"{key} is {shown(first['input'])}; {wanted} is wanted"
     return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}"
 
 
@@ -81,10 +85,61 @@ class Locality(_Record):
     Attributes:
         prompt: the full text.
         answer: its right answer, as far as known.
+        aliases: other wordings of that answer.
+        kind: what it asks about, as KnowEdit calls it: "Relation_Specificity", "Forgetfulness".
     """
 
     prompt: Text
     answer: Answer | None = None
+    aliases: tuple[Filled, ...] = ()
+    kind: Valid | None = None
+
+
+class Question(_Record):
+    """A prompt with its acceptable answers.
+
+    Attributes:
+        prompt: the full text.
+        answers: any of them is right; the first one is asked for under teacher forcing.
+    """
+
+    prompt: Text
+    answers: tuple[Filled, ...]
+
+    @pydantic.field_validator("answers")
+    @classmethod
+    def _some(cls, answers: tuple[str, ...]) -> tuple[str, ...]:
+        if not answers:
+            raise ValueError("is an empty list; at least one answer is wanted")
+        return answers
+
+
+class Portability(Question):
+    """What follows from an edit, and should be answered accordingly.
+
+    Attributes:
+        kind: as KnowEdit calls it: "Reasoning", "Subject_Aliasing", "Logical_Generalization".
+    """
+
+    kind: Valid | None = None
+
+
+class Instance(_Record):
+    """Several facts that are edited together, and what follows from all of them (MQuAKE).
+
+    Attributes:
+        id: its name; facts that name the same instance belong together.
+        edits: how many facts it has.
+        questions: one multi-hop question in several wordings; it is answered if one of them is.
+        answers: any of them is right after the edits.
+        hops: the single facts of the chain after the edits, edited ones among them.
+    """
+
+    id: Valid
+    edits: pydantic.PositiveInt
+    questions: tuple[Text, ...]
+    answers: tuple[Filled, ...]
+    hops: tuple[Question, ...] = ()
 
 
 class Fact(_Record):
@@ -98,6 +153,9 @@ class Fact(_Record):
         rephrasings: the same question in other words, full sentences with the subject filled in.
         locality: prompts out of scope.
         id: a name for it in tables.
+        aliases: other wordings of the target that are as right.
+        portability: what follows from the edit.
+        instances: what it is edited for together with other facts.
     """
 
     subject: Answer
@@ -107,6 +165,9 @@ class Fact(_Record):
     rephrasings: tuple[Text, ...] = ()
     locality: tuple[Locality, ...] = ()
     id: Valid | None = None
+    aliases: tuple[Filled, ...] = ()
+    portability: tuple[Portability, ...] = ()
+    instances: tuple[Instance, ...] = ()
     _where: str = pydantic.PrivateAttr("")
 
     def __eq__(self, other: object) -> bool:
@@ -163,8 +224,15 @@ def draw(facts: Sequence[Fact], seed: int, n: int, without: Collection[int] = ()
     return [facts[order[i % len(order)]] for i in range(n)]
 
 
+JOINED = ("rephrasings", "locality", "aliases", "portability", "instances")
+"""What an edit has of all its records."""
+
+LATER = ("aliases", "portability", "instances", "kind")
+"""Keys that came when there were ids: where they say nothing they are no part of one."""
+
+
 def distinct(facts: Iterable[Fact]) -> list[Fact]:
-    """Each edit once, in the order of its first record, with the rephrasings and locality prompts of all its records.
+    """Each edit once, in the order of its first record, with the prompts and aliases of all its records.
 
     An edit that was made twice, or stands in a file twice, is one fact: what is averaged over facts counts it once.
     """
@@ -177,8 +245,7 @@ def distinct(facts: Iterable[Fact]) -> list[Fact]:
 def _together(records: Sequence[Fact]) -> Fact:
     """The first of several records of one edit, with the prompts of all, each once."""
     prompts: dict[str, tuple[Any, ...]] = {
-        key: tuple(dict.fromkeys(prompt for fact in records for prompt in getattr(fact, key)))
-        for key in ("rephrasings", "locality")
+        key: tuple(dict.fromkeys(prompt for fact in records for prompt in getattr(fact, key))) for key in JOINED
     }
     first = records[0]
     return (
@@ -190,6 +257,12 @@ def _together(records: Sequence[Fact]) -> Fact:
 
 def digest(facts: Sequence[Fact]) -> str:
     """SHA-256 of the facts as canonical JSON, their ids aside."""
-    records = [fact.model_dump(exclude={"id"}) for fact in facts]
+    records = [_said(fact.model_dump(exclude={"id"})) for fact in facts]
     text = json.dumps(records, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _said(record: dict[str, Any]) -> dict[str, Any]:
+    """A fact without those of `LATER` that are empty, in its locality prompts too."""
+    locality = [{key: value for key, value in one.items() if value or key not in LATER} for one in record["locality"]]
+    return {key: value for key, value in record.items() if value or key not in LATER} | {"locality": locality}

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modelfolder.errors import InputError
-from rect.facts import Fact
+from rect.facts import Fact, Question
 from rect.prompts import continue_with, edit_rows, encode, kl_row, spaced, subject_end
 
 if TYPE_CHECKING:
@@ -96,10 +96,22 @@ def _of_evaluation(tokenizer: Any, limit: int | None, fact: Fact) -> Iterator[st
         asked += [("the prompt", fact.filled, fact.original)]
         asked += [(f"rephrasing {i}", text, fact.original) for i, text in enumerate(fact.rephrasings, 1)]
     asked += [(f"locality prompt {i}", one.prompt, one.answer) for i, one in enumerate(fact.locality, 1)]
+    asked += [(what, one.prompt, answer) for what, one in _followed(fact) for answer in one.answers]
     for what, text, answer in asked:
         ids, targets = continue_with(tokenizer, text, answer) if answer else (encode(tokenizer, text), [0])
         if reason := of_tokens(ids, targets, limit):
             yield f"{what} {reason}"
+
+
+def _followed(fact: Fact) -> Iterator[tuple[str, Question]]:
+    """What is asked of what follows from an edit, as a message calls it."""
+    for i, one in enumerate(fact.portability, 1):
+        yield f"portability prompt {i}", one
+    for instance in fact.instances:
+        for i, text in enumerate(instance.questions, 1):
+            yield f"question {i}", Question(prompt=text, answers=instance.answers)
+        for i, hop in enumerate(instance.hops, 1):
+            yield f"hop {i}", hop
 
 
 def _unknown(tokenizer: Any, vocabulary: int | None, fact: Fact) -> Iterator[str]:
@@ -109,6 +121,7 @@ def _unknown(tokenizer: Any, vocabulary: int | None, fact: Fact) -> Iterator[str
     answers = [answer for answer in (fact.target, fact.original) if answer]
     pairs = [(text, answer) for text in (fact.filled, *fact.rephrasings) for answer in answers]
     pairs += [(one.prompt, one.answer or "") for one in fact.locality]
+    pairs += [(one.prompt, answer) for _, one in _followed(fact) for answer in one.answers]
     for text, answer in pairs:
         token = max(encode(tokenizer, text + (spaced(answer) if answer else "")), default=0)
         if token >= vocabulary:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from modelfolder.errors import InputError
-from rect import Fact, Locality, facts
+from rect import Fact, Locality, Portability, facts
 
 GOOD: dict[str, Any] = {"subject": "France", "prompt": "The capital of {} is", "target": "Rome"}
 
@@ -62,6 +62,16 @@ def test_an_empty_original_is_none() -> None:
         ),
         ({"target": "\ud800"}, r"target holds a character that is not valid Unicode \(a lone surrogate\)"),
         ({"self": 1}, "self: unknown key.*"),
+        (
+            {"portability": [{"prompt": "x", "answers": []}]},
+            r"portability\[0\].answers is an empty list; at least one.*",
+        ),
+        ({"portability": [{"prompt": "x", "answers": "y"}]}, r"portability\[0\].answers is a string \('y'\); a list.*"),
+        ({"portability": [{"prompt": "x", "answers": [" "]}]}, r"portability\[0\].answers\[0\] is empty"),
+        ({"portability": ["x"]}, r"portability\[0\] is .*; an object with the keys prompt and answers is wanted"),
+        ({"portability": [{"prompt": "x", "answer": ["y"]}]}, r"portability\[0\].answer: unknown key; did you mean.*"),
+        ({"aliases": ["Roma", ""]}, r"aliases\[1\] is empty"),
+        ({"instances": [{"id": "1", "edits": 0, "questions": ["q"], "answers": ["a"]}]}, r"instances\[0\].edits: .*"),
         ({"locality": [{"promt": "x"}]}, r"locality\[0\].promt: unknown key; did you mean 'prompt'\?"),
     ],
 )
@@ -131,3 +141,43 @@ def test_distinct_counts_each_edit_once_in_order() -> None:
     assert first.locality == (Locality(prompt="x"), Locality(prompt="x", answer="y"))
     assert facts.distinct([one, other]) == [one, other]
     assert facts.distinct([]) == []
+
+
+FULL: dict[str, Any] = {
+    "original": "Paris",
+    "rephrasings": ("France's capital is",),
+    "locality": ({"prompt": "Spain's capital is", "answer": "Madrid"},),
+}
+LATER: dict[str, Any] = {
+    "aliases": ("Roma",),
+    "portability": (
+        {"prompt": "The river of France's capital is the", "answers": ("Tiber", "Tevere"), "kind": "Reasoning"},
+    ),
+    "instances": ({"id": "1", "edits": 2, "questions": ("Which river?",), "answers": ("Tiber",)},),
+}
+
+
+def test_the_digest_of_a_fact_as_it_always_was_is_kept() -> None:
+    """Ids are made of it: those of results that are there must not change when facts gain keys."""
+    known = "cf912fc526bd8b35408a1c7ccdfe9fff"
+    assert facts.digest([Fact(**GOOD, **FULL), Fact(**GOOD)]).startswith(known)
+    assert facts.digest([Fact(**GOOD, id="x")]) == facts.digest([Fact(**GOOD, aliases=(), portability=())])
+
+
+@pytest.mark.parametrize("key", sorted(LATER))
+def test_what_later_keys_say_is_in_the_digest(key: str) -> None:
+    assert facts.digest([Fact(**GOOD, **{key: LATER[key]})]) != facts.digest([Fact(**GOOD)])
+
+
+def test_a_kind_of_locality_is_in_the_digest() -> None:
+    told, bare = (Fact(**GOOD, locality=({"prompt": "x", **more},)) for more in ({"kind": "Forgetfulness"}, {}))
+    assert facts.digest([told]) != facts.digest([bare])
+
+
+def test_an_edit_has_the_portability_of_all_its_records() -> None:
+    one = Fact(**GOOD, **LATER)
+    other = Fact(**GOOD, aliases=("Roma", "Rom"), portability=({"prompt": "x", "answers": ("y",)},))
+    [both] = facts.distinct([one, other])
+    assert both.aliases == ("Roma", "Rom")
+    assert both.portability == (*one.portability, Portability(prompt="x", answers=("y",)))
+    assert both.instances == one.instances
