@@ -36,4 +36,6 @@ def reason(error: BaseException) -> str:
     if "trust_remote_code" in text:
         return "it comes with Python code of its own, which is run only with trust_remote_code"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    if isinstance(error, KeyError) or not lines:
+        return " ".join([type(error).__name__, *lines[:1]])
+    return lines[0]

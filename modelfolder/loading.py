@@ -17,8 +17,8 @@ def causal_lm(folder: Path, dtype: torch.dtype, *, trust_remote_code: bool = Fal
     """A causal language model on the CPU, as its config and its safetensors files say.
 
     Raises:
-        InputError: it cannot be loaded, or config and files do not fit: weights are missing (they would be random), or
-            are there without a place (they would be left out), or differ though they are tied.
+        InputError: it cannot be loaded, or config and files do not fit: weights are missing or of another shape (they
+            would be random), are there without a place (they would be left out), or differ though they are tied.
     """
     import transformers
 
@@ -34,10 +34,14 @@ def causal_lm(folder: Path, dtype: torch.dtype, *, trust_remote_code: bool = Fal
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
         )
     except Exception as error:  # from an unknown key to a missing package
         raise InputError(f"{folder}: cannot load the model ({reason(error)})") from error
     model, info = loaded
+    if other := info["mismatched_keys"]:
+        name, found, wanted = min(other)
+        raise InputError(f"{folder}: {name} is {tuple(found)} in its safetensors files, {tuple(wanted)} by its config.json")
     if missing := info["missing_keys"]:
         raise InputError(f"{folder}: its safetensors files lack {len(missing)} weights, such as {min(missing)}")
     if extra := unplaced(info["unexpected_keys"]):

@@ -151,3 +151,15 @@ def test_an_engine_fills_nothing_with_random_numbers(tmp_path: Path) -> None:
     safetensors.torch.save_file(held, folder / WHOLE)
     with pytest.raises(InputError, match=r"lack 1 weights, such as model.layers.2.mlp.up_proj"):
         TransformersEngine(folder, max_model_len=64)
+
+
+def test_weights_of_another_shape_than_the_configs_are_named(tmp_path: Path) -> None:
+    folder = save_tiny("llama", tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 96}))
+    for read in (lambda: EditableModel.load(str(folder)), lambda: TransformersEngine(folder, max_model_len=64)):
+        with pytest.raises(InputError, match=r"mlp.down_proj.weight is \(64, \d+\) in .*, \(64, 96\) by its config.json"):
+            read()
+    (folder / "config.json").write_text(json.dumps(config | {"rope_scaling": {"rope_type": "odd", "factor": 2.0}}))
+    with pytest.raises(InputError, match="KeyError 'odd'"):
+        EditableModel.load(str(folder))
