@@ -41,7 +41,9 @@ def causal_lm(folder: Path, dtype: torch.dtype, *, trust_remote_code: bool = Fal
     model, info = loaded
     if other := info["mismatched_keys"]:
         name, found, wanted = min(other)
-        raise InputError(f"{folder}: {name} is {tuple(found)} in its safetensors files, {tuple(wanted)} by its config.json")
+        raise InputError(
+            f"{folder}: {name} is {tuple(found)} in its safetensors files, {tuple(wanted)} by its config.json"
+        )
     if missing := info["missing_keys"]:
         raise InputError(f"{folder}: its safetensors files lack {len(missing)} weights, such as {min(missing)}")
     if extra := unplaced(info["unexpected_keys"]):

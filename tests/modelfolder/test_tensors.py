@@ -158,7 +158,9 @@ def test_weights_of_another_shape_than_the_configs_are_named(tmp_path: Path) -> 
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 96}))
     for read in (lambda: EditableModel.load(str(folder)), lambda: TransformersEngine(folder, max_model_len=64)):
-        with pytest.raises(InputError, match=r"mlp.down_proj.weight is \(64, \d+\) in .*, \(64, 96\) by its config.json"):
+        with pytest.raises(
+            InputError, match=r"mlp.down_proj.weight is \(64, \d+\) in .*, \(64, 96\) by its config.json"
+        ):
             read()
     (folder / "config.json").write_text(json.dumps(config | {"rope_scaling": {"rope_type": "odd", "factor": 2.0}}))
     with pytest.raises(InputError, match="KeyError 'odd'"):
