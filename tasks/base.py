@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from modelfolder.errors import InputError
 from tasks import chance
@@ -38,7 +38,7 @@ class Judgement:
 class Task(ABC):
     """A zero-shot task, greedy decoding, the prompt is the whole input.
 
-    Subclasses set the attributes and write `parse`, `judge` and `gold_output`; docs/add-a-task.md walks through one.
+    Subclasses set the attributes and write `parse` and `judge`; docs/add-a-task.md walks through one.
     `version` goes up whenever a prompt, a rule or a budget changes: rows of different versions are never mixed.
     """
 
@@ -51,6 +51,7 @@ class Task(ABC):
     template: Template
     metric: str
     data: Data
+    answers: ClassVar[Mapping[str, str]] = {}  # of a fixed set: each gold, and the continuation that says it
 
     # Examples -------------------------------------------------------------------------------------------------------
 
@@ -94,9 +95,9 @@ class Task(ABC):
     def judge(self, output: str, example: Example) -> Judgement:
         """What one output (the continuation alone) is worth."""
 
-    @abstractmethod
     def gold_output(self, example: Example) -> str:
         """An output that is right."""
+        return f" {example.gold}"
 
     def score(self, outputs: Sequence[str], examples: Sequence[Example]) -> dict[str, Score]:
         """`score`, `score_release`, `score_answered` (unanswered ones left out), `answered` (share of answers)."""
@@ -119,15 +120,17 @@ class Task(ABC):
     @property
     def has_choices(self) -> bool:
         """Whether there is a likelihood mode."""
-        return type(self).choices is not Task.choices
+        return bool(self.answers) or type(self).choices is not Task.choices
 
     def choices(self, example: Example) -> list[str]:
         """The possible continuations, each with its leading space; InputError if the task has none."""
-        raise InputError(f"task {self.name!r} has no fixed set of answers")
+        if not self.answers:
+            raise InputError(f"task {self.name!r} has no fixed set of answers")
+        return list(self.answers.values())
 
     def gold_choice(self, example: Example) -> int:
         """Which of `choices(example)` is right."""
-        raise InputError(f"task {self.name!r} has no fixed set of answers")
+        return list(self.answers).index(example.gold)
 
     def judge_choice(self, logprobs: Sequence[float], example: Example) -> Judgement:
         """The choice with the highest total log-probability is the answer, the first of equals; none if one is NaN."""

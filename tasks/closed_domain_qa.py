@@ -7,6 +7,8 @@ from tasks.base import Judgement, Task
 from tasks.prompts import Template
 from tasks.records import Data, Example, HubData
 
+ANSWERS = {"yes": " yes", "no": " no"}
+
 
 class ClosedDomainQA(Task):
     """Right when the output, stripped and case folded, is the gold 'yes' or 'no'; an answer when it is either."""
@@ -25,15 +27,10 @@ class ClosedDomainQA(Task):
         size=3270,
         licence="CC BY-SA 3.0",
         citation="Clark et al. 2019, BoolQ, NAACL, arXiv:1905.10044",
-        files=(
-            "test-ClosedDomainQA.jsonl",
-            "closed_domain_qa.jsonl",
-            "boolq.jsonl",
-            "BoolQ/dev.jsonl",
-            "boolq/dev.jsonl",
-        ),
+        files=("test-ClosedDomainQA.jsonl", "boolq.jsonl", "BoolQ/dev.jsonl", "boolq/dev.jsonl"),
         hub=HubData("google/boolq", None, "validation"),
     )
+    answers = ANSWERS
 
     def parse(self, record: fields.Record, index: str) -> list[Example]:
         """`passage`, `question`, `answer` (true or false). Gold: "yes" or "no"."""
@@ -43,13 +40,4 @@ class ClosedDomainQA(Task):
     def judge(self, output: str, example: Example) -> Judgement:
         answer = output.strip().casefold()
         right = float(answer == example.gold)
-        return Judgement(right, right, answer in ("yes", "no"))
-
-    def gold_output(self, example: Example) -> str:
-        return f" {example.gold}"
-
-    def choices(self, example: Example) -> list[str]:
-        return [" yes", " no"]
-
-    def gold_choice(self, example: Example) -> int:
-        return ("yes", "no").index(example.gold)
+        return Judgement(right, right, answer in self.answers)

@@ -83,9 +83,11 @@ class CustomTask(Task):
 
     def parse(self, record: fields.Record, index: str) -> list[Example]:
         """The fields that the prompt names, the answer (one or a list), the choices. Gold: {"answers", "choices"}."""
-        texts = {name: _text(record, name) for name in self.template.fields}
-        answers = _several(record, self.definition.answer)
-        choices = self._fixed or (_of_record(record, self.definition.choices) if self.definition.choices else [])
+        texts = {name: _as_text(_value(record, name), f"field {name!r}") for name in self.template.fields}
+        given, choices = _value(record, self.definition.answer), self._fixed
+        answers = _listed(given if isinstance(given, list) else [given], f"field {self.definition.answer!r}")
+        if isinstance(self.definition.choices, str) and self.definition.choices:
+            choices = _choices(_value(record, self.definition.choices), f"field {self.definition.choices!r}")
         if choices and not {a.casefold() for a in answers} & {c.casefold() for c in choices}:
             raise InputError(
                 f"field {self.definition.answer!r}: {answers[0]!r} is none of the choices {', '.join(choices)}"
@@ -168,24 +170,10 @@ def _from_jsonl(path: Path) -> Task:
     return CustomTask(definition, records, str(path))
 
 
-def _text(record: fields.Record, name: str) -> str:
+def _value(record: fields.Record, name: str) -> Any:
     if name not in record:
         raise InputError(f"field {name!r} is missing; {nearest(name, map(str, record))}")
-    return _as_text(record[name], f"field {name!r}")
-
-
-def _several(record: fields.Record, name: str) -> list[str]:
-    if name not in record:
-        raise InputError(f"field {name!r} is missing; {nearest(name, map(str, record))}")
-    value = record[name]
-    return _listed(value if isinstance(value, list) else [value], f"field {name!r}")
-
-
-def _of_record(record: fields.Record, name: Any) -> list[str]:
-    """The choices of one record."""
-    if name not in record:
-        raise InputError(f"field {name!r} is missing; {nearest(name, map(str, record))}")
-    return _choices(record[name], f"field {name!r}")
+    return record[name]
 
 
 def _choices(values: Any, what: str) -> list[str]:

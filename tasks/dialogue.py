@@ -11,6 +11,7 @@ from tasks.records import Data, Example, HubData
 from tasks.text import first_standalone
 
 LETTERS = ("A", "B", "C", "D")
+ANSWERS = {letter: f" {letter}" for letter in LETTERS}
 
 
 class Dialogue(Task):
@@ -30,16 +31,11 @@ class Dialogue(Task):
         size=886,
         licence="not stated",
         citation="Cui et al. 2020, MuTual: A Dataset for Multi-Turn Dialogue Reasoning, ACL, arXiv:2004.04494",
-        files=(
-            "test-dialogue/*.txt",
-            "dialogue.jsonl",
-            "mutual.jsonl",
-            "mutual/dev/*.txt",
-            "data/mutual/dev/*.txt",
-        ),
+        files=("test-dialogue/*.txt", "mutual.jsonl", "mutual/dev/*.txt", "data/mutual/dev/*.txt"),
         hub=HubData("lighteval/mutual_harness", "mutual", "validation"),
         text="mutual",
     )
+    answers = ANSWERS
 
     def parse(self, record: fields.Record, index: str) -> list[Example]:
         """`article`, `options` (four), `answers` (the letter). Gold: the letter."""
@@ -55,12 +51,3 @@ class Dialogue(Task):
     def judge(self, output: str, example: Example) -> Judgement:
         letter = first_standalone(output, LETTERS)
         return Judgement(float(letter == example.gold), float(example.gold in output), letter is not None)
-
-    def gold_output(self, example: Example) -> str:
-        return f" {example.gold}"
-
-    def choices(self, example: Example) -> list[str]:
-        return [f" {letter}" for letter in LETTERS]
-
-    def gold_choice(self, example: Example) -> int:
-        return LETTERS.index(example.gold)

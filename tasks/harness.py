@@ -120,9 +120,6 @@ class HarnessTask(Task):
     def judge(self, output: str, example: Example) -> Judgement:
         raise InputError(f"{self.name}: outputs are scored by the harness (run)")
 
-    def gold_output(self, example: Example) -> str:
-        return f" {example.gold}"
-
     def run(
         self, engine: Engine, examples: Sequence[Example], bootstrap: int = BOOTSTRAP
     ) -> tuple[dict[str, Score], list[Said]]:

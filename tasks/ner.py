@@ -37,14 +37,7 @@ class NER(Task):
         size=3453,
         licence="Reuters text, research use only",
         citation="Tjong Kim Sang and De Meulder 2003, CoNLL-2003 Shared Task, W03-0419",
-        files=(
-            "test-NER.txt",
-            "ner.jsonl",
-            "conll2003.jsonl",
-            "conll2003/test.txt",
-            "eng.testb",
-            "conll2003/eng.testb",
-        ),
+        files=("test-NER.txt", "conll2003.jsonl", "conll2003/test.txt", "eng.testb", "conll2003/eng.testb"),
         hub=HubData("lhoestq/conll2003", None, "test"),
         text="conll",
     )

@@ -9,6 +9,7 @@ from tasks.records import Data, Example, HubData
 from tasks.text import first_of
 
 LABELS = {"entailment": "true", "not_entailment": "false", "0": "true", "1": "false"}
+ANSWERS = {"true": " True", "false": " False"}
 
 
 class NLI(Task):
@@ -24,9 +25,10 @@ class NLI(Task):
         size=277,
         licence="GLUE's redistribution of the PASCAL RTE challenges, research use",
         citation="Dagan et al. 2005, The PASCAL Recognising Textual Entailment Challenge; Wang et al. 2019, GLUE",
-        files=("test-NLI.tsv", "nli.jsonl", "rte.jsonl", "rte.tsv", "RTE/dev.tsv", "rte/dev.tsv"),
+        files=("test-NLI.tsv", "rte.jsonl", "rte.tsv", "RTE/dev.tsv", "rte/dev.tsv"),
         hub=HubData("nyu-mll/glue", "rte", "validation"),
     )
+    answers = ANSWERS
 
     def parse(self, record: fields.Record, index: str) -> list[Example]:
         """`sentence1`, `sentence2`, `label`: GLUE's names or numbers (0 is entailment). Gold: "true" or "false"."""
@@ -37,12 +39,3 @@ class NLI(Task):
         answer = first_of(output, ("true", "false"))
         right = float(answer == example.gold)
         return Judgement(right, right, answer is not None)
-
-    def gold_output(self, example: Example) -> str:
-        return f" {example.gold.title()}"
-
-    def choices(self, example: Example) -> list[str]:
-        return [" True", " False"]
-
-    def gold_choice(self, example: Example) -> int:
-        return ("true", "false").index(example.gold)

@@ -31,7 +31,7 @@ class OpenDomainQA(Task):
         size=3610,
         licence="CC BY-SA 3.0 (questions and answers)",
         citation="Kwiatkowski et al. 2019, Natural Questions, TACL; Lee et al. 2019, arXiv:1906.00300",
-        files=("test-OpenDomainQA.jsonl", "open_domain_qa.jsonl", "nq_open.jsonl", "NQ-open.dev.jsonl"),
+        files=("test-OpenDomainQA.jsonl", "nq_open.jsonl", "NQ-open.dev.jsonl"),
         hub=HubData("google-research-datasets/nq_open", None, "validation"),
     )
 

@@ -25,13 +25,7 @@ class Reasoning(Task):
         size=1319,
         licence="MIT",
         citation="Cobbe et al. 2021, Training Verifiers to Solve Math Word Problems, arXiv:2110.14168",
-        files=(
-            "test-reasoning.jsonl",
-            "reasoning.jsonl",
-            "gsm8k.jsonl",
-            "gsm8k/test.jsonl",
-            "grade_school_math/data/test.jsonl",
-        ),
+        files=("test-reasoning.jsonl", "gsm8k.jsonl", "gsm8k/test.jsonl", "grade_school_math/data/test.jsonl"),
         hub=HubData("openai/gsm8k", "main", "test"),
     )
 
@@ -51,6 +45,3 @@ class Reasoning(Task):
             release=float(example.gold in output),
             answered=number is not None,
         )
-
-    def gold_output(self, example: Example) -> str:
-        return f" {example.gold}"

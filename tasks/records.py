@@ -49,7 +49,8 @@ class Data:
     """The data set behind a task.
 
     title, split, size, licence, citation: for people.
-    files: where it may lie in a directory, first match wins: the authors' file name first, then others.
+    files: where it may lie in a directory, first match wins: the authors' file name first, then the task's own name
+        (`<task>.jsonl`, which is not listed), then others.
     text: how its plain-text files are read: "conll", "mutual", or "" where it has none.
     """
 

@@ -9,6 +9,7 @@ from tasks.records import Data, Example, HubData
 from tasks.text import first_of
 
 LABELS = {"1": "positive", "0": "negative", "positive": "positive", "negative": "negative"}
+ANSWERS = {"positive": " positive", "negative": " negative"}
 
 
 class Sentiment(Task):
@@ -28,16 +29,10 @@ class Sentiment(Task):
         size=872,
         licence="Stanford Sentiment Treebank, research use",
         citation="Socher et al. 2013, Recursive Deep Models for Semantic Compositionality, EMNLP",
-        files=(
-            "test-SentimentAnalysis.tsv",
-            "sentiment.jsonl",
-            "sst2.jsonl",
-            "sst2.tsv",
-            "SST-2/dev.tsv",
-            "sst2/dev.tsv",
-        ),
+        files=("test-SentimentAnalysis.tsv", "sst2.jsonl", "sst2.tsv", "SST-2/dev.tsv", "sst2/dev.tsv"),
         hub=HubData("nyu-mll/glue", "sst2", "validation"),
     )
+    answers = ANSWERS
 
     def parse(self, record: fields.Record, index: str) -> list[Example]:
         """`sentence`, `label` (1 positive, 0 negative). Gold: "positive" or "negative"."""
@@ -47,12 +42,3 @@ class Sentiment(Task):
         answer = first_of(output, ("positive", "negative"))
         right = float(answer == example.gold)
         return Judgement(right, right, answer is not None)
-
-    def gold_output(self, example: Example) -> str:
-        return f" {example.gold}"
-
-    def choices(self, example: Example) -> list[str]:
-        return [" positive", " negative"]
-
-    def gold_choice(self, example: Example) -> int:
-        return ("positive", "negative").index(example.gold)

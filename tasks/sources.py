@@ -28,7 +28,9 @@ def examples(task: Parser, source: str | Path, limit: int | None, seed: int) -> 
         from tasks import hub
 
         records, provenance = hub.records(task)
-        groups, bad = parsed_as_far_as_possible(task, records)
+        bad: list[str] = []
+        groups = parsed(task, records, bad)
+        _tell(task.name, groups, bad)
         provenance = provenance | ({"skipped": str(len(bad))} if bad else {})
     else:
         paths = files(task, source)
@@ -43,35 +45,30 @@ Groups = dict[int, list[Example]]
 """{index of a record in its source: its examples}"""
 
 
-def parsed(task: Parser, records: Iterable[Located]) -> Groups:
-    """The examples of every record; InputError with the record's place if one is malformed."""
+def parsed(task: Parser, records: Iterable[Located], bad: list[str] | None = None) -> Groups:
+    """The examples of every record.
+
+    bad: takes the malformed records ("row 3 (why)") of a public data set, which nobody can mend where they lie. Without
+        it one raises InputError with its place.
+    """
     groups = {}
     for index, (where, record) in enumerate(records):
         try:
             groups[index] = task.parse(record, str(index))
         except InputError as error:
-            raise InputError(f"{where}: {error}") from None
+            if bad is None:
+                raise InputError(f"{where}: {error}") from None
+            bad.append(f"{where} ({error})")
     return groups
 
 
-def parsed_as_far_as_possible(task: Parser, records: Iterable[Located]) -> tuple[Groups, list[str]]:
-    """The examples of a public data set, and its malformed records ("row 3 (why)"), which are skipped, and told of.
-
-    Nobody can mend these where they lie. Raises InputError where no record is left.
-    """
-    groups: Groups = {}
-    bad = []
-    for index, (where, record) in enumerate(records):
-        try:
-            groups[index] = task.parse(record, str(index))
-        except InputError as error:
-            bad.append(f"{where} ({error})")
+def _tell(name: str, groups: Groups, bad: list[str]) -> None:
+    """Say which records are skipped. Raises InputError where no other is left."""
     if bad and not groups:
-        raise InputError(f"{task.name}: no record that can be used; first {bad[0]}")
+        raise InputError(f"{name}: no record that can be used; first {bad[0]}")
     if bad:
         named = "; ".join(bad[:SHOWN]) + ("; ..." if len(bad) > SHOWN else "")
-        logger.warning("%s: %d of %d records skipped: %s", task.name, len(bad), len(groups) + len(bad), named)
-    return groups, bad
+        logger.warning("%s: %d of %d records skipped: %s", name, len(bad), len(groups) + len(bad), named)
 
 
 def drawn(groups: Groups, name: str, limit: int | None, seed: int) -> list[Example]:
@@ -102,24 +99,23 @@ def first_record(task: Parser, source: str | Path) -> Located:
 def files(task: Parser, source: str | Path) -> list[Path]:
     """The file (MuTual: files) of a task in a source. InputError that says what was looked for."""
     name = task.name.split(":")[0]
-    if source == "bundled":
-        return _existing([BUNDLED / f"{name}.jsonl"], f"no bundled data for task {name!r}")
-    folder = Path(source)
+    folder = BUNDLED / f"{name}.jsonl" if source == "bundled" else Path(source)
     if os.path.isfile(folder):  # also of a name that can be none
         return [folder]
+    if source == "bundled":
+        raise InputError(f"no bundled data for task {name!r} ({folder} is missing)")
     if not os.path.isdir(folder):
         raise InputError(
             f"{folder}: no such directory or file; a source is bundled, hub, or a directory with the data sets"
         )
-    for pattern in (*task.data.files, f"{name}.jsonl"):
+    patterns = (*task.data.files[:1], f"{name}.jsonl", *task.data.files[1:])
+    for pattern in patterns:
         for root in ROOTS:
             found = sorted((path for path in (folder / root).glob(pattern) if path.is_file()), key=_by_number)
             if found:
                 logger.info("%s: reads %s", name, found[0] if len(found) == 1 else f"{len(found)} files {pattern}")
                 return found
-    raise InputError(
-        f"{folder}: no data for task {name!r}; looked for {', '.join((*task.data.files, f'{name}.jsonl'))}"
-    )
+    raise InputError(f"{folder}: no data for task {name!r}; looked for {', '.join(patterns)}")
 
 
 def read_all(paths: Iterable[Path], text: str) -> Iterator[Located]:
@@ -134,12 +130,6 @@ def digest(paths: Iterable[Path]) -> str:
     for path in paths:
         total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
-
-
-def _existing(paths: list[Path], otherwise: str) -> list[Path]:
-    if not all(path.is_file() for path in paths):
-        raise InputError(f"{otherwise} ({', '.join(map(str, paths))} is missing)")
-    return paths
 
 
 def _by_number(path: Path) -> tuple[list[int], str]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from modelfolder.errors import InputError
 
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Self
 
     from torch import Tensor
@@ -69,10 +68,6 @@ class Engine(ABC):
     def max_model_len(self) -> int:
         """Longest prompt plus budget, in tokens."""
         return self.texts.context
-
-    def count_tokens(self, prompts: Sequence[str]) -> list[int]:
-        """Tokens of each prompt, special tokens that the tokenizer adds included."""
-        return [len(ids) for ids in self.texts.encode(prompts)]
 
     def chat(self, message: str) -> str:
         """A user's message in the tokenizer's chat template, up to where the answer begins.
@@ -165,10 +160,6 @@ class Engine(ABC):
         scored = self._likelihoods([rows[i] for i in order]) if order else []
         return [likelihood for _, likelihood in sorted(zip(order, scored, strict=True))]
 
-    def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """The log-probabilities of `likelihoods` alone."""
-        return [likelihood.logprob for likelihood in self.likelihoods(pairs)]
-
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Make the weights the base plus exactly these tensors; what an earlier load changed is put back.
 
@@ -200,9 +191,7 @@ class Engine(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @abstractmethod

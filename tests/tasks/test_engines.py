@@ -127,7 +127,6 @@ def test_long_prompts_lose_their_left_part(llama: Path) -> None:
     with TransformersEngine(llama, max_model_len=60) as engine:
         begin = engine.texts.tokenizer.bos_token_id
         ids = engine.texts.encode([long])[0]
-        assert engine.count_tokens([long, "A"]) == [len(ids), len(engine.texts.encode(["A"])[0])]
         output = engine.generate([long, "A", long], [10, 3, 20])
         assert engine.truncated == 2
         assert engine.texts.cut(ids, 10) == [begin, *ids[-49:]]
@@ -276,7 +275,7 @@ def test_likelihoods_are_sums_of_token_logprobs(gpt2: Path, llama: Path) -> None
                 own = logprobs[range(len(ids) - 1), ids[1:]][len(head) - 1 :]
                 expected.append(own.sum().item())
                 greedy.append(bool((own == logprobs.amax(-1)[len(head) - 1 :]).all()))
-            assert engine.loglikelihood(PAIRS) == pytest.approx(expected, rel=1e-4)
+            assert [one.logprob for one in engine.likelihoods(PAIRS)] == pytest.approx(expected, rel=1e-4)
             assert [likelihood.greedy for likelihood in engine.likelihoods(PAIRS)] == greedy
             prompt = SENTENCES[2]
             (chosen,) = engine.generate([prompt], 1)
@@ -293,7 +292,7 @@ def test_likelihood_of_nothing_is_refused(gpt2: Path) -> None:
         with pytest.raises(InputError, match="does not fit into max_model_len"):
             engine.likelihoods([("A", " yes" * 300)])
         long = " ".join(SENTENCES * 3)
-        assert engine.loglikelihood([(long, " yes")]) == engine.loglikelihood([("x" + long, " yes")])  # both are cut
+        assert engine.likelihoods([(long, " yes")]) == engine.likelihoods([("x" + long, " yes")])  # both are cut
 
 
 def test_a_token_without_an_embedding_is_refused(tmp_path: Path) -> None:
@@ -307,4 +306,4 @@ def test_a_token_without_an_embedding_is_refused(tmp_path: Path) -> None:
             engine.generate(["The capital of", "The zyzzyva of"], 3)
         for pair in (("The capital of", " zyzzyva"), ("The zyzzyva", " of France")):  # the last token is not even read
             with pytest.raises(InputError, match=said):
-                engine.loglikelihood([("The capital of", " France"), pair])
+                engine.likelihoods([("The capital of", " France"), pair])
