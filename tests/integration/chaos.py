@@ -22,31 +22,29 @@ from ray.cluster_utils import Cluster
 from sweeps.config.config import Config
 from sweeps.store import journal
 from sweeps.store.store import Store
-from tests.sweeps.small import computed, quiet, small_config, values
+from tests.sweeps.small import STEPS, computed, quiet, remembering, small_config, values
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 400.0  # seconds for anything that is waited for
 GONE = 60.0  # seconds in which everything must have ended with its driver
 
 
-def config_for(folder: Path, engine: str = "transformers", trials: int = 2) -> Config:
+def config_for(folder: Path, engine: str = "transformers", trials: int = 2, method: str = "rome") -> Config:
     """Edits long enough to be hit. A cell may die more often than a real one should."""
     return small_config(
         folder,
-        methods=[
-            {
-                "name": "rome",
-                "hparams": {
-                    "v_num_grad_steps": 40,
-                    "mom2_adjustment": False,
-                    "context_template_length_params": [[3, 2]],
-                },
-            }
-        ],
+        methods=[slow_method(method, folder, steps=40)],
         regularizers=["none", {"name": "rect", "k": 20}],
         engine={"name": engine, "max_model_len": 256, "kv_cache_gib": 0.25},
         resources={"cpus": 1, "concurrency": trials, "max_failures": 20},
     )
+
+
+def slow_method(name: str, folder: Path, steps: int) -> dict[str, Any]:
+    """ROME or a method that remembers, with many steps."""
+    if name != "rome":
+        return remembering(name, folder, v_num_grad_steps=steps)
+    return {"name": name, "hparams": STEPS | {"v_num_grad_steps": steps}}
 
 
 @contextlib.contextmanager
@@ -150,7 +148,8 @@ def disturb(config: Config, store: Store, tmp_path: Path, kills: int) -> None:
 
     That one is a run without Ray through transformers: both engines say the same in float32.
     """
-    whole = quiet(config_for(Path(config.models[0].name)), tmp_path / "quiet")
+    method = config.methods[0].name
+    whole = quiet(config_for(Path(config.models[0].name), method=method), tmp_path / "quiet")
     with three_nodes() as cluster:
         drivers = Drivers(config, cluster, tmp_path)
         driver = drivers.start(store)

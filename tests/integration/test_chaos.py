@@ -14,7 +14,8 @@ from tests.tiny import save_tiny
 pytestmark = pytest.mark.slow
 
 
-def test_trials_a_node_and_the_driver_are_killed(tmp_path: Path) -> None:
-    config = config_for(save_tiny("llama", tmp_path / "model"))
+@pytest.mark.parametrize("method", ["rome", "alphaedit"])  # the second remembers
+def test_trials_a_node_and_the_driver_are_killed(tmp_path: Path, method: str) -> None:
+    config = config_for(save_tiny("llama", tmp_path / "model"), method=method)
     disturb(config, Store(tmp_path / "out"), tmp_path, kills=2)
     assert not list((tmp_path / "out").rglob(f"{TEMPORARY}*"))

@@ -19,8 +19,10 @@ import pytest
 
 from modelfolder.whole_files import TEMPORARY
 from sweeps.config.config import Config
+from sweeps.store import journal
 from sweeps.store.store import Store
-from tests.sweeps.small import computed, quiet, small_config, values
+from tests.integration.chaos import slow_method
+from tests.sweeps.small import REMEMBERING, computed, quiet, small_config, values
 from tests.tiny import save_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,28 +37,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny("llama", tmp_path_factory.mktemp("model"))
 
 
-def config_for(folder: Path, engine: str) -> Config:
+def config_for(folder: Path, engine: str, method: str = "rome") -> Config:
     """Edits and generations long enough to be hit: many optimization steps, long answers."""
     return small_config(
         folder,
-        methods=[
-            {
-                "name": "rome",
-                "hparams": {
-                    "v_num_grad_steps": 60,
-                    "mom2_adjustment": False,
-                    "context_template_length_params": [[3, 2]],
-                },
-            }
-        ],
+        methods=[slow_method(method, folder, steps=60)],
         regularizers=["none", {"name": "rect", "k": [20]}],
         tasks={"names": ["nli", "summarization"], "examples": 12},
         engine={"name": engine, "max_model_len": 256, "kv_cache_gib": 0.25},
     )
 
 
-def write_config(path: Path, folder: Path, engine: str) -> Path:
-    path.write_text(config_for(folder, engine).as_yaml())
+def write_config(path: Path, folder: Path, engine: str, method: str = "rome") -> Path:
+    path.write_text(config_for(folder, engine, method).as_yaml())
     return path
 
 
@@ -125,9 +118,11 @@ def editing(n_edits: int) -> Callable[[dict[str, Any]], bool]:
     return lambda event: event["event"] == "edit-started" and event["n_edits"] == n_edits
 
 
-def test_killed_while_editing_generating_and_writing(folder: Path, tmp_path: Path) -> None:
-    config = write_config(tmp_path / "small.yaml", folder, "transformers")
-    whole = quiet(config_for(folder, "transformers"), tmp_path / "whole")
+@pytest.mark.parametrize("method", ["rome", *REMEMBERING])
+def test_killed_while_editing_generating_and_writing(folder: Path, tmp_path: Path, method: str) -> None:
+    """With a history too: what is remembered comes with the stored updates, and no key is computed anew."""
+    config = write_config(tmp_path / "small.yaml", folder, "transformers", method)
+    whole = quiet(config_for(folder, "transformers", method), tmp_path / "whole")
 
     out = tmp_path / "killed"
     for moment in (editing(2), stage("generating", 3), stage("writing", 3)):
@@ -140,6 +135,12 @@ def test_killed_while_editing_generating_and_writing(folder: Path, tmp_path: Pat
     store = Store(out)
     assert len(computed(store)) == len(set(computed(store))) == 5
     assert set(computed(store)) == set(computed(whole))
+    for operation in computed(whole):
+        update, same = store.update(operation), whole.update(operation)
+        assert update is not None
+        assert same is not None
+        assert update.to_bytes() == same.to_bytes()
+    assert not _begun_again(store)
     pd.testing.assert_series_equal(values(store), values(whole), rtol=0, atol=1e-6)
     texts = [
         one.outputs().sort_values(["cell", "n_edits", "task", "index"])["output"].tolist() for one in (store, whole)
@@ -151,6 +152,18 @@ def test_killed_while_editing_generating_and_writing(folder: Path, tmp_path: Pat
     again = Driver(config, out)
     again.finish()
     assert not list(again.events())  # nothing is missing: Ray is not even started
+
+
+def _begun_again(store: Store) -> list[str]:
+    """Operations that a process began to compute after their update was there."""
+    done: set[str] = set()
+    again = []
+    for event in journal.events(store.folder):  # in the order of their time
+        if event["event"] == "edit-computed":
+            done.add(event["operation"])
+        if event["event"] == "edit-started" and event["operation"] in done:
+            again.append(event["operation"])
+    return again
 
 
 @pytest.mark.vllm

@@ -15,8 +15,27 @@ from sweeps.run.workplace import Workplace
 from sweeps.store import journal
 from sweeps.store.journal import Journal
 from sweeps.store.store import Store
+from tests.tiny import SENTENCES
 
 STEPS = {"mom2_adjustment": False, "v_num_grad_steps": 3, "context_template_length_params": [[3, 2]]}
+
+REMEMBERING = {
+    "memit-history": {"mom2_update_weight": 2},
+    "alphaedit": {"nullspace_share": 60, "L2": 1},
+}
+"""Methods that remember, at home on a tiny model."""
+
+
+def remembering(name: str, folder: Path, **hparams: Any) -> dict[str, Any]:
+    """One of them as an entry of `methods`; its covariance is of a text that is written beside the model."""
+    text = folder.with_name("sentences.txt")
+    text.write_text("\n".join(SENTENCES * 8), encoding="utf-8")
+    shape = {"layers": [0, 1], "v_num_grad_steps": 2, "context_template_length_params": [[3, 2]]}
+    return {
+        "name": name,
+        "hparams": shape | REMEMBERING[name] | hparams,
+        "covariance": {"corpus": str(text), "tokens": 1700},
+    }
 
 
 def small_config(folder: Path, **changes: Any) -> Config:

@@ -14,10 +14,8 @@ from sweeps.run.cell import CellRun
 from sweeps.run.workplace import Workplace
 from sweeps.store.journal import Journal
 from sweeps.store.store import Store
-from tests.sweeps.small import computed, quiet, small_config, values
-from tests.tiny import SENTENCES, save_tiny
-
-STEPS = {"layers": [0, 1], "v_num_grad_steps": 2, "context_template_length_params": [[3, 2]]}
+from tests.sweeps.small import REMEMBERING, computed, quiet, remembering, small_config, values
+from tests.tiny import save_tiny
 
 
 @pytest.fixture(scope="module")
@@ -26,16 +24,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def config(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    text = tmp_path_factory.mktemp("text") / "text.txt"
-    text.write_text("\n".join(SENTENCES * 8), encoding="utf-8")
-    covariance = {"corpus": str(text), "tokens": 1700}
+def config(folder: Path) -> Any:
     return small_config(
         folder,
-        methods=[
-            {"name": "memit-history", "hparams": STEPS | {"mom2_update_weight": 2}, "covariance": covariance},
-            {"name": "alphaedit", "hparams": STEPS | {"nullspace_share": 60, "L2": 1}, "covariance": covariance},
-        ],
+        methods=[remembering(name, folder) for name in REMEMBERING],
         settings=[{"kind": "batch-sequential", "edits": 3, "batch_sizes": [2], "checkpoints": [1, 3]}],
         regularizers=[
             "none",
