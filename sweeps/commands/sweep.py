@@ -26,7 +26,7 @@ def run(
         bool, typer.Option("--retry-failed", help="Run the cells that failed, and only them.")
     ] = False,
     max_failures: Annotated[
-        int | None, typer.Option(min=0, help="How often a cell whose process dies is started again.")
+        int | None, typer.Option(min=0, help="How often the process of a cell may die without getting any further.")
     ] = None,
 ) -> None:
     """Run a sweep, or what is missing of it; then report."""

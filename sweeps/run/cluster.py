@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modelfolder.errors import InputError
@@ -203,6 +203,24 @@ def concurrency(config: Config, cells: int, local: bool) -> int:
     cpus = ray.cluster_resources().get("CPU", 1)
     by_cpus = int(cpus // min(resources.cpus, cpus))
     return max(1, min(by_memory, by_cpus, cells))
+
+
+def room(config: Config, trials: int) -> int:
+    """How many trials of a search run at a time on a cluster: those that its nodes have room for now.
+
+    Each k is chosen by what those before it have found, so that more in a queue would be chosen by nothing.
+    """
+    import ray
+
+    if config.resources.concurrency != "auto":
+        return min(config.resources.concurrency, trials)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return max(1, min(fitting(placement(config).bundles[0], nodes), trials))
+
+
+def fitting(wanted: Mapping[str, float], nodes: Sequence[Mapping[str, float]]) -> int:
+    """How many trials that want these resources fit on nodes, each on one of them."""
+    return sum(int(min(node.get(what, 0) // much for what, much in wanted.items() if much)) for node in nodes)
 
 
 def check_shared(url: str, token: str) -> None:

@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -183,20 +183,26 @@ class Session:
             for cells in experiment.shards(pending):
                 job = self._job(plan, {cell.id: missing[cell.id] for cell in cells})
                 at_a_time = cluster.concurrency(plan.config, len(cells), self.address is None)
-                results = _tune(self._trainable(), job, experiment.grid(cells), self.store, plan.config, at_a_time)
-                _record_failures(results, lambda found: plan.cell(found["cell"]["id"]), self.store, self.journal)
+                space = experiment.grid(cells)
+                results = _tune(self._trainable(), job, space, self.store, plan.config, at_a_time, _cell)
+                _record_failures(results, lambda found: plan.cell(*_cell(found)), self.store, self.journal)
                 self.store.compact()
 
     def optimize(self, plan: Plan) -> None:
         """Let Optuna look for k."""
         from sweeps.run import search_trial
 
+        def cells_of(found: Mapping[str, Any]) -> list[str]:
+            return [cell.id for cell in search_trial.cells_of(plan, found)]
+
         def fit(trainable: Any, space: Mapping[str, Any], trials: int, **tuning: Any) -> ResultGrid:
             self._start(plan)
             self.journal.write("run-started", cells=trials)
-            at_a_time = min(cluster.concurrency(plan.config, trials, local=True), trials)
+            local = self.address is None
+            at_a_time = cluster.concurrency(plan.config, trials, local) if local else cluster.room(plan.config, trials)
+            job = self._job(plan, {})
             with Live(plan, self.store, self.console):
-                results = _tune(trainable, self._job(plan, {}), space, self.store, plan.config, at_a_time, **tuning)
+                results = _tune(trainable, job, space, self.store, plan.config, at_a_time, cells_of, **tuning)
             _record_failures(results, lambda found: search_trial.cells_of(plan, found)[0], self.store, self.journal)
             return results
 
@@ -245,13 +251,19 @@ def _tune(
     store: Store,
     config: Config,
     at_a_time: int,
+    cells_of: Callable[[Mapping[str, Any]], Iterable[str]],
     **tuning: Any,
 ) -> ResultGrid:
     """One Tune experiment of trials that share a job. Raises KeyboardInterrupt if it was interrupted."""
     from ray import tune
 
     known = tune.with_parameters(trainable, job=job)
-    return experiment.fit(known, space, store.folder, config, at_a_time, **tuning)
+    return experiment.fit(known, space, store.folder, config, at_a_time, cells_of, **tuning)
+
+
+def _cell(found: Mapping[str, Any]) -> list[str]:
+    """The id of the one cell of a trial of the grid."""
+    return [found["cell"]["id"]]
 
 
 def _record_failures(

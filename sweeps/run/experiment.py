@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,7 @@ def fit(
     folder: Folder,
     config: Config,
     at_a_time: int,
+    cells_of: Callable[[Mapping[str, Any]], Iterable[str]],
     **tuning: Any,
 ) -> ResultGrid:
     """One experiment, to its end.
@@ -58,12 +59,15 @@ def fit(
         folder: the sweep's; Tune's own files go below `tune/` in it.
         config: what a trial takes, how often it may die, and who is told about it.
         at_a_time: number of trials that run at a time.
+        cells_of: the ids of a trial's cells, from its parameters.
         tuning: further arguments of `tune.TuneConfig`.
 
     Raises:
         KeyboardInterrupt: it was interrupted.
     """
     from ray import tune
+
+    from sweeps.run.attempts import OnlyWithoutProgress
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are reported by us, once
     tuner = tune.Tuner(
@@ -75,7 +79,7 @@ def fit(
             storage_path=storage_path(folder),
             failure_config=tune.FailureConfig(max_failures=config.resources.max_failures),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=tracking.callbacks(config.track, config.name),
+            callbacks=[OnlyWithoutProgress(folder, cells_of), *tracking.callbacks(config.track, config.name)],
             verbose=0,
         ),
     )

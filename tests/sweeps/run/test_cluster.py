@@ -76,3 +76,9 @@ def test_a_tool_that_is_not_installed_is_bad_input(monkeypatch: pytest.MonkeyPat
         tracking.check(("wandb",))
     with pytest.raises(InputError, match="track"):
         small_config(Path("model"), track=["tensorbord"])
+
+
+def test_a_search_asks_for_as_many_trials_as_have_room() -> None:
+    nodes = [{"CPU": 16.0, "GPU": 4.0}, {"CPU": 5.0, "GPU": 8.0}, {"CPU": 64.0}]
+    assert cluster.fitting({"CPU": 2, "GPU": 1}, nodes) == 4 + 2 + 0
+    assert cluster.fitting({"CPU": 2, "GPU": 0}, nodes) == 8 + 2 + 32

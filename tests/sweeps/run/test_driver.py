@@ -210,6 +210,36 @@ def test_a_cell_whose_worker_dies_every_time_is_named(config: Config, local_ray:
     assert len(killed) == 1 + config.resources.max_failures
 
 
+@pytest.mark.slow
+def test_attempts_that_got_further_do_not_count(
+    whole: tuple[Store, str], config: Config, local_ray: None, tmp_path: Path
+) -> None:
+    """Five kills, each after one more edit, where two failures are allowed: nothing is lost, nothing computed twice."""
+    config = config.model_copy(
+        update={"resources": config.resources.model_copy(update={"concurrency": 1, "max_failures": 2})}
+    )
+    store, killed, stop = Store(tmp_path), set[int](), threading.Event()
+
+    def kill() -> None:
+        while len(killed) < 5 and not stop.wait(0.02):
+            for event in journal.events(store.folder):
+                if event["event"] == "edit-computed" and event["pid"] not in killed and len(killed) < 5:
+                    killed.add(event["pid"])
+                    os.kill(event["pid"], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        outcome = driver.run(config, tmp_path)
+    finally:
+        stop.set()
+        killer.join()
+    assert len(killed) == 5
+    assert (outcome.done, outcome.failed) == (5, [])
+    assert len(computed(store)) == len(set(computed(store))) == 9
+    pd.testing.assert_series_equal(values(store), values(whole[0]), rtol=0, atol=1e-6)
+
+
 def test_a_model_that_is_not_there_is_bad_input(config: Config, tmp_path: Path) -> None:
     absent = config.model_copy(update={"models": (config.models[0].model_copy(update={"name": "no/such/model"}),)})
     with pytest.raises(InputError, match="no/such/model"):
