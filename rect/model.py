@@ -135,7 +135,7 @@ class EditableModel:
         total = hashlib.sha256(json.dumps(self.hf.config.to_dict(), sort_keys=True, default=str).encode())
         total.update(json.dumps(self.tokenizer.get_vocab(), sort_keys=True).encode())
         for name in sorted(self._parameters):
-            _add_tensor(total, name, self.original(name))
+            add_tensor(total, name, self.original(name))
         return f"memory:{total.hexdigest()}"
 
     def module(self, path: str) -> nn.Module:
@@ -281,7 +281,7 @@ class EditableModel:
         """SHA-256 over names and bytes of the changed tensors; for an unedited model that of nothing."""
         total = hashlib.sha256()
         for name, tensor in self.changed().items():
-            _add_tensor(total, name, tensor)
+            add_tensor(total, name, tensor)
         return total.hexdigest()
 
     @exclusive
@@ -329,9 +329,10 @@ class EditableModel:
         return folder
 
 
-def _add_tensor(total: Any, name: str, tensor: Tensor) -> None:
+def add_tensor(total: Any, name: str, tensor: Tensor) -> None:
+    """Take name, dtype, shape and bytes of a tensor into a digest of hashlib."""
     total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-    total.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def _device(name: str) -> torch.device:

@@ -26,8 +26,6 @@ from rect.editors.ultraedit.editor import UltraEdit
 from rect.prefixes import Prefixes
 
 if TYPE_CHECKING:
-    import os
-
     from rect.covariance import Covariance
     from rect.model import EditableModel
 
@@ -63,11 +61,7 @@ def get(name: str) -> type[Editor]:
     return EDITORS[name]
 
 
-def check(
-    name: str,
-    model_name: str,
-    hparams: hyperparameters.Hparams | Mapping[str, Any] | str | os.PathLike[str] | None = None,
-) -> None:
+def check(name: str, model_name: str, hparams: hyperparameters.Wanted = None) -> None:
     """Find out, before a model is loaded, whether `create` would have what it needs.
 
     Raises:
@@ -80,7 +74,7 @@ def check(
 def create(
     name: str,
     model: EditableModel,
-    hparams: hyperparameters.Hparams | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    hparams: hyperparameters.Wanted = None,
     prefixes: Prefixes | Sequence[str] | None = None,
     covariance: Covariance | None = None,
 ) -> Editor:
@@ -105,7 +99,7 @@ def create(
 def build(
     name: str,
     model: EditableModel,
-    hparams: hyperparameters.Hparams | Mapping[str, Any] | str | os.PathLike[str] | None,
+    hparams: hyperparameters.Wanted,
     prefixes: Prefixes | Sequence[str] | None,
     covariance: Covariance | None,
 ) -> Editor:
@@ -116,12 +110,7 @@ def build(
     return editor
 
 
-def remark(
-    name: str,
-    model_name: str,
-    hparams: hyperparameters.Hparams | Mapping[str, Any] | str | os.PathLike[str] | None = None,
-    n_layers: int | None = None,
-) -> str:
+def remark(name: str, model_name: str, hparams: hyperparameters.Wanted = None, n_layers: int | None = None) -> str:
     """What one should know of a method's hyperparameters on a model: that they are untested there; else ""."""
     return hyperparameters.remark(get(name).hparams_class, hparams, model_name, n_layers)
 
@@ -129,7 +118,7 @@ def remark(
 def declared(
     name: str,
     model_name: str,
-    hparams: hyperparameters.Hparams | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    hparams: hyperparameters.Wanted = None,
     prefixes: Mapping[str, Any] | None = None,
     covariance: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:

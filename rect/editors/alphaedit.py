@@ -8,14 +8,13 @@ released), or the smallest so many percent of them. H holds the keys of earlier 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pydantic
 
 from modelfolder.errors import InputError
-from rect.editors.memit import ascending, five_from_an_eighth
+from rect.editors.memit import SpreadHparams
 from rect.editors.memit_history import Remembering
-from rect.editors.value_search.hparams import ValueHparams
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,11 +22,10 @@ if TYPE_CHECKING:
     from rect.closed_form import Prior
 
 
-class AlphaEditHparams(ValueHparams):
+class AlphaEditHparams(SpreadHparams):
     """Hyperparameters of AlphaEdit, with EasyEdit's keys. Values that nobody gave are by share of directions.
 
     Attributes:
-        layers, layer_selection, context_template_length_params: as MEMIT's.
         L2: mu, of the update's norm.
         nullspace_share: so many percent of all directions, those with the smallest eigenvalues; or
         nullspace_threshold: all whose eigenvalue is below it. It is absolute, and eigenvalues differ by orders of
@@ -36,13 +34,9 @@ class AlphaEditHparams(ValueHparams):
 
     method: ClassVar[str] = "alphaedit"
 
-    layer_selection: Literal["all"] = "all"
-    context_template_length_params: tuple[tuple[int, int], ...] = ((10, 5),)
     L2: float = pydantic.Field(10.0, gt=0)
     nullspace_share: float | None = pydantic.Field(None, gt=0, lt=100)
     nullspace_threshold: float | None = pydantic.Field(None, gt=0)
-
-    _ascending = pydantic.field_validator("layers")(ascending)
 
     @pydantic.model_validator(mode="after")
     def _one_of_two(self) -> AlphaEditHparams:
@@ -53,7 +47,7 @@ class AlphaEditHparams(ValueHparams):
     @classmethod
     def by_depth(cls, n_layers: int) -> dict[str, Any]:
         """MEMIT's layers, and four fifths of the directions."""
-        return {"layers": five_from_an_eighth(n_layers), "nullspace_share": 80.0}
+        return {**super().by_depth(n_layers), "nullspace_share": 80.0}
 
     @classmethod
     def skipped(cls) -> frozenset[str]:

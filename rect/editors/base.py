@@ -71,6 +71,8 @@ class Editor(abc.ABC):
                     f"{self.name}: {model.name} was edited before: pass the history of these operations (rect.History)"
                 )
             update = self._compute(model, list(facts), History() if history is None else history)
+            about = {"editor": self.identity(), "facts": [fact.model_dump() for fact in facts]}
+        update.provenance = {**about, **update.provenance}
         update.check_finite()
         return update
 
@@ -80,7 +82,8 @@ class Editor(abc.ABC):
         return lengths.BARE
 
     @abc.abstractmethod
-    def _compute(self, model: EditableModel, facts: list[Fact], history: History) -> Update: ...
+    def _compute(self, model: EditableModel, facts: list[Fact], history: History) -> Update:
+        """The update; its provenance need not name the editor and the facts."""
 
     @classmethod
     def build(cls, model: EditableModel, hparams: Hparams, prefixes: Any, covariance: Any) -> Self:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias, TypeVar
 
 import pydantic
 
@@ -29,6 +29,16 @@ ELSEWHERE = {
 }
 
 H = TypeVar("H", bound="Hparams")
+Wanted: TypeAlias = "Hparams | Mapping[str, Any] | str | os.PathLike[str] | None"
+"""What hyperparameters may be given as, see `resolve`."""
+
+
+def wrong(error: pydantic.ValidationError, where: str) -> InputError:
+    """The first thing that is wrong in a record, with its key, in one line."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    return InputError(f"{where}: {key}: {message}, not {first['input']!r}" if key else f"{where}: {message}")
 
 
 class Hparams(pydantic.BaseModel):
@@ -67,10 +77,7 @@ class Hparams(pydantic.BaseModel):
         try:
             return cls(**values)
         except pydantic.ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            message = first["msg"].removeprefix("Value error, ")
-            raise InputError(f"{where}: {key}: {message}, not {first['input']!r}") from None
+            raise wrong(error, where) from None
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], model: EditableModel | None = None) -> Self:
@@ -112,10 +119,7 @@ def resolve(cls: type[H], given: Any, model: EditableModel) -> H:
         return cls.read(given, model)
     overrides = dict(given or {})
     file = known(cls.shelf(), model.name)
-    if file is not None:
-        values = {k: v for k, v in yaml_files.mapping(file).items() if k not in META}
-    else:
-        values = cls.by_depth(model.n_layers)
+    values = cls.by_depth(model.n_layers) if file is None else _values(file)
     return cls.parse({**cls.by_name(model.name), **values, **overrides}, f"{cls.method} hyperparameters")
 
 
@@ -158,10 +162,14 @@ def declared(cls: type[Hparams], given: Any, model_name: str) -> dict[str, Any]:
         return cls.read(given).model_dump(mode="json")
     file = known(cls.shelf(), model_name)
     if file is not None:
-        values = {k: v for k, v in yaml_files.mapping(file).items() if k not in META}
-        return cls.parse({**values, **(given or {})}, f"{cls.method} hyperparameters").model_dump(mode="json")
+        return cls.parse({**_values(file), **(given or {})}, f"{cls.method} hyperparameters").model_dump(mode="json")
     cls.parse({**cls.by_depth(12), **(given or {})}, f"{cls.method} hyperparameters")  # are the overrides right?
     return {"default": "by depth", **cls.by_name(model_name), **(given or {})}
+
+
+def _values(file: Path) -> dict[str, Any]:
+    """Those of a file of ours."""
+    return {key: value for key, value in yaml_files.mapping(file).items() if key not in META}
 
 
 def known(method: str, model_name: str) -> Path | None:

@@ -33,48 +33,48 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rect.closed_form import Prior
-    from rect.editors.value_search.search import Value
     from rect.facts import Fact
     from rect.model import EditableModel
     from rect.update import Dense, LowRank, Update
 
 
-def ascending(layers: tuple[int, ...]) -> tuple[int, ...]:
-    """Layers in their order, each once."""
-    if list(layers) != sorted(set(layers)):
-        raise ValueError("layers must ascend")
-    return layers
-
-
-def five_from_an_eighth(n_layers: int) -> list[int]:
-    """Up to five layers from an eighth of the way up."""
-    first = min(round(n_layers / 8), max(n_layers - 3, 0))
-    return list(range(first, max(min(first + 5, n_layers - 1), first + 1)))
-
-
-class MemitHparams(ValueHparams):
-    """Hyperparameters of MEMIT.
+class SpreadHparams(ValueHparams):
+    """Hyperparameters of the methods that spread an edit over several layers.
 
     Attributes:
         layers: the edited layers, ascending; z is found at the last.
         layer_selection: all of them.
+        context_template_length_params: five prefixes of ten tokens, as the released code draws; its files have no key.
+    """
+
+    layer_selection: Literal["all"] = "all"
+    context_template_length_params: tuple[tuple[int, int], ...] = ((10, 5),)
+
+    @pydantic.field_validator("layers")
+    @classmethod
+    def _ascending(cls, layers: tuple[int, ...]) -> tuple[int, ...]:
+        if list(layers) != sorted(set(layers)):
+            raise ValueError("layers must ascend")
+        return layers
+
+    @classmethod
+    def by_depth(cls, n_layers: int) -> dict[str, Any]:
+        """Up to five layers from an eighth of the way up, as in LLaMA 7B."""
+        first = min(round(n_layers / 8), max(n_layers - 3, 0))
+        return {"layers": list(range(first, max(min(first + 5, n_layers - 1), first + 1)))}
+
+
+class MemitHparams(SpreadHparams):
+    """Hyperparameters of MEMIT.
+
+    Attributes:
         mom2_update_weight: lambda.
         mom2_adjustment: use the covariance C; if false, C is the identity times the mean square of the batch's keys.
-        context_template_length_params: five prefixes of ten tokens, as the released code draws; its files have no key.
     """
 
     method: ClassVar[str] = "memit"
 
-    layer_selection: Literal["all"] = "all"
-    context_template_length_params: tuple[tuple[int, int], ...] = ((10, 5),)
     mom2_update_weight: float = pydantic.Field(15_000.0, gt=0)
-
-    _ascending = pydantic.field_validator("layers")(ascending)
-
-    @classmethod
-    def by_depth(cls, n_layers: int) -> dict[str, Any]:
-        """Five layers from an eighth of the way up, as in LLaMA 7B."""
-        return {"layers": five_from_an_eighth(n_layers)}
 
 
 class Memit(KeyValueEditor):
@@ -102,11 +102,7 @@ class Memit(KeyValueEditor):
         values = self.values(model, facts)
         z = torch.stack([value.target for value in values])  # (facts, hidden)
         update = self.distribute(model, facts, z, history)
-        update.provenance = {
-            "editor": self.identity(),
-            "facts": [fact.model_dump() for fact in facts],
-            "losses": [value.losses for value in values],
-        }
+        update.provenance = {"losses": [value.losses for value in values]}
         return update
 
     def prior(self, layer: int, keys: Tensor) -> Prior:
@@ -117,15 +113,6 @@ class Memit(KeyValueEditor):
         if self.covariance is None:
             return Prior(weight, scale=keys.square().mean())
         return Prior(weight, covariance=self.covariance.of(layer))
-
-    def values(self, model: EditableModel, facts: Sequence[Fact]) -> list[Value]:
-        """The vectors z of some facts, at the output of the last edited block of the model as it stands."""
-        from rect.editors.value_search.search import optimize
-
-        layer = self.hparams.layers[-1]
-        return optimize(
-            model, facts, self.prefixes.templates, self.hparams, layer, self.loss_layer(model), from_mlp=False
-        )
 
     def distribute(
         self, model: EditableModel, facts: Sequence[Fact], z: Tensor, history: History | None = None

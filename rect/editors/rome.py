@@ -53,19 +53,17 @@ class Rome(KeyValueEditor):
     name = "rome"
     version = "1"
     batch = False
+    from_mlp = True
     hparams_class = RomeHparams
 
     hparams: RomeHparams
 
     def _compute(self, model: EditableModel, facts: list[Fact], history: History) -> Update:
-        from rect.editors.value_search.search import optimize
         from rect.update import Update, outer
 
         layer = self.hparams.layers[0]
         name = model.mlp_out_name(layer)
-        (value,) = optimize(
-            model, facts, self.prefixes.templates, self.hparams, layer, self.loss_layer(model), from_mlp=True
-        )
+        (value,) = self.values(model, facts)
         mean = value.keys.mean(0)  # k*, (inner,)
         u = mean
         if self.covariance is not None:
@@ -80,10 +78,8 @@ class Rome(KeyValueEditor):
             weight = model.weight(name).float()
             matrix = weight.T if model.architecture.transposed else weight  # (hidden, inner)
             v = (value.delta + matrix @ (bare - mean)) / (mean @ u)
-        losses = {"losses": [value.losses]}
-        provenance = {"editor": self.identity(), "facts": [fact.model_dump() for fact in facts], **losses}
         entry = outer(v[:, None], u[:, None], model.architecture.transposed)
-        return Update({name: entry}, provenance, {name: {KEYS: mean[None]}})
+        return Update({name: entry}, {"losses": [value.losses]}, {name: {KEYS: mean[None]}})
 
 
 class RRomeHparams(RomeHparams):

@@ -8,7 +8,6 @@ import transformers
 
 from modelfolder.errors import InputError
 from rect import EditableModel, architecture
-from rect.architecture import ARCHITECTURES
 from tests import tiny
 
 
@@ -41,24 +40,6 @@ def test_every_path_leads_to_the_part(family: str) -> None:
     inner, size = seen["into"].shape[-1], hf.config.hidden_size
     assert seen["inner"].shape[-1] == inner
     assert tuple(out.weight.shape) == ((inner, size) if parts.transposed else (size, inner))
-
-
-@pytest.mark.parametrize("family", tiny.FAMILIES)
-def test_fused_groups_name_parameters(family: str) -> None:
-    hf, _ = tiny.tiny_model(family)
-    names = dict(hf.named_parameters())
-    for group in architecture.of(hf.config).fused:
-        parts = tuple(f"{template.replace('{}', '2')}.weight" for template in group)
-        assert set(parts) <= names.keys()
-        for name in parts:
-            assert architecture.of(hf.config).fused_with(name) == parts
-
-
-def test_a_matrix_on_its_own_is_its_own_group() -> None:
-    llama = ARCHITECTURES["llama"]
-    assert llama.fused_with("model.layers.2.mlp.down_proj.weight") == ("model.layers.2.mlp.down_proj.weight",)
-    assert llama.fused_with("lm_head.weight") == ("lm_head.weight",)
-    assert llama.fused_with("model.layers.11.mlp.up_proj.weight")[0] == "model.layers.11.mlp.gate_proj.weight"
 
 
 def test_an_unknown_family_is_refused_with_the_known_ones() -> None:

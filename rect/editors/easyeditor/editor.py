@@ -131,9 +131,7 @@ class EasyEditor(Editor):
         if not edited:
             log.warning("%s changed no weight for %r", self.name, facts[0].filled)
         entries = {name: difference(model.weight(name), after.to(model.device)) for name, after in edited.items()}
-        return Update(
-            entries, {"editor": self.identity(), "facts": [fact.model_dump() for fact in facts], "took": took}
-        )
+        return Update(entries, {"took": took})
 
     def _request(self, model: EditableModel, facts: list[Fact]) -> dict[str, Any]:
         requests = [

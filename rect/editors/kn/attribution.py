@@ -76,7 +76,7 @@ def token_scores(
     model: EditableModel, ids: Sequence[int], token: int, steps: int, rows_per_pass: int, neurons: Neurons
 ) -> Tensor:
     """Scores of all neurons for the probability of one next token, (layers, inner size), float32."""
-    before = _Kept()
+    before = _Earlier()
     tokens = torch.tensor([list(ids)], device=model.device)  # (1, positions)
     if len(ids) > 1:
         with torch.no_grad():
@@ -96,7 +96,7 @@ def token_scores(
     return torch.stack([total[layer] for layer in range(model.n_layers)])
 
 
-class _Kept(transformers.DynamicCache):
+class _Earlier(transformers.DynamicCache):
     """Keys and values of the earlier positions, one row; when `frozen` they are put before any number of rows."""
 
     def __init__(self) -> None:
@@ -133,7 +133,7 @@ class _Pass:
         self.values: dict[int, Tensor] = {}
         self.scaled: dict[int, Tensor] = {}
 
-    def run(self, last: Tensor, before: _Kept, token: int) -> dict[int, Tensor]:
+    def run(self, last: Tensor, before: _Earlier, token: int) -> dict[int, Tensor]:
         """Gradient of the token's probability for the scaled neurons, {layer: (rows of the layer, inner size)}."""
         with self._hooks(), torch.enable_grad():
             logits = self.model.hf(last, past_key_values=before, use_cache=True).logits[1:, -1]
@@ -145,27 +145,18 @@ class _Pass:
     @contextlib.contextmanager
     def _hooks(self) -> Iterator[None]:
         model, parts = self.model, self.model.architecture
-        handles = []
-        try:
+        with contextlib.ExitStack() as hooks:
             for layer, alphas in self.alphas.items():
                 enter = model.block(layer).register_forward_pre_hook(_joining(len(alphas)), with_kwargs=True)
-                handles.append(enter)
+                hooks.callback(enter.remove)
+                path = parts.mlp_out if self.neurons == "activation" else parts.mlp_in[0]
+                projection = model.module(model.path(path, layer))
                 if self.neurons == "activation":
-                    projection = model.module(model.path(parts.mlp_out, layer))
-                    handles.append(projection.register_forward_pre_hook(self._before_projection(layer)))
+                    handle = projection.register_forward_pre_hook(lambda _, x, at=layer: self._scale(at, x[0]))
                 else:
-                    projection = model.module(model.path(parts.mlp_in[0], layer))
-                    handles.append(projection.register_forward_hook(self._after_projection(layer)))
+                    handle = projection.register_forward_hook(lambda _, __, y, at=layer: self._scale(at, y))
+                hooks.callback(handle.remove)
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _before_projection(self, layer: int) -> Any:
-        return lambda _module, inputs: (self._scale(layer, inputs[0]), *inputs[1:])
-
-    def _after_projection(self, layer: int) -> Any:
-        return lambda _module, _inputs, output: self._scale(layer, output)
 
     def _scale(self, layer: int, neurons: Tensor) -> Tensor:
         """Put the points of the path in place of a layer's own rows, which are the last ones, (rows, 1, inner size)."""

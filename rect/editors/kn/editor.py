@@ -111,7 +111,7 @@ class Kn(Editor):
             indicator[chosen] = 1
             entries[name] = outer(difference[:, None], indicator[:, None], model.architecture.transposed)
         found = {str(layer): sorted(chosen) for layer, chosen in sorted(by_layer.items())}
-        return Update(entries, {"editor": self.identity(), "facts": [fact.model_dump()], "neurons": found})
+        return Update(entries, {"neurons": found})
 
     def neurons(self, model: EditableModel, fact: Fact) -> list[Neuron]:
         """The fact's neurons, in order.

@@ -155,16 +155,11 @@ class Mend(Editor):
         gradients = Editing(model, self.network).gradients(rows)
         with torch.no_grad():
             factors = self.network(gradients)  # (tokens, in) and (tokens, out)
-        provenance = {
-            "editor": self.identity(),
-            "facts": [fact.model_dump() for fact in facts],
-            "seen_in_training": len(seen),
-        }
         scale, transposed = self.hparams.lr_scale, model.architecture.transposed
         entries = {
             name: outer(scale * b.T, a.T, transposed) for name, (a, b) in factors.items()
         }  # (tokens, in), (.., out)
-        return Update(entries, provenance)
+        return Update(entries, {"seen_in_training": len(seen)})
 
 
 def _named(hparams: Mapping[str, Any]) -> str | None:

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -23,9 +23,7 @@ from modelfolder.errors import InputError
 from rect.editors.mend.files import FORMAT, read_header
 from rect.editors.mend.hypernetwork import Hypernetwork
 from rect.facts import Fact
-
-if TYPE_CHECKING:
-    from rect.model import EditableModel
+from rect.model import EditableModel, add_tensor
 
 SAMPLE = 256
 TOLERANCE = 2**-8  # of a weight: more than rounding to bfloat16 changes, less than training does
@@ -126,6 +124,5 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over names and bytes."""
     total = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
-        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        add_tensor(total, name, tensor)
     return total.hexdigest()

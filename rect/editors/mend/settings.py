@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import pydantic
 
-from modelfolder.errors import InputError
+from rect.editors.hyperparameters import wrong
 
 
 class MendSettings(pydantic.BaseModel):
@@ -76,7 +76,4 @@ class MendSettings(pydantic.BaseModel):
         try:
             return cls(**values)
         except pydantic.ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            message = first["msg"].removeprefix("Value error, ")
-            raise InputError(f"MEND training: {f'{key}: ' if key else ''}{message}") from None
+            raise wrong(error, "MEND training") from None

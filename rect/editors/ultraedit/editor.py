@@ -111,8 +111,7 @@ class UltraEdit(Editor):
             left, right = left.float(), right.float()
             entries[name] = product(right.T, left.T) if model.architecture.transposed else product(left, right)
             memory[name] = moments.tensors()
-        provenance = {"editor": self.identity(), "facts": [fact.model_dump() for fact in facts]}
-        return Update(entries, provenance, memory)
+        return Update(entries, memory=memory)
 
     def rows(self, model: EditableModel, facts: list[Fact]) -> dict[str, tuple[Tensor, Tensor]]:
         """Inputs (tokens, in) and gradients at the outputs (tokens, out) of each matrix, fact by fact, in float32."""

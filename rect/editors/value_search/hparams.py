@@ -21,6 +21,8 @@ from rect.prefixes import Prefixes
 
 if TYPE_CHECKING:
     from rect.covariance import Covariance
+    from rect.editors.value_search.search import Value
+    from rect.facts import Fact
     from rect.model import EditableModel
 
 log = logging.getLogger(__name__)
@@ -75,6 +77,7 @@ class KeyValueEditor(Editor):
         InputError: the covariance is missing.
     """
 
+    from_mlp: ClassVar[bool] = False  # the vector is found for the MLP's output, not for the block's
     hparams: ValueHparams
 
     def __init__(self, hparams: ValueHparams, prefixes: Prefixes, covariance: Covariance | None = None) -> None:
@@ -118,6 +121,13 @@ class KeyValueEditor(Editor):
     @property
     def contexts(self) -> Sequence[str]:
         return self.prefixes.templates
+
+    def values(self, model: EditableModel, facts: Sequence[Fact]) -> list[Value]:
+        """What makes the model, as it stands, say the targets: a vector per fact at the last of the edited layers."""
+        from rect.editors.value_search.search import optimize
+
+        layer, last = self.hparams.layers[-1], self.loss_layer(model)
+        return optimize(model, facts, self.prefixes.templates, self.hparams, layer, last, self.from_mlp)
 
     def loss_layer(self, model: EditableModel) -> int:
         """The layer that the loss is read from; where the file's is beyond the model's last one, that one."""
