@@ -53,10 +53,4 @@ def covariance(
     wanted = None if layers is None else work.parse_layers(layers)
     number = int(tokens) if tokens is not None and tokens.isdecimal() else tokens
     recipe = work.recipe_of(model, Given(corpus, revision, samples, number, seed), dtype)
-    work.compute(work.Request(recipe, wanted, workers, address, device), shared.console())
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to the program."""
-    app.command("train-mend")(train_mend)
-    app.command()(covariance)
+    work.compute(recipe, shared.console(), wanted, workers, address, device)

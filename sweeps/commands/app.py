@@ -47,11 +47,14 @@ def _options(
         raise typer.Exit
 
 
-sweep.register(app)
-models.register(app)
-ahead.register(app)
-results.register(app)
-app.command()(tasks.evaluate)
+for command in (
+    *(sweep.run, sweep.plan, sweep.status, sweep.report),
+    *(models.edit, models.apply, models.regularize),
+    *(ahead.train_mend, ahead.covariance),
+    *(results.figure, results.compare, results.export),
+    tasks.evaluate,
+):
+    app.command()(command)
 app.add_typer(known_models.app, name="models")
 app.add_typer(methods.app, name="methods")
 app.add_typer(tasks.app, name="tasks")

@@ -9,7 +9,7 @@ import logging
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,25 +30,6 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is wanted.
-
-    Attributes:
-        recipe: from which model and text.
-        layers: None for those that MEMIT edits in this model.
-        workers: processes of Ray that share the text; 1 computes here.
-        address: of a Ray cluster, if there are several workers.
-        device: of the model: "auto", "cpu", "cuda", ...
-    """
-
-    recipe: Recipe
-    layers: tuple[int, ...] | None = None
-    workers: int = 1
-    address: str | None = None
-    device: str = "auto"
 
 
 def parse_layers(text: str) -> tuple[int, ...]:
@@ -77,8 +58,22 @@ def recipe_of(model: str, given: Given, dtype: str = "float32") -> Recipe:
     return second_moment.recipe(MemitHparams, declared, model, given, dtype=dtype)
 
 
-def compute(request: Request, console: Console) -> Path:
+def compute(
+    recipe: Recipe,
+    console: Console,
+    layers: tuple[int, ...] | None = None,
+    workers: int = 1,
+    address: str | None = None,
+    device: str = "auto",
+) -> Path:
     """Have the covariances in the cache, where every sweep with the same settings finds them.
+
+    Args:
+        recipe: from which model and text.
+        layers: None for those that MEMIT edits in this model.
+        workers: processes of Ray that share the text; 1 computes here.
+        address: of a Ray cluster, if there are several workers.
+        device: of the model: "auto", "cpu", "cuda", ...
 
     Returns:
         The folder that they lie in.
@@ -86,27 +81,25 @@ def compute(request: Request, console: Console) -> Path:
     Raises:
         InputError: the model, a layer, the text or Ray is not to be had.
     """
-    recipe = request.recipe
-    if request.workers > 1:
-        surroundings.cluster_address(request.address)
+    if workers > 1:
+        surroundings.cluster_address(address)
     recipe = replace(recipe, content=models.content_of(models.resolve(recipe.model, recipe.revision)))
     model = None
-    layers = request.layers
     if layers is None:
-        model = covariance_shares.load(recipe, request.device)
-        layers = memit_layers(model)
+        model = covariance_shares.load(recipe, device)
+        layers = hyperparameters.resolve(MemitHparams, None, model).layers
         if line := hyperparameters.remark(MemitHparams, None, model.name, model.n_layers):
             log.warning("%s", line)
     missing = recipe.missing(layers)
     if missing:
         check_cache(recipe.folder())
         began = time.monotonic()
-        if request.workers == 1:
-            found = _here(model or covariance_shares.load(recipe, request.device), recipe, missing, console)
+        if workers == 1:
+            found = _here(model or covariance_shares.load(recipe, device), recipe, missing, console)
         else:
             del model
-            console.print(f"layers {missing}: {request.workers} workers of Ray", highlight=False)
-            found = covariance_shares.sharded(recipe, missing, request.workers, request.address, request.device)
+            console.print(f"layers {missing}: {workers} workers of Ray", highlight=False)
+            found = covariance_shares.sharded(recipe, missing, workers, address, device)
         found.save(recipe.folder())
         seconds = time.monotonic() - began
         console.print(f"layers {missing}: {found.tokens} tokens in {seconds:.0f} s", highlight=False)
@@ -115,11 +108,6 @@ def compute(request: Request, console: Console) -> Path:
         console.print(f"layers {there}: were there already", highlight=False)
     console.print(f"covariances are in {recipe.folder()}", highlight=False)
     return recipe.folder()
-
-
-def memit_layers(model: EditableModel) -> tuple[int, ...]:
-    """The layers that MEMIT edits by its hyperparameters for this model."""
-    return hyperparameters.resolve(MemitHparams, None, model).layers
 
 
 def _here(model: EditableModel, recipe: Recipe, layers: Sequence[int], console: Console) -> Covariance:

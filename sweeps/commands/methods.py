@@ -28,8 +28,8 @@ def list_methods() -> None:
     """All methods by name, with the facts of an operation, what must be there, and what ours was checked against."""
     from rich.table import Table
 
+    from rect.editors import EDITORS
     from rect.editors.easyeditor import environment
-    from sweeps.config import names
 
     try:
         where = environment.find()
@@ -39,13 +39,11 @@ def list_methods() -> None:
     table = Table(box=None, pad_edge=False)
     for title in ("method", "facts", "needs", "checked against"):
         table.add_column(title, no_wrap=title == "method")
-    for name in names.methods():
+    for name, method in EDITORS.items():
         needs = NEEDS.get(name, "nothing else")
         if name.startswith(environment.PREFIX) and name.removeprefix(environment.PREFIX) not in there:
             needs = "EasyEdit's environment (make easyeditor)" if not there else "another EasyEdit: this one lacks it"
-        table.add_row(
-            name, "many" if names.takes_batches(name) else "one", needs, CHECKED.get(name, "it is the release")
-        )
+        table.add_row(name, "many" if method.batch else "one", needs, CHECKED.get(name, "it is the release"))
     console = shared.console()
     console.print(table)
     console.print(state, highlight=False, markup=False, soft_wrap=True)

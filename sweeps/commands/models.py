@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +15,9 @@ SAVE = typer.Option(metavar="DIR", help="Where the model goes: an empty folder o
 
 
 def _methods(incomplete: str) -> list[str]:
-    from sweeps.config import names
+    from rect.editors import EDITORS
 
-    return [name for name in names.methods() if name.startswith(incomplete)]
+    return [name for name in EDITORS if name.startswith(incomplete)]
 
 
 def edit(
@@ -42,7 +43,8 @@ def edit(
     from sweeps.commands import edit as work
 
     request = work.Request(subject, prompt, target, model, method, regularizer, k, hparams, prompts, save, save_update)
-    work.edit(request, new_tokens=new_tokens, seed=seed, dtype=dtype, device=device, console=shared.console())
+    request = replace(request, new_tokens=new_tokens, seed=seed, dtype=dtype, device=device)
+    work.edit(request, shared.console())
 
 
 def apply(
@@ -70,9 +72,3 @@ def regularize(
     from sweeps.commands import edit as work
 
     work.regularize(base, edited, regularizer, k, save, seed=seed, dtype=dtype, console=shared.console())
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to the program."""
-    for command in (edit, apply, regularize):
-        app.command()(command)

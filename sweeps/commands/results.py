@@ -72,9 +72,3 @@ def export(
     from sweeps.report import export as work
 
     typer.echo(work.export(folder, what, format, out, everything))
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to the program."""
-    for command in (figure, compare, export):
-        app.command()(command)

@@ -97,11 +97,5 @@ def report(
     make_report(folder, shared.console(), everything)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to the program."""
-    for command in (run, plan, status, report):
-        app.command()(command)
-
-
 def _cells(number: int) -> str:
     return "1 cell" if number == 1 else f"{number} cells"

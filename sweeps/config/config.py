@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, field_validator, model_validator
@@ -12,8 +12,11 @@ from pydantic_core import PydanticCustomError
 
 from modelfolder import yaml_files
 from modelfolder.errors import InputError
+from rect.editors import EDITORS
 from rect.editors.easyeditor import environment
-from sweeps.config import dotted, names, scales
+from rect.metrics import METRICS
+from rect.regularizers import REGULARIZERS
+from sweeps.config import dotted, scales
 from sweeps.config.restrict import Restricted
 from sweeps.config.search import SearchSpec, StopSpec
 from sweeps.config.strict import Named, Strict, known_name, parse
@@ -23,18 +26,23 @@ Count = Annotated[int, Field(ge=1)]
 Percent = Annotated[float, Field(gt=0, le=100)]
 
 
-class ModelSpec(Named):
-    """A model to edit: a known name, a folder or a hub id; `label` tells two entries of one name apart in tables."""
+class Labelled(Named):
+    """What tables call by its name, or by a label that tells two entries of one name apart."""
 
-    revision: str | None = None
-    dtype: Dtype = "float32"
-    trust_remote_code: bool = False
     label: str | None = None
 
     @property
     def shown(self) -> str:
         """Name in the tables."""
         return self.label or self.name
+
+
+class ModelSpec(Labelled):
+    """A model to edit: a known name, a folder or a hub id."""
+
+    revision: str | None = None
+    dtype: Dtype = "float32"
+    trust_remote_code: bool = False
 
     @property
     def key(self) -> str:
@@ -66,11 +74,10 @@ class CovarianceSpec(Strict):
     seed: int = 0
 
 
-class MethodSpec(Named):
-    """An editing method; `label` tells two entries of one method apart in the tables."""
+class MethodSpec(Labelled):
+    """An editing method."""
 
     hparams: dict[str, Any] | None = None
-    label: str | None = None
     covariance: CovarianceSpec = CovarianceSpec()
 
     def __hash__(self) -> int:
@@ -81,7 +88,7 @@ class MethodSpec(Named):
     def _registered(cls, name: str) -> str:
         if reason := environment.refusal(name):
             raise PydanticCustomError("unknown_name", "{reason}", {"reason": reason})
-        return known_name("method", name, names.methods())
+        return known_name("method", name, EDITORS)
 
     @model_validator(mode="before")
     @classmethod
@@ -97,24 +104,27 @@ class MethodSpec(Named):
             data = {**data, "hparams": values.model_dump(mode="json")}
         return data
 
-    @property
-    def shown(self) -> str:
-        """Name in the tables."""
-        return self.label or self.name
 
+class Sequential(Restricted):
+    """`edits` operations on the same model."""
 
-class InstanceSequential(Restricted):
-    """One fact per operation, `edits` operations on the same model."""
-
-    kind: Literal["instance-sequential"]
     edits: Count
     checkpoints: tuple[int, ...] = ()
-    batch_sizes: tuple[Literal[1], ...] = (1,)
 
     @model_validator(mode="after")
-    def _within(self) -> InstanceSequential:
-        _check_checkpoints(self.checkpoints, self.edits)
+    def _within(self) -> Self:
+        for value in self.checkpoints:
+            if not 0 <= value <= self.edits:
+                raise PydanticCustomError("checkpoint", "checkpoint {value} is outside 0 to {edits} (edits)", {
+                    "value": value, "edits": self.edits})  # fmt: skip
         return self
+
+
+class InstanceSequential(Sequential):
+    """One fact per operation."""
+
+    kind: Literal["instance-sequential"]
+    batch_sizes: tuple[Literal[1], ...] = (1,)
 
 
 class BatchSingle(Restricted):
@@ -132,28 +142,14 @@ class BatchSingle(Restricted):
         return (1,)
 
 
-class BatchSequential(Restricted):
-    """b facts per operation, `edits` operations on the same model, for each b."""
+class BatchSequential(Sequential):
+    """b facts per operation, for each b."""
 
     kind: Literal["batch-sequential"]
     batch_sizes: tuple[Count, ...] = Field(min_length=1)
-    edits: Count
-    checkpoints: tuple[int, ...] = ()
-
-    @model_validator(mode="after")
-    def _within(self) -> BatchSequential:
-        _check_checkpoints(self.checkpoints, self.edits)
-        return self
 
 
 Setting = Annotated[InstanceSequential | BatchSingle | BatchSequential, Field(discriminator="kind")]
-
-
-def _check_checkpoints(checkpoints: tuple[int, ...], edits: int) -> None:
-    for value in checkpoints:
-        if not 0 <= value <= edits:
-            raise PydanticCustomError("checkpoint", "checkpoint {value} is outside 0 to {edits} (edits)", {
-                "value": value, "edits": edits})  # fmt: skip
 
 
 class RegularizerSpec(Named):
@@ -164,7 +160,7 @@ class RegularizerSpec(Named):
     @field_validator("name")
     @classmethod
     def _registered(cls, name: str) -> str:
-        return known_name("regularizer", name, names.regularizers())
+        return known_name("regularizer", name, REGULARIZERS)
 
     @field_validator("k", mode="before")
     @classmethod
@@ -196,8 +192,10 @@ class TasksSpec(Strict):
     @field_validator("names", mode="before")
     @classmethod
     def _all(cls, value: Any) -> Any:
+        import tasks
+
         if value == "all":
-            return names.tasks()
+            return tasks.NAMES
         return (value,) if isinstance(value, str) else value
 
     @field_validator("names")
@@ -268,7 +266,7 @@ class Config(Strict):
     @classmethod
     def _metrics(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            known_name("metric", name, names.metrics())
+            known_name("metric", name, METRICS)
         return tuple(dict.fromkeys(value))
 
     @classmethod

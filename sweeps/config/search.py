@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from sweeps.config import names
+from rect.regularizers import REGULARIZERS
 from sweeps.config.strict import Strict, known_name
 
 Percent = Annotated[float, Field(gt=0, le=100)]
@@ -73,7 +73,7 @@ class SearchSpec(Strict):
     @classmethod
     def _registered(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            known_name("regularizer", name, names.regularizers())
+            known_name("regularizer", name, REGULARIZERS)
             if name == "none":
                 raise PydanticCustomError("search", "none takes no k: there is nothing to search", {})
         return tuple(dict.fromkeys(value))

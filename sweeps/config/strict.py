@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -14,7 +14,7 @@ Kind = TypeVar("Kind", bound="Strict")
 KINDS = ("instance-sequential", "batch-single", "batch-sequential")
 OURS = (
     *("unknown_key", "unknown_name", "checkpoint", "no_k", "seeds", "label", "task", "hparams_file", "restriction"),
-    *("search", "stop"),
+    *("search", "stop", "training"),
 )
 """Types of errors whose message is ours already."""
 
@@ -41,7 +41,7 @@ class Strict(BaseModel):
         return ()
 
 
-def known_name(kind: str, name: str, known: Sequence[str]) -> str:
+def known_name(kind: str, name: str, known: Collection[str]) -> str:
     if name not in known:
         context = {"kind": kind, "name": name, "hint": nearest(name, known)}
         raise PydanticCustomError("unknown_name", "unknown {kind} '{name}'; {hint}", context)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from modelfolder import yaml_files
@@ -14,7 +14,7 @@ from modelfolder.errors import InputError
 from rect.editors.mend.settings import MendSettings
 from sweeps.config import dotted
 from sweeps.config.config import Count, EditsSpec, ModelSpec
-from sweeps.config.strict import Strict
+from sweeps.config.strict import Strict, parse
 
 
 class TrainConfig(Strict):
@@ -58,13 +58,5 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
         InputError: one line with the file, its line, the key and what is wrong.
     """
     data, lines = yaml_files.mapping_with_lines(Path(path))
-    for text in overrides:
-        dotted.override(data, text)
-    try:
-        return TrainConfig.model_validate(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        line = f":{lines[key]}" if key in lines else ""
-        reason = "this key is missing" if first["type"] == "missing" else first["msg"]
-        raise InputError(f"{path}{line}: {f'{key}: ' if key else ''}{reason}") from None
+    given = [dotted.override(data, text) for text in overrides]
+    return parse(TrainConfig, data, str(path), lines, given)

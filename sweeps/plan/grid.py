@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from modelfolder.errors import InputError
-from sweeps.config import names
+from rect.editors import EDITORS
 from sweeps.config.config import Config, MethodSpec, ModelSpec, RegularizerSpec
 
 UNEDITED = "unedited"
+KEEP_LARGEST = ("rect", "magnitude")  # regularizers that take elements that are 0 last
 AXES = ("model", "method", "setting", "batch_size", "regularizer", "k", "seed")
 
 
@@ -113,7 +114,7 @@ def _of_method(
         checkpoints = tuple(sorted({point for point in setting.checkpoints or (setting.edits,) if point > 0}))
         for batch_size in setting.batch_sizes:
             what = f"{method.shown} {setting.kind} b={batch_size}"
-            if batch_size > 1 and not names.takes_batches(method.name):
+            if batch_size > 1 and not EDITORS[method.name].batch:
                 dropped.append((what, f"{method.name} edits one fact per operation"))
                 continue
             if not checkpoints:
@@ -141,10 +142,10 @@ def _shown(levels: Iterable[tuple[str, float | None]]) -> str:
 def notes(config: Config, cells: Iterable[Cell]) -> list[tuple[str, str]]:
     """What one should know of cells before running them: (which, what)."""
     found = []
-    largest = [level for level in _levels(config.regularizers) if level[0] in names.KEEP_LARGEST]
-    there = {cell.method.shown for cell in cells if cell.method and cell.regularizer in names.KEEP_LARGEST}
+    largest = [level for level in _levels(config.regularizers) if level[0] in KEEP_LARGEST]
+    there = {cell.method.shown for cell in cells if cell.method and cell.regularizer in KEEP_LARGEST}
     for method in config.methods:
-        if names.is_sparse(method.name) and largest:
+        if EDITORS[method.name].sparse and largest:
             absent = "" if method.shown in there else "not in this grid; it "
             found.append((
                 f"{method.shown} under {_shown(largest)}",

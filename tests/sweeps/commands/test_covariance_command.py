@@ -16,6 +16,8 @@ from modelfolder.errors import InputError
 from rect import covariance, models
 from rect.corpus import Corpus
 from rect.covariance import Covariance, Recipe
+from rect.editors import hyperparameters
+from rect.editors.memit import MemitHparams
 from rect.model import EditableModel
 from sweeps.commands import app
 from sweeps.commands import covariance as work
@@ -45,9 +47,9 @@ def local_ray() -> Iterator[None]:
     ray.shutdown()
 
 
-def compute(request: work.Request) -> tuple[Path, str]:
+def compute(recipe: Recipe, layers: tuple[int, ...] | None = None) -> tuple[Path, str]:
     shown = io.StringIO()
-    return work.compute(request, Console(file=shown, width=200)), shown.getvalue()
+    return work.compute(recipe, Console(file=shown, width=200), layers), shown.getvalue()
 
 
 def test_workers_give_the_bits_of_one_process(folder: Path, text: Path, local_ray: None) -> None:
@@ -85,9 +87,9 @@ def test_a_sweep_finds_what_the_command_left(folder: Path, text: Path) -> None:
 
 def test_what_is_there_is_not_computed_again(folder: Path, text: Path) -> None:
     recipe = Recipe(str(folder), Corpus(str(text)), 1000).on(EditableModel.load(str(folder), "cpu"))
-    compute(work.Request(recipe, (1,)))
+    compute(recipe, (1,))
     kept = (recipe.folder() / "layer-1.safetensors").stat()
-    _, shown = compute(work.Request(recipe, (0, 1)))
+    _, shown = compute(recipe, (0, 1))
     assert "layers [1]: were there already" in shown
     assert (recipe.folder() / "layer-1.safetensors").stat() == kept
     assert recipe.missing([0, 1]) == []
@@ -95,9 +97,9 @@ def test_what_is_there_is_not_computed_again(folder: Path, text: Path) -> None:
 
 def test_default_layers_are_memits(folder: Path, text: Path) -> None:
     recipe = Recipe(str(folder), Corpus(str(text)), 1000)
-    compute(work.Request(recipe))
+    compute(recipe)
     model = EditableModel.load(str(folder), "cpu")
-    layers = work.memit_layers(model)
+    layers = hyperparameters.resolve(MemitHparams, None, model).layers
     assert layers
     assert recipe.on(model).missing(layers) == []
 
@@ -116,8 +118,8 @@ def test_layers_that_are_none(text: str) -> None:
 def test_bad_input_is_named(folder: Path, text: Path) -> None:
     recipe = Recipe(str(folder), Corpus(str(text)), 1000)
     with pytest.raises(InputError, match="has layers 0 to 2, not 9"):
-        compute(work.Request(recipe, (9,)))
+        compute(recipe, (9,))
     with pytest.raises(InputError, match="no-such-model"):
-        compute(work.Request(Recipe("no-such-model", Corpus(str(text))), (0,)))
+        compute(Recipe("no-such-model", Corpus(str(text))), (0,))
     with pytest.raises(InputError, match="cannot read the text"):
-        compute(work.Request(Recipe(str(folder), Corpus("absent.txt")), (0,)))
+        compute(Recipe(str(folder), Corpus("absent.txt")), (0,))

@@ -55,9 +55,10 @@ def edited(folder: Path, hparams: Path, tmp_path_factory: pytest.TempPathFactory
     request = edit.Request(
         "France", "The capital of {} is", TARGET, str(folder), hparams=hparams,
         prompts=out / "prompts.txt", save=str(out / "model"), save_update=out / "update.safetensors",
+        new_tokens=4, device="cpu",
     )  # fmt: skip
     console = Console(record=True, width=160)
-    edit.edit(request, new_tokens=4, device="cpu", console=console)
+    edit.edit(request, console)
     (out / "printed.txt").write_text(console.export_text())
     return out
 

@@ -126,9 +126,11 @@ def test_one_edit_says_it_of_itself(rate: float, destroys: bool, folder: Path, t
     with model.edited(update):
         after, _ = perplexity.perplexity(model, perplexity.neutral_paragraphs())
     assert (after > 1.11 * before) == destroys
-    request = edit.Request(fact.subject, fact.prompt, fact.target, str(folder), hparams=hparams)
+    request = edit.Request(
+        fact.subject, fact.prompt, fact.target, str(folder), hparams=hparams, new_tokens=1, device="cpu"
+    )
     console = Console(file=io.StringIO(), width=1000)
-    edit.edit(request, new_tokens=1, device="cpu", console=console)
+    edit.edit(request, console)
     text = printed(console)
     assert ("unregularized. The setting is at fault, not the regularizer" in text) == destroys
     assert (f"{folder}, rome, layers 0: perplexity {before:.3g} to {after:.3g}" in text) == destroys

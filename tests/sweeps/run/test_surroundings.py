@@ -102,9 +102,9 @@ def test_every_command_that_starts_ray_looks_first(tmp_path: Path, monkeypatch: 
     from rect.corpus import Corpus
     from rect.covariance import Recipe
 
-    request = covariance.Request(Recipe("no-such-model", Corpus("x.txt"), 10), (1,), 2, "http://10.0.0.1:8265")
+    recipe = Recipe("no-such-model", Corpus("x.txt"), 10)
     with pytest.raises(InputError, match="ray job submit"):
-        covariance.compute(request, Console())
+        covariance.compute(recipe, Console(), (1,), 2, "http://10.0.0.1:8265")
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     with pytest.raises(InputError, match="out: x: within a Ray job"):
         train_mend.train(training.model_copy(update={"workers": 1}), Console())
