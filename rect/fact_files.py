@@ -1,4 +1,4 @@
-"""Read facts from files: the project's own, the user's, ZsRE's and CounterFact's.
+"""Read facts from files: the project's own, the user's, and those of the public data sets (`rect.fact_readers`).
 
 The public data sets hold bad records (empty targets): these are skipped, counted and named in the log. In the user's
 own file, or when asked to be strict, a bad record is an error that names file and line.
@@ -11,23 +11,47 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from modelfolder import json_files
 from modelfolder.errors import InputError
 from modelfolder.values import shown
 from rect import hub as hub_repositories
 from rect import places
-from rect.fact_formats import FORMATS, converter
-from rect.fact_kinds import hint
+from rect.fact_kinds import AUTO, hint, told_by
+from rect.fact_readers import FORMATS, reader
 from rect.facts import Fact
 
-__all__ = ["FORMATS", "bundled", "hub", "is_on_hub", "load", "read"]
+__all__ = ["FORMATS", "Bad", "Looked", "bundled", "hub", "is_on_hub", "load", "look", "read"]
 
 log = logging.getLogger(__name__)
 
 DATA_FILES = ["README.md", "*.json", "*.jsonl", "*.json.gz", "*.jsonl.gz", "*.parquet", "*.csv"]
 SHOWN = 10  # skipped records that are named one by one
+
+
+class Bad(NamedTuple):
+    """A record that is no fact: where it stands, why, and which other format it looks like, as a message's tail."""
+
+    where: str
+    why: str
+    hint: str
+
+
+class Looked(NamedTuple):
+    """What was found in a file.
+
+    Attributes:
+        format: that it was read in.
+        facts: of its good records.
+        records: how many these are; one may hold several facts.
+        bad: the others.
+    """
+
+    format: str
+    facts: tuple[Fact, ...]
+    records: int
+    bad: tuple[Bad, ...]
 
 
 def bundled() -> list[Fact]:
@@ -43,9 +67,19 @@ def is_on_hub(source: str) -> bool:
 
 def read(source: str, format: str = "facts", strict: bool = False) -> list[Fact]:
     """Facts from wherever they are: "bundled", a file, or a data set on the hub; see `load` and `hub`."""
+    return list(found(source, format, strict).facts)
+
+
+def found(
+    source: str, format: str = "facts", strict: bool = False, told: Callable[[str], None] = log.warning
+) -> Looked:
+    """As `read`, with the format that was taken for "auto"."""
     if source == "bundled":
-        return bundled()
-    return (hub if is_on_hub(source) else load)(source, format=format, strict=strict)
+        known = tuple(bundled())
+        return Looked("facts", known, len(known), ())
+    return (
+        _on_hub(source, format, strict=strict, told=told) if is_on_hub(source) else _file(source, format, strict, told)
+    )
 
 
 def load(
@@ -58,17 +92,15 @@ def load(
 
     Args:
         path: the file, UTF-8.
-        format: "facts" (keys as `Fact`; the prompt holds {} or the subject itself), "zsre" or "counterfact".
+        format: one of `FORMATS`, such as "facts" (keys as `Fact`; the prompt holds {} or the subject itself), or
+            "auto": that of the first record that looks like one, which is told.
         strict: a bad record of the public formats is an error too.
-        told: takes the line that counts and names records that are skipped, if any are.
+        told: takes the line that counts and names records that are skipped, if any are, and the format of "auto".
 
     Raises:
         InputError: no such file, not JSON, a bad record (see above), or no record that can be used.
     """
-    path = Path(path)
-    converter(format)  # a slip in it is told before the file is read
-    records = ((f"line {line}", record) for line, record in _read(path))
-    return _facts(str(path), records, format, strict or format == "facts", told)
+    return list(_file(path, format, strict, told).facts)
 
 
 def hub(
@@ -92,7 +124,27 @@ def hub(
     Raises:
         InputError: it cannot be had, or its records are not of this format.
     """
-    converter(format)
+    return list(_on_hub(name, format, split, config, revision, strict, told).facts)
+
+
+# Reading
+
+
+def _file(path: str | os.PathLike[str], format: str, strict: bool, told: Callable[[str], None]) -> Looked:
+    _check(format)  # a slip in it is told before the file is read
+    return _usable(str(path), _look(str(path), _read(Path(path)), format), format, strict, told)
+
+
+def _on_hub(
+    name: str,
+    format: str,
+    split: str = "train",
+    config: str | None = None,
+    revision: str | None = None,
+    strict: bool = False,
+    told: Callable[[str], None] = log.warning,
+) -> Looked:
+    _check(format)
     folder = places.expanded(name)
     if not os.path.isdir(folder):
         if not hub_repositories.is_id(name):
@@ -106,44 +158,68 @@ def hub(
         reason = str(error).strip().split("\n")[0]
         raise InputError(f"data set {name!r}, split {split!r}: cannot be loaded ({reason})") from None
     records = ((f"record {index}", row) for index, row in enumerate(rows))
-    return _facts(f"{name}, split {split}", records, format, strict or format == "facts", told)
+    source = f"{name}, split {split}"
+    return _usable(source, _look(source, records, format), format, strict, told)
 
 
-# Reading
+def look(path: str | os.PathLike[str], format: str = AUTO) -> Looked:
+    """What is in a file, without stopping at the first bad record.
+
+    Raises:
+        InputError: no such file, not JSON, or of no format that is known.
+    """
+    _check(format)
+    return _look(str(path), _read(Path(path)), format)
 
 
-def _facts(
-    source: str, records: Iterable[tuple[str, Any]], format: str, strict: bool, told: Callable[[str], None]
-) -> list[Fact]:
-    convert = converter(format)
+def _check(format: str) -> None:
+    if format != AUTO:
+        reader(format)
+
+
+def _look(source: str, records: Iterable[tuple[str, Any]], format: str) -> Looked:
+    if format == AUTO:
+        records = list(records)
+        format = told_by((record for _, record in records), source).format
+    read = reader(format)
     facts: list[Fact] = []
-    skipped: list[str] = []
-    looks = ""  # which other format the first bad record is of
+    bad: list[Bad] = []
+    good = 0
     for where, record in records:
         try:
             if not isinstance(record, Mapping):
                 raise InputError(f"not a JSON object but {shown(record)}")
-            facts.append(convert(record, where).read_from(f"{source}, {where}"))
+            facts += [fact.read_from(f"{source}, {where}") for fact in read(record, where)]
+            good += 1
         except InputError as error:
-            if strict:
-                raise InputError(f"{source}, {where}: {error}{hint(record, format)}") from None
-            looks = looks or hint(record, format)
-            skipped.append(f"{where} ({error})")
-    if not facts:
-        why = f"; first {skipped[0]}{looks}" if skipped else ""
+            bad.append(Bad(where, str(error), hint(record, format)))
+    return Looked(format, tuple(facts), good, tuple(bad))
+
+
+def _usable(source: str, looked: Looked, format: str, strict: bool, told: Callable[[str], None]) -> Looked:
+    """What was found, unless a bad record is an error or nothing is left; the others are told."""
+    bad = looked.bad
+    if bad and (strict or looked.format == "facts"):
+        raise InputError(f"{source}, {bad[0].where}: {bad[0].why}{bad[0].hint}")
+    looks = next((one.hint for one in bad if one.hint), "")  # which other format the first bad record is of
+    if not looked.facts:
+        why = f"; first {bad[0].where} ({bad[0].why}){looks}" if bad else ""
         raise InputError(f"{source}: no record that can be used{why}")
-    if skipped:
-        named = "; ".join(skipped[:SHOWN]) + ("; ..." if len(skipped) > SHOWN else "") + looks
-        told(f"{source}: {len(skipped)} of {len(facts) + len(skipped)} records skipped: {named}")
-    return facts
+    if format == AUTO:
+        told(f"{source}: read as {FORMATS[looked.format].name}, format {looked.format}")
+    if bad:
+        named = "; ".join(f"{one.where} ({one.why})" for one in bad[:SHOWN])
+        more = "; ..." if len(bad) > SHOWN else ""
+        told(f"{source}: {len(bad)} of {looked.records + len(bad)} records skipped: {named}{more}{looks}")
+    return looked
 
 
-def _read(path: Path) -> Iterator[tuple[int, Any]]:
-    """(line number, record) of a file with one JSON object a line, or one JSON array."""
+def _read(path: Path) -> Iterator[tuple[str, Any]]:
+    """("line 3", record) of a file with one JSON object a line, or one JSON array."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not a text file in UTF-8; one JSON object a line is wanted") from None
-    return json_files.read(path, text)
+    return ((f"line {line}", record) for line, record in json_files.read(path, text))

@@ -1,44 +1,33 @@
-"""Which public format a record of facts looks like, told by its keys: for the line that says why it cannot be read."""
+"""Which format a record of facts looks like, told by its keys: for `auto`, and for the line that says why one cannot be
+read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
+
+from modelfolder.errors import InputError
+from rect.fact_readers import FORMATS
+
+AUTO = "auto"
+
+UNREAD = {  # {name: keys that are all there}: formats that are told apart and not read
+    "UnKE": ({"question", "answer", "para_question"}, {"question", "answer", "sub_question"}),
+    "ROME's known facts": ({"subject", "attribute", "known_id"}, {"subject", "attribute", "template"}),
+}
 
 
 class Kind(NamedTuple):
-    """A format as it is told from others.
+    """What a record looks like.
 
     Attributes:
         name: as the field calls it.
         format: the value of `format` that reads it; "" where none does.
-        all_of: keys that are all there.
-        one_of: keys of which one is there, if any are named.
     """
 
     name: str
     format: str
-    all_of: frozenset[str]
-    one_of: frozenset[str] = frozenset()
-
-
-def _kind(name: str, format: str, all_of: str, one_of: str = "") -> Kind:
-    return Kind(name, format, frozenset(all_of.split()), frozenset(one_of.split()))
-
-
-KINDS = (  # the first that fits: those with more of their own come first
-    _kind("RippleEdits", "", "edit", "example_type Relation_Specificity Logical_Generalization Subject_Aliasing"),
-    _kind("MQuAKE", "", "requested_rewrite", "questions new_answer single_hops new_single_hops"),
-    _kind("CounterFact", "counterfact", "requested_rewrite"),
-    _kind("KnowEdit", "", "prompt", "portability"),
-    _kind("ZsRE in MEND's form", "zsre", "src alt"),
-    _kind("WikiBigEdit", "", "update ans"),
-    _kind("QAEdit", "", "prompt target rephrase"),
-    _kind("EasyEdit's flat form", "", "prompt target_new"),
-    _kind("UnKE", "", "question answer", "para_question sub_question"),
-    _kind("ROME's known facts", "", "subject attribute", "known_id template prediction"),
-    _kind("this project's own format", "facts", "subject prompt target"),
-)
 
 
 def looks_like(record: Any) -> Kind | None:
@@ -46,9 +35,12 @@ def looks_like(record: Any) -> Kind | None:
     if not isinstance(record, Mapping):
         return None
     if isinstance(record.get("requested_rewrite"), list):
-        return next(kind for kind in KINDS if kind.name == "MQuAKE")
-    keys = record.keys()
-    return next((k for k in KINDS if k.all_of <= keys and (not k.one_of or k.one_of & keys)), None)
+        return Kind(FORMATS["mquake"].name, "mquake")
+    for format, one in FORMATS.items():
+        if one.fits(record):
+            return Kind(one.name, format)
+    unread = (name for name, keys in UNREAD.items() if any(some <= record.keys() for some in keys))
+    return next((Kind(name, "") for name in unread), None)
 
 
 def hint(record: Any, format: str) -> str:
@@ -57,3 +49,17 @@ def hint(record: Any, format: str) -> str:
     if kind is None or kind.format == format:
         return ""
     return f"; it looks like {kind.name}, {f'format {kind.format}' if kind.format else 'which is not read here'}"
+
+
+def told_by(records: Iterable[Any], source: str) -> Kind:
+    """The format of a file: that of the first record that looks like one.
+
+    Raises:
+        InputError: none does, or it is one that is not read.
+    """
+    kind = next((kind for kind in map(looks_like, records) if kind is not None), None)
+    if kind is None:
+        raise InputError(f"{source}: no record looks like a format that is known; known: {', '.join(FORMATS)}")
+    if not kind.format:
+        raise InputError(f"{source}: looks like {kind.name}, which is not read here")
+    return kind

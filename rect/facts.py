@@ -55,7 +55,12 @@ WANTED = {
     "model_type": "an object with the keys {}",
     "model_attributes_type": "an object with the keys {}",
 }
-KEYS = {"locality": "prompt and answer", "portability": "prompt and answers", "instances": "id, edits and questions"}
+KEYS = {
+    "locality": "prompt and answer",
+    "portability": "prompt and answers",
+    "instances": "id, edits and questions",
+    "tests": "kind and queries",
+}
 
 
 def _reason(error: pydantic.ValidationError) -> str:
@@ -64,7 +69,7 @@ def _reason(error: pydantic.ValidationError) -> str:
     first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).removeprefix(".")
     if first["type"] == "extra_forbidden":
-        known = {key for one in (Fact, Locality, Portability, Instance) for key in one.model_fields}
+        known = {key for one in (Fact, Locality, Portability, Instance, RippleTest) for key in one.model_fields}
         close = closest(first["loc"][-1], sorted(known))
         key = key if key.isprintable() else ascii(key)
         return f"{key}: unknown key; {close}".rstrip("; ")
@@ -142,6 +147,36 @@ class Instance(_Record):
     hops: tuple[Question, ...] = ()
 
 
+class RippleQuery(_Record):
+    """A prompt, and answers of which all are wanted, each in one of its wordings."""
+
+    prompt: Text
+    answers: tuple[tuple[Filled, ...], ...]
+
+    @pydantic.field_validator("answers")
+    @classmethod
+    def _some(cls, answers: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+        if not answers or not all(answers):
+            raise ValueError("has no answer, or one that is a single letter")
+        return answers
+
+
+class RippleTest(_Record):
+    """A test of RippleEdits: passed if one of its queries is answered, or every one.
+
+    Attributes:
+        kind: its criterion, "Logical_Generalization".
+        queries: what is asked after the edit.
+        every: all of them must be answered.
+        conditions: what the unedited model must answer for the test to count.
+    """
+
+    kind: Valid
+    queries: tuple[RippleQuery, ...]
+    every: bool = False
+    conditions: tuple[RippleQuery, ...] = ()
+
+
 class Fact(_Record):
     """One fact to be edited. White space around answers and at the end of prompts is removed.
 
@@ -156,6 +191,7 @@ class Fact(_Record):
         aliases: other wordings of the target that are as right.
         portability: what follows from the edit.
         instances: what it is edited for together with other facts.
+        tests: those of RippleEdits.
     """
 
     subject: Answer
@@ -168,6 +204,7 @@ class Fact(_Record):
     aliases: tuple[Filled, ...] = ()
     portability: tuple[Portability, ...] = ()
     instances: tuple[Instance, ...] = ()
+    tests: tuple[RippleTest, ...] = ()
     _where: str = pydantic.PrivateAttr("")
 
     def __eq__(self, other: object) -> bool:
@@ -224,10 +261,10 @@ def draw(facts: Sequence[Fact], seed: int, n: int, without: Collection[int] = ()
     return [facts[order[i % len(order)]] for i in range(n)]
 
 
-JOINED = ("rephrasings", "locality", "aliases", "portability", "instances")
+JOINED = ("rephrasings", "locality", "aliases", "portability", "instances", "tests")
 """What an edit has of all its records."""
 
-LATER = ("aliases", "portability", "instances", "kind")
+LATER = ("aliases", "portability", "instances", "tests", "kind")
 """Keys that came when there were ids: where they say nothing they are no part of one."""
 
 

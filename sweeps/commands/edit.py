@@ -123,9 +123,11 @@ def checked_fact(subject: str, prompt: str, target: str) -> Fact:
         raise InputError("--subject is empty: what is the fact about?")
     if not target.strip():
         raise InputError("--target is empty: which answer is to be edited in?")
-    if "{}" not in prompt and subject.strip() not in prompt:
-        raise InputError(f"--prompt {prompt!r}: the subject {subject!r} is not in it, nor {{}} where it stands")
-    return fact_files.FORMATS["facts"]({"subject": subject, "prompt": prompt, "target": target}, "the command line")
+    try:
+        [fact] = fact_files.FORMATS["facts"].read({"subject": subject, "prompt": prompt, "target": target}, "")
+    except InputError as error:
+        raise InputError(f"--prompt {prompt!r}: {error}") from None
+    return fact
 
 
 def checked_regularizer(regularizer: str, k: float | None) -> float:

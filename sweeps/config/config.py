@@ -14,6 +14,8 @@ from modelfolder import yaml_files
 from modelfolder.errors import InputError
 from rect.editors import EDITORS
 from rect.editors.easyeditor import environment
+from rect.fact_kinds import AUTO
+from rect.fact_readers import FORMATS
 from rect.metrics import METRICS
 from rect.regularizers import REGULARIZERS
 from sweeps.config import dotted, scales
@@ -51,12 +53,17 @@ class ModelSpec(Labelled):
 
 
 class EditsSpec(Strict):
-    """The facts that are edited in."""
+    """The facts that are edited in. `count`: so many of the first; MQuAKE's instances are counted whole."""
 
     source: str = "bundled"
-    format: Literal["facts", "zsre", "counterfact"] = "facts"
+    format: str = "facts"
     count: Count | None = None
     strict: bool = False
+
+    @field_validator("format")
+    @classmethod
+    def _known(cls, format: str) -> str:
+        return known_name("format", format, (*FORMATS, AUTO))
 
 
 class CovarianceSpec(Strict):

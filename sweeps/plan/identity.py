@@ -6,7 +6,6 @@ examples. So a plan needs no weights, and asking for one more task, checkpoint, 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
@@ -160,7 +159,8 @@ def make_plan(config: Config, contents: Mapping[str, str | None] | None = None) 
     _check_distinct(made_of)
     cells, looked, dropped = _cells(config)
     unusable: list[str] = []
-    edit_set = _edit_set(config.edits, unusable.append)
+    edits, edit_set = _edit_set(config.edits, unusable.append)
+    config = config.model_copy(update={"edits": edits})
     engine = engines.which(config.engine.name)
     declared = {
         (model, method): _editor(model, method, made_of[model]) for model in config.models for method in config.methods
@@ -299,16 +299,12 @@ def covariance_notes(plan: Plan) -> list[str]:
     return notes
 
 
-def _edit_set(edits: EditsSpec, told: Callable[[str], None]) -> tuple[Fact, ...]:
-    if edits.source == "bundled":
-        found = fact_files.bundled()
-    elif os.path.exists(edits.source) or edits.source.endswith((".json", ".jsonl")):
-        found = fact_files.load(edits.source, format=edits.format, strict=edits.strict, told=told)
-    else:
-        found = fact_files.hub(edits.source, format=edits.format, told=told)
-    if edits.count and edits.count > len(found):
-        raise InputError(f"edits.count: {edits.count} facts are asked for, {edits.source} has {len(found)}")
-    return tuple(found[: edits.count])
+def _edit_set(edits: EditsSpec, told: Callable[[str], None]) -> tuple[EditsSpec, tuple[Fact, ...]]:
+    """The facts, and where they come from with the format that they are in, for `auto`."""
+    found = fact_files.found(edits.source, edits.format, edits.strict, told)
+    if edits.count and edits.count > len(found.facts):
+        raise InputError(f"edits.count: {edits.count} facts are asked for, {edits.source} has {len(found.facts)}")
+    return edits.model_copy(update={"format": found.format}), found.facts[: edits.count]
 
 
 def _metrics(config: Config) -> dict[str, str]:

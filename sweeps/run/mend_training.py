@@ -31,11 +31,12 @@ def facts_for(config: TrainConfig) -> list[Fact]:
     from rect import fact_files
     from rect.editors.mend.data import trouble
 
-    read = fact_files.read(config.facts.source, config.facts.format, config.facts.strict)[: config.facts.count]
+    found = fact_files.found(config.facts.source, config.facts.format, config.facts.strict)
+    read, source = found.facts[: config.facts.count], config.facts.model_copy(update={"format": found.format})
     why_not = skipped.reader(config.model, config.model.revision, trouble)
-    found = {index: why_not(fact) for index, fact in enumerate(read)}
-    bad = {index: why for index, why in found.items() if why is not None}
-    skipped.check(bad, read, config.facts, config.model)
+    looked = {index: why_not(fact) for index, fact in enumerate(read)}
+    bad = {index: why for index, why in looked.items() if why is not None}
+    skipped.check(bad, read, source, config.model)
     if bad:
         log.warning("%s", skipped.note(bad, read, config.model))
     return [fact for index, fact in enumerate(read) if index not in bad]

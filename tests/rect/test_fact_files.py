@@ -81,6 +81,38 @@ def test_the_subject_finds_its_place(subject: str, prompt: str, expected: str, t
     assert fact.prompt == expected
 
 
+NFC, NFD = "Zürich", "Zu\u0308rich"
+
+
+@pytest.mark.parametrize(
+    ("subject", "prompt", "expected", "stands"),
+    [
+        ("France", "the capital of france is", "the capital of {} is", "france"),
+        ("FRANCE", "France or France is", "{} or France is", "France"),
+        (NFC, f"The river of {NFD} is", "The river of {} is", NFD),
+        (NFD, f"The river of {NFC} is", "The river of {} is", NFC),
+        (NFC, f"{NFD.upper()} is", "{} is", NFD.upper()),
+        ("한", "\u1112\u1161\u11ab is", "{} is", "\u1112\u1161\u11ab"),
+        ("in", "Finnish: IN the INN", "F{}nish: IN the INN", "in"),  # as it is written, even in a word
+        ("iN", "INN, IN the INN", "INN, {} the INN", "IN"),  # a word before a part of one
+        ("Us", "the US, not us, Us", "the US, not us, {}", "Us"),  # as it is written, before any other way
+    ],
+)
+def test_a_subject_in_another_spelling_is_taken_as_it_stands(
+    subject: str, prompt: str, expected: str, stands: str, tmp_path: Path
+) -> None:
+    [fact] = load(write(tmp_path / "x.jsonl", {"subject": subject, "prompt": prompt, "target": "t"}))
+    assert (fact.prompt, fact.subject) == (expected, stands)
+    assert fact.filled == prompt  # what is edited is the text of the file
+
+
+@pytest.mark.parametrize("prompt", ["Zurich is", "Zu\u0308\u0323rich is", "\u1112\u1161\u11ab is"])
+def test_a_subject_is_no_part_of_a_letter(prompt: str, tmp_path: Path) -> None:
+    subject = "하" if "\u1112" in prompt else NFC
+    with pytest.raises(InputError, match="subject not in prompt"):
+        load(write(tmp_path / "x.jsonl", {"subject": subject, "prompt": prompt, "target": "t"}))
+
+
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
@@ -89,7 +121,10 @@ def test_the_subject_finds_its_place(subject: str, prompt: str, expected: str, t
             {**OWN, "prompt": "The capital of Spain is"},
             "subject not in prompt: 'France' does not occur in 'The capital",
         ),
-        ({**OWN, "prompt": "france is"}, "subject not in prompt"),  # upper and lower case differ
+        (
+            {**OWN, "prompt": "france or FRANCE is"},
+            "subject not in .* as written, but as 'france' and 'FRANCE'",
+        ),
         ({**OWN, "tarket": "x"}, r"tarket: unknown key; did you mean 'target'\?"),
         ({"subject": "France", "prompt": "{} is"}, "target is missing"),
         (["a", "list"], "not a JSON object"),
@@ -133,7 +168,7 @@ def test_counterfact(tmp_path: Path) -> None:
 
 BAD = [
     ("zsre", ZSRE, {**ZSRE, "alt": ""}, "target is empty"),
-    ("zsre", ZSRE, {**ZSRE, "src": "What is made by Unifirst?"}, "subject not in prompt"),
+    ("zsre", ZSRE, {**ZSRE, "src": "What is made by Uni First?"}, "subject not in prompt"),
     ("zsre", ZSRE, {key: value for key, value in ZSRE.items() if key != "src"}, "src is missing"),
     ("counterfact", COUNTERFACT, {**COUNTERFACT, "requested_rewrite": 3}, "requested_rewrite is a number; an object"),
     (
@@ -167,7 +202,7 @@ def test_the_wrong_format_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", OWN, OWN)
     with pytest.raises(InputError, match=r"no record that can be used; first line 1 \(src is missing\)"):
         load(path, "zsre")
-    with pytest.raises(InputError, match=r"format 'zrse' is not known; did you mean 'zsre'\? known: facts, zsre"):
+    with pytest.raises(InputError, match=r"format 'zrse' is not known; did you mean 'zsre'\? known: ripple, mquake"):
         load(path, "zrse")
 
 

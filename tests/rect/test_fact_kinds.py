@@ -9,22 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fact_records import GOOD, KNOWEDIT, OWN, REWRITE, ZSRE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelfolder.errors import InputError
 from rect import Fact, fact_files, facts
-from rect.fact_formats import FORMATS
-from rect.fact_kinds import looks_like
-
-ZSRE = {"subject": "Oslo", "src": "Where is Oslo?", "pred": "Norway", "alt": "Peru", "rephrase": "Oslo lies where?"}
-ZSRE |= {"loc": "who voiced gaston", "loc_ans": "Richard White"}
-REWRITE = {"prompt": "{} is in", "subject": "Oslo", "target_new": {"str": "Peru"}, "target_true": {"str": "Norway"}}
-COUNTERFACT: dict[str, Any] = {"case_id": 7, "requested_rewrite": REWRITE}
-COUNTERFACT |= {"paraphrase_prompts": ["Oslo lies in", "One finds Oslo in"], "neighborhood_prompts": ["Bergen is in"]}
-OWN: dict[str, Any] = {"subject": "Oslo", "prompt": "{} is in", "target": "Peru", "original": "Norway", "id": "x"}
-OWN |= {"rephrasings": ["Oslo lies in"], "locality": [{"prompt": "Bergen is in", "answer": "Norway"}]}
-GOOD: dict[str, dict[str, Any]] = {"zsre": ZSRE, "counterfact": COUNTERFACT, "facts": OWN}
+from rect.fact_readers import FORMATS
+from rect.fact_readers.ripple import CRITERIA
 
 
 def changed(record: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, Any]:
@@ -54,6 +46,29 @@ R = "requested_rewrite"
         ("counterfact", ("paraphrase_prompts",), ["a", 3], "paraphrase_prompts[1] is a number; a string"),
         ("counterfact", ("paraphrase_prompts",), ["a", " "], "paraphrase_prompts[1] is an empty string"),
         ("counterfact", (R,), [REWRITE, REWRITE], f"{R} is a list of 2, several in one record; one object"),
+        ("easyedit", ("rephrase_prompt",), ["a", ""], "rephrase_prompt[1] is an empty string; a string"),
+        ("easyedit", ("rephrase_prompt",), "Reformulated Question:", "rephrase_prompt is 'Reformulated Question:'"),
+        ("easyedit", ("locality_ground_truth",), ["a"], "locality_ground_truth has 1 answers, locality_prompt"),
+        ("easyedit", ("target_new",), 3, "target_new is a number; a string with an answer, or a list"),
+        ("easyedit", ("portability_ground_truth",), None, "portability_ground_truth is missing"),
+        ("easyedit", ("portability",), {"New Question": "q"}, "portability.New Answer is missing"),
+        ("knowedit", ("portability",), ["x"], "portability is a list of 1; an object of kinds"),
+        ("knowedit", ("portability", "Reasoning"), ["x"], "portability.Reasoning[0] is a string ('x'); an object"),
+        ("knowedit", ("portability", "Reasoning", 0, "ground_truth"), [], "Reasoning.ground_truth is an empty list"),
+        ("knowedit", ("portability", "Reasoning", 0, "ground_truth"), [[[]]], "ground_truth[0][0] is an empty list"),
+        ("knowedit", ("portability", "Subject_Aliasing", "ground_truth"), ["a"], "one answer for each of 2 prompts"),
+        ("knowedit", ("locality", "Forgetfulness", 0, "prompt"), 3, "Forgetfulness.prompt is a number"),
+        ("qaedit", ("locality",), "x", "locality is a string ('x'); an object"),
+        ("qaedit", ("locality", 0, "loc"), None, "locality.loc is null; a string"),
+        ("wikibigedit", ("mhop_ans",), None, "mhop_ans is null; a string with an answer"),
+        ("mquake", (R, 1, "target_new"), "yen", f"{R}.target_new is a string ('yen'); an object"),
+        ("mquake", (R,), [], f"{R} is an empty list; at least one rewrite"),
+        ("mquake", ("questions",), [], "questions is missing or empty"),
+        ("mquake", ("new_answer",), "", "new_answer is an empty string; a string with an answer"),
+        ("ripple", ("edit", "relation"), "MOTHER", "does not read 'The name of the mother of {} is'"),
+        ("ripple", ("edit", "previous_fact"), "x", "edit.previous_fact is a string ('x'); an object"),
+        ("ripple", ("Forgetfulness", 0, "test_condition"), "XOR", "test_condition is a string ('XOR'); OR"),
+        ("ripple", ("Forgetfulness", 0, "test_queries", 0, "answers"), [{"value": "N"}], "a single letter"),
         ("counterfact", (R,), None, f"{R} is null; an object"),
         ("counterfact", (R, "target_true"), "Norway", f"{R}.target_true is a string ('Norway'); an object"),
         ("counterfact", (R, "target_new"), "Peru", f"{R}.target_new is a string ('Peru'); an object"),
@@ -87,7 +102,7 @@ def test_a_wrong_type_is_called_what_it_is(
     assert "line 1" in str(caught.value)
     assert "\n" not in str(caught.value)
     if format != "facts":  # public: skipped, counted, named
-        assert len(read(tmp_path, format, GOOD[format], bad)) == 1
+        assert len(read(tmp_path, format, GOOD[format], bad)) == len(read(tmp_path, format, GOOD[format]))
         assert "1 of 2 records skipped" in caplog.text
         assert said in caplog.text
 
@@ -95,13 +110,8 @@ def test_a_wrong_type_is_called_what_it_is(
 @pytest.mark.parametrize(
     ("record", "name"),
     [
-        ({**COUNTERFACT, R: [REWRITE], "questions": ["?"], "new_answer": "x"}, "MQuAKE, which is not read here"),
-        ({"prompt": "p", "target_new": "t", "subject": "s", "rephrase_prompt": "r"}, "EasyEdit's flat form"),
-        ({"prompt": "p", "target_new": "t", "subject": "s", "portability": {}}, "KnowEdit"),
-        ({"prompt": "p", "target": "t", "subject": "s", "rephrase": "r", "locality": []}, "QAEdit"),
-        ({"subject": "s", "update": "u", "ans": "a", "rephrase": "r", "loc": "l"}, "WikiBigEdit"),
-        ({"example_type": "popular", "edit": {"prompt": "p"}, "Logical_Generalization": []}, "RippleEdits"),
-        ({"question": "q", "answer": "a", "para_question": "p"}, "UnKE"),
+        ({"question": "q", "answer": "a", "para_question": "p"}, "UnKE, which is not read here"),
+        ({"subject": "s", "attribute": "a", "template": "t"}, "ROME's known facts, which is not read here"),
     ],
 )
 @pytest.mark.parametrize("format", sorted(FORMATS))
@@ -117,23 +127,62 @@ def test_the_format_that_a_file_looks_like_is_named(record: Any, name: str, form
 @pytest.mark.parametrize("other", sorted(FORMATS))
 def test_a_readable_format_is_named_with_its_option(format: str, other: str, tmp_path: Path) -> None:
     if format == other:
-        assert len(read(tmp_path, format, GOOD[other])) == 1
+        assert len(read(tmp_path, format, GOOD[other])) == (2 if format == "mquake" else 1)
+        return
+    if {format, other} <= {"knowedit", "easyedit"}:  # all that they differ in may be left out
         return
     with pytest.raises(InputError, match=rf"it looks like .*, format {other}$"):
         read(tmp_path, format, GOOD[other])
 
 
-def test_the_samples_of_public_benchmarks_are_told_apart(shared_data: Path) -> None:
-    expected = {
-        "counterfact_flat.json": {"EasyEdit's flat form"},
-        "knowedit.json": {"KnowEdit"},
-        "mquake_cf.json": {"MQuAKE"},
-        "qaedit.json": {"QAEdit"},
-        "wikibigedit_flat.json": {"EasyEdit's flat form"},
-    }
-    for name, kinds in expected.items():
-        records = json.loads((shared_data / name).read_text(encoding="utf-8"))
-        assert {kind.name if (kind := looks_like(record)) else None for record in records} == kinds
+SAMPLES = {  # {file: (format, records, facts, those skipped and why)}
+    "zsre.jsonl": ("zsre", 499, 499, [("line 268", "target is empty")]),
+    "counterfact.jsonl": ("counterfact", 250, 250, []),
+    "counterfact_flat.json": ("easyedit", 120, 120, []),
+    "qaedit.json": ("qaedit", 120, 120, []),
+    "knowedit.json": ("knowedit", 3, 3, []),
+    "mquake_cf.json": ("mquake", 27, 45, []),
+    "wikibigedit_flat.json": ("easyedit", 11, 11, [("line 58", "rephrase_prompt is 'Reformulated Question:'")]),
+}
+
+
+@pytest.mark.parametrize("auto", [False, True])
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_sample_of_a_public_data_set_is_read(name: str, auto: bool, shared_data: Path) -> None:
+    format, records, count, bad = SAMPLES[name]
+    looked = fact_files.look(shared_data / name, "auto" if auto else format)
+    assert (looked.format, looked.records, len(looked.facts)) == (format, records, count)
+    assert [(one.where, one.why[: len(why)]) for one, (_, why) in zip(looked.bad, bad, strict=True)] == bad
+    text = (shared_data / name).read_text(encoding="utf-8")
+    for fact in looked.facts:
+        assert json.dumps(fact.target, ensure_ascii=False)[1:-1] in text
+        assert fact.subject in fact.filled
+
+
+def test_auto_says_what_it_took(tmp_path: Path) -> None:
+    told: list[str] = []
+    (tmp_path / "x.json").write_text(json.dumps([{"a": 1}, KNOWEDIT, ZSRE]))
+    [fact] = fact_files.load(tmp_path / "x.json", "auto", told=told.append)
+    assert fact.target == "Peru"
+    assert told[0] == f"{tmp_path / 'x.json'}: read as KnowEdit, format knowedit"
+    assert "2 of 3 records skipped: line 1 (prompt is missing)" in told[1]
+    (tmp_path / "x.json").write_text(json.dumps([OWN, {"subject": "x"}]))
+    with pytest.raises(InputError, match=r"line 1: prompt is missing$"):  # one's own file
+        fact_files.load(tmp_path / "x.json", "auto")
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [
+        ([{"a": 1}], "no record looks like a format that is known; known: ripple, mquake"),
+        ([], "no record looks like"),
+        ([{"question": "q", "answer": "a", "para_question": "p"}], "looks like UnKE, which is not read here"),
+    ],
+)
+def test_auto_takes_nothing_for_what_it_is_not(records: list[Any], said: str, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(json.dumps(records))
+    with pytest.raises(InputError, match=said):
+        fact_files.load(tmp_path / "x.json", "auto")
 
 
 @pytest.mark.parametrize(
@@ -153,11 +202,13 @@ def test_json_that_cannot_be_a_file_of_facts(content: str, said: str, tmp_path: 
     assert said in str(caught.value)
 
 
-PATHS: dict[str, list[tuple[Any, ...]]] = {
-    "zsre": [(key,) for key in ZSRE],
-    "counterfact": [*((key,) for key in COUNTERFACT), *((R, key) for key in REWRITE), (R, "target_new", "str")],
-    "facts": [*((key,) for key in OWN), ("locality", 0), ("locality", 0, "prompt"), ("locality", 0, "answer")],
-}
+def paths(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in a record."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path for key, one in inner for path in ((*at, key), *paths(one, (*at, key)))]
+
+
+PATHS = {format: paths(record) for format, record in GOOD.items()}
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=6) | st.sampled_from(["Oslo", "\ud800", " ", "{}"])
 JSON: Callable[..., st.SearchStrategy[Any]] = lambda: st.recursive(  # noqa: E731
     st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
@@ -167,23 +218,28 @@ JSON: Callable[..., st.SearchStrategy[Any]] = lambda: st.recursive(  # noqa: E73
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_value_in_any_key_gives_facts_or_an_input_error(tmp_path: Path, data: st.DataObject) -> None:
     format = data.draw(st.sampled_from(sorted(FORMATS)))
     path = data.draw(st.sampled_from(PATHS[format]))
     value = data.draw(JSON())
     try:
-        [fact] = read(tmp_path, format, changed(GOOD[format], path, value))
+        found = read(tmp_path, data.draw(st.sampled_from([format, "auto"])), changed(GOOD[format], path, value))
     except InputError as error:
         assert "\n" not in str(error)  # noqa: PT017
-        assert f"{path[-1]} is missing" not in str(error)  # noqa: PT017
+        assert f"{path[-1]} is missing" not in str(error) or format in ("easyedit", "mquake", "ripple")  # noqa: PT017
         return
-    facts.digest([fact])
-    texts = [fact.subject, fact.prompt, fact.target, *fact.rephrasings, *(one.prompt for one in fact.locality)]
-    assert all(isinstance(text, str) and text.strip() for text in texts)
-    given_texts = list(_strings(changed(GOOD[format], path, value)))
-    for text in (*fact.rephrasings, *(one.prompt for one in fact.locality)):
-        assert text in {one.rstrip() for one in given_texts}, "a text that the file does not hold"
+    facts.digest(found)
+    given_texts = [one.strip() for one in _strings(changed(GOOD[format], path, value))]
+    for fact in found:
+        dumped = fact.model_dump(exclude={"id", "prompt", "instances"})
+        for text in _strings(dumped):
+            known = any(text.strip() in one for one in given_texts)
+            assert known or text in (*KINDS, "Multi_Hop", "Reasoning"), "a text that the file does not hold"
+        assert fact.filled.strip()
+
+
+KINDS = {*CRITERIA, *KNOWEDIT["portability"], *KNOWEDIT["locality"]}
 
 
 def _strings(value: Any) -> Any:
@@ -192,6 +248,6 @@ def _strings(value: Any) -> Any:
     elif isinstance(value, dict):
         for one in value.values():
             yield from _strings(one)
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         for one in value:
             yield from _strings(one)

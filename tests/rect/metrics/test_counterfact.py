@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from modelfolder.errors import InputError
-from rect import fact_formats, metrics
+from rect import metrics
+from rect.fact_readers.counterfact import read
 from rect.facts import Fact, Locality
 from rect.metrics import counterfact
 from rect.model import EditableModel
@@ -102,7 +103,7 @@ def test_equal_to_the_code_of_alphaedit(shared_oracle: Path, default_model_folde
     reference = json.loads((shared_oracle / "counterfact.json").read_text())
     arrays = np.load(shared_oracle / "alphaedit.npz")
     model = EditableModel.load(default_model_folder)
-    facts = [fact_formats.counterfact(case, "oracle") for case in reference["cases"]]
+    facts = [fact for case in reference["cases"] for fact in read(case, "oracle")]
     entries = {}
     for layer in range(4, 9):
         left, right = (torch.tensor(arrays[f"op0_l{layer}_{side}"]) for side in ("left", "right"))

@@ -1,0 +1,32 @@
+"""CounterFact in the form of ROME: requested_rewrite, paraphrase_prompts, neighborhood_prompts."""
+
+from __future__ import annotations
+
+from rect.fact_readers.place import put
+from rect.fact_readers.values import Record, mapping, named, path, text, texts
+from rect.facts import Fact, Locality
+
+REWRITE = "requested_rewrite"
+
+
+def read(record: Record, where: str) -> list[Fact]:
+    """One fact; the answer of its neighborhood prompts is its own original one."""
+    rewrite = mapping(record, REWRITE)
+    true = None if rewrite.get("target_true") is None else answer(rewrite, "target_true", REWRITE)
+    prompt, subject = put(text(rewrite, "prompt", REWRITE), text(rewrite, "subject", REWRITE))
+    return [
+        Fact(
+            subject=subject,
+            prompt=prompt,
+            target=answer(rewrite, "target_new", REWRITE),
+            original=true,
+            rephrasings=tuple(texts(record, "paraphrase_prompts")),
+            locality=tuple(Locality(prompt=one, answer=true) for one in texts(record, "neighborhood_prompts")),
+            id=f"counterfact {named(record, where, 'case_id')}",
+        )
+    ]
+
+
+def answer(rewrite: Record, key: str, within: str) -> str:
+    """An answer of a rewrite: the `str` of an object."""
+    return text(mapping(rewrite, key, within), "str", path(within, key))

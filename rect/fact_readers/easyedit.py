@@ -1,0 +1,56 @@
+"""EasyEdit's flat requests, as its CounterFact, WikiBigEdit and others are passed around.
+
+prompt, subject, target_new, ground_truth (the old answer), rephrase_prompt, locality_prompt with locality_ground_truth,
+portability_prompt with portability_ground_truth: one string each or lists. `locality_inputs` and `portability_inputs`
+are objects of kinds, `portability` is one, or a New Question with its New Answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from modelfolder.errors import InputError
+from rect.fact_readers import values
+from rect.fact_readers.place import put
+from rect.fact_readers.values import Record
+from rect.facts import Fact, Locality, Portability
+
+
+def read(record: Record, where: str) -> list[Fact]:
+    """One fact."""
+    prompt, subject = put(values.text(record, "prompt"), values.text(record, "subject"))
+    target, *aliases = values.answers(record, "target_new")
+    original = values.answers(record, "ground_truth")[0] if record.get("ground_truth") else None
+    asked = values.pairs(record, "locality_prompt", "locality_ground_truth")
+    return [
+        Fact(
+            subject=subject,
+            prompt=prompt,
+            target=target,
+            aliases=tuple(aliases),
+            original=original,
+            rephrasings=values.rephrasings(record, "rephrase_prompt"),
+            locality=(
+                *(Locality(prompt=text, answer=right) for text, right in asked),
+                *values.locality(record, "locality_inputs"),
+                *values.locality(record, "locality"),
+            ),
+            portability=_portability(record),
+            id=f"easyedit {values.named(record, where, 'case_id', 'id')}",
+        )
+    ]
+
+
+def _portability(record: Record) -> tuple[Portability, ...]:
+    found = []
+    for text, answer in values.pairs(record, "portability_prompt", "portability_ground_truth"):
+        if answer is None:
+            raise InputError("portability_ground_truth is missing")
+        found.append(Portability(prompt=text, answers=(answer,)))
+    found += values.portability(record, "portability_inputs")
+    asked = record.get("portability")
+    if isinstance(asked, Mapping) and "New Question" in asked:
+        prompt = values.text(asked, "New Question", "portability")
+        right = values.answers(asked, "New Answer", "portability")
+        return (*found, Portability(prompt=prompt, answers=right, kind="Reasoning"))
+    return (*found, *values.portability(record, "portability"))

@@ -1,0 +1,25 @@
+"""ZsRE in the form of MEND: src, rephrase, alt (the new answer), pred (the old one), loc, loc_ans."""
+
+from __future__ import annotations
+
+from rect.fact_readers.place import put
+from rect.fact_readers.values import Record, filled_in, maybe, text
+from rect.facts import Fact, Locality
+
+
+def read(record: Record, where: str) -> list[Fact]:
+    """One fact."""
+    rephrase, loc = filled_in(record, "rephrase"), filled_in(record, "loc")
+    answer = maybe(record, "loc_ans")
+    prompt, subject = put(text(record, "src"), text(record, "subject"))
+    return [
+        Fact(
+            subject=subject,
+            prompt=prompt,
+            target=text(record, "alt"),
+            original=maybe(record, "pred"),
+            rephrasings=() if rephrase is None else (rephrase,),
+            locality=() if loc is None else (Locality(prompt=loc, answer=answer),),
+            id=f"zsre {where}",
+        )
+    ]
