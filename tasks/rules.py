@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from modelfolder.answers import normalize
 from tasks import text
 
 Rule = Callable[[str, Sequence[str], Sequence[str]], tuple[float, bool]]
@@ -21,8 +22,8 @@ def contains(output: str, answers: Sequence[str], choices: Sequence[str]) -> tup
 
 def first_word(output: str, answers: Sequence[str], choices: Sequence[str]) -> tuple[float, bool]:
     """The output begins with an answer as whole words, both normalized."""
-    words = f"{text.normalize(output)} "
-    right = any(words.startswith(f"{text.normalize(answer)} ") for answer in answers)
+    words = f"{normalize(output)} "
+    right = any(words.startswith(f"{normalize(answer)} ") for answer in answers)
     return float(right), text.has_words(output)
 
 

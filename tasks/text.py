@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Sequence
 from decimal import Decimal
 
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
+from modelfolder.answers import normalize
+
 _NUMBER = re.compile(r"(?:(?<!\w)-)?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)")
-
-
-def normalize(text: str) -> str:
-    """Lower case, no ASCII punctuation, no a/an/the, single spaces (SQuAD's answer normalization).
-
-    A text of nothing but articles and punctuation ("The The") is only lower-cased, so that it can be told from an
-    empty one.
-    """
-    plain = " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
-    return plain or " ".join(text.lower().split())
 
 
 def first_line(text: str) -> str:

@@ -1,8 +1,9 @@
 """Metrics of an edit beside reliability, generalization and locality (`rect.evaluation`), taken where they are wanted.
 
-Each is a function `(model, facts) -> EditScores` in a module here: the model as it stands, all facts edited so far. A
-new one is one file and one line in `METRICS`, with a version, which goes up whenever its numbers change. The module
-is imported when it is first used.
+Each is a function `(model, facts) -> EditScores` in a module here: the model as it stands, all facts edited so far. Or,
+where an engine is to say something (`Spoken`), two functions: the questions, and what an answer is worth. A new one is
+one file and one line in `METRICS`, with a version, which goes up whenever its numbers change. The module is imported
+when it is first used.
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from modelfolder.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from rect.evaluation import EditScores
     from rect.facts import Fact
+    from rect.metrics.spoken import Chat, Question, Rules
     from rect.model import EditableModel
 
-__all__ = ["METRICS", "Metric", "get"]
+__all__ = ["METRICS", "Metric", "Spoken", "get"]
 
 
 @dataclass(frozen=True)
@@ -35,16 +37,49 @@ class Metric:
     version: str
 
     def __call__(self, model: EditableModel, facts: Sequence[Fact]) -> EditScores:
-        module, _, name = self.function.partition(":")
-        return getattr(importlib.import_module(f"{__name__}.{module}"), name)(model, facts)
+        return _found(self.function)(model, facts)
 
 
-METRICS: dict[str, Metric] = {
+@dataclass(frozen=True)
+class Spoken:
+    """A metric of what the model says when an engine asks it, greedily.
+
+    Attributes:
+        function: "module:function" in this package, `(facts, chat) -> questions` (`rect.metrics.spoken`). Its module
+            has also the `Rules`: what an answer is worth, how long it is, which figure stands beside it in the outputs.
+        version: other numbers, another version.
+    """
+
+    function: str
+    version: str
+
+    def questions(self, facts: Sequence[Fact], chat: Chat) -> list[Question]:
+        found: list[Question] = _found(self.function)(facts, chat)
+        return found
+
+    @property
+    def rules(self) -> Rules:
+        """`judge`, `BUDGET` and `SHOWN`."""
+        return cast("Rules", _module(self.function))
+
+
+def _found(path: str) -> Any:
+    return getattr(_module(path), path.partition(":")[2])
+
+
+def _module(path: str) -> Any:
+    return importlib.import_module(f"{__name__}.{path.partition(':')[0]}")
+
+
+METRICS: dict[str, Metric | Spoken] = {
     "counterfact": Metric("counterfact:evaluate", "1"),
+    "generation": Spoken("generation:as_it_is", "1"),
+    "generation-question": Spoken("generation:as_question", "1"),
+    "generation-chat": Spoken("generation:in_chat", "1"),
 }
 
 
-def get(name: str) -> Metric:
+def get(name: str) -> Metric | Spoken:
     """A metric by name.
 
     Raises:

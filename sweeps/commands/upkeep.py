@@ -16,6 +16,7 @@ KINDS = {
     "updates": (".safetensors", "raw updates of edit operations"),
     "states": (".json", "digests of the weights after an operation"),
     "prefixes": (".json", "context prefixes"),
+    "unedited": (".json", "what unedited models answer"),
     "rows": (".parquet", "measurements"),
     "outputs": (".parquet", "generations"),
 }
@@ -85,7 +86,7 @@ def _bad_updates(store: Store) -> Iterable[str]:
 
 
 def _bad_records(store: Store) -> Iterable[str]:
-    for kind in ("states", "prefixes", "failures", "skipped"):
+    for kind in ("states", "prefixes", "unedited", "failures", "skipped"):
         for name in store.folder.names(kind, ".json"):
             try:
                 json.loads(store.folder.read(name))

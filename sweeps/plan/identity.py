@@ -98,6 +98,15 @@ class Plan(Outline):
         """The commit that the sweep was planned with, whatever a branch is by now."""
         return digest.commit(self.contents.get(model)) or model.revision
 
+    @property
+    def spoken(self) -> list[str]:
+        """Metrics that an engine is asked for."""
+        return [name for name in self.config.metrics if isinstance(metrics.get(name), metrics.Spoken)]
+
+    def of_engine(self) -> set[str]:
+        """Ids of the evaluations that need an engine."""
+        return {one.evaluation for one in self.questions} | {self.kinds[metric_kind(name)] for name in self.spoken}
+
     def edited(self, cell: Cell, n_edits: int) -> list[Fact]:
         """The facts of the first operations, in order."""
         if not n_edits:
@@ -174,7 +183,7 @@ def make_plan(config: Config, contents: Mapping[str, str | None] | None = None) 
     plan = Plan(
         config=config,
         cells=named,
-        kinds={kind: evaluation_of(kind, config.engine.dtype) for kind in VERSIONS} | _metrics(config),
+        kinds={kind: evaluation_of(kind, config.engine.dtype) for kind in VERSIONS} | _metrics(config, engine),
         asked={one.name: one.evaluation for one in questions},
         stopped=identify("evaluation", "stop", [rule.model_dump(mode="json") for rule in config.stop]),
         dropped=tuple(dropped),
@@ -307,12 +316,15 @@ def _edit_set(edits: EditsSpec, told: Callable[[str], None]) -> tuple[EditsSpec,
     return edits.model_copy(update={"format": found.format}), found.facts[: edits.count]
 
 
-def _metrics(config: Config) -> dict[str, str]:
-    dtype = config.engine.dtype
-    return {
-        metric_kind(name): identify("evaluation", "metric", name, metrics.get(name).version, dtype)
-        for name in config.metrics
-    }
+def _metrics(config: Config, engine: str) -> dict[str, str]:
+    """Ids of the metrics that are asked for besides; of those that an engine answers, it is a part."""
+    limits = config.engine
+    found = {}
+    for name in config.metrics:
+        metric = metrics.get(name)
+        how = [engine, limits.max_model_len] if isinstance(metric, metrics.Spoken) else []
+        found[metric_kind(name)] = identify("evaluation", "metric", name, metric.version, limits.dtype, *how)
+    return found
 
 
 @cache

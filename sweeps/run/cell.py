@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence, Set
 from importlib.metadata import version
 from typing import Any
 
 import torch
 
-from modelfolder.errors import InputError
 from rect import regularizers
 from rect.history import History
 from rect.model import EditableModel
@@ -19,7 +18,8 @@ from rect.update import Dense, Update
 from sweeps.plan.grid import Cell
 from sweeps.plan.identity import ABILITY, EDIT, WEIGHTS, Operation
 from sweeps.plan.outline import metric_kind
-from sweeps.run import measure
+from sweeps.run import answering, measure
+from sweeps.run.answering import Answering
 from sweeps.run.replay import check_state
 from sweeps.run.stopping import Stopper
 from sweeps.run.workplace import Workplace
@@ -66,9 +66,9 @@ class CellRun:
         cell, plan = self.cell, self.place.plan
         if not self.missing:
             return
-        questions = [one for one in plan.questions if any(one.evaluation in ids for ids in self.missing.values())]
+        wanted = {one for ids in self.missing.values() for one in ids}
         self._stage(0, "loading the model")
-        model = self.place.model(cell.model, generates=bool(questions))
+        model = self.place.model(cell.model, generates=bool(plan.of_engine() & wanted))
         facts = plan.edited(cell, max(self.missing))
         self._stage(0, "preparing")
         if cell.method is not None:
@@ -184,18 +184,36 @@ class CellRun:
         self._stage(n_edits, "writing")
         ended = self._commit(n_edits, rows, [])
         self._tell(n_edits, failed)
-        questions = [one for one in place.plan.questions if one.evaluation in wanted]
-        if questions:
-            self._stage(n_edits, "generating")
-            for scores, outputs, lost in measure.tasks(
-                place.engine(), model, questions, place.plan.config.tasks.keep_texts
-            ):
-                ended |= self._commit(n_edits, scores, outputs)
-                rows += scores
-                failed |= lost
-                self._tell(n_edits, lost)
-        lost_tasks = {"failed_tasks": {name: _line(error) for name, error in failed.items()}} if failed else {}
+        for asked, outputs, lost in self._asked(model, n_edits, wanted):
+            ended |= self._commit(n_edits, asked, outputs)
+            rows += asked
+            failed |= lost
+            self._tell(n_edits, lost)
+        lost_tasks = {"failed_tasks": {name: answering.line(error) for name, error in failed.items()}} if failed else {}
         return {"n_edits": n_edits, **_summary(rows), **ended, **lost_tasks}
+
+    def _asked(
+        self, model: EditableModel, n_edits: int, wanted: Set[str]
+    ) -> Iterator[tuple[list[Row], list[Row], dict[str, Exception]]]:
+        """(rows, outputs, what failed) of all that an engine is asked: metrics of the model's own words, and tasks."""
+        place = self.place
+        metrics = [name for name in place.plan.spoken if place.plan.kinds[metric_kind(name)] in wanted]
+        questions = [one for one in place.plan.questions if one.evaluation in wanted]
+        if not metrics and not questions:
+            return
+        self._stage(n_edits, "generating")
+        engine = place.engine()
+        told = Answering(place.plan, self.cell, place.store, place.unedited)
+        failed = told.remember(metrics, engine)
+        took = [measure.swap(engine, model)]
+        if metrics:
+            left = [name for name in metrics if metric_kind(name) not in failed]
+            rows, outputs, lost = told.scores(left, n_edits, engine)
+            yield [*took, *rows], outputs, failed | lost
+            took = []
+        for rows, outputs, lost in measure.tasks(engine, questions, place.plan.config.tasks.keep_texts):
+            yield [*took, *rows], outputs, lost
+            took = []
 
     def _metrics(
         self, model: EditableModel, n_edits: int, kinds: Mapping[str, str]
@@ -204,15 +222,13 @@ class CellRun:
         rows: list[Row] = []
         failed: dict[str, Exception] = {}
         for kind, name in ((metric_kind(name), name) for name in self.place.plan.config.metrics):
-            if kind not in kinds:
+            if kind not in kinds or name in self.place.plan.spoken:
                 continue
             self._stage(n_edits, "edit metrics")
             try:
                 rows += measure.metric(name, model, self.place.plan.edited(self.cell, n_edits), kinds[kind])
             except Exception as error:
-                told = None if isinstance(error, InputError) else error
-                log.warning("%s failed: %s", kind, _line(error), exc_info=told)
-                failed[kind] = error
+                failed[kind] = answering.failed(kind, error)
         return rows, failed
 
     def _commit(self, n_edits: int, rows: list[Row], outputs: list[Row]) -> dict[str, str]:
@@ -247,17 +263,13 @@ class CellRun:
             torch.OutOfMemoryError: that is still to be tried.
         """
         for name, error in failed.items():
-            self.place.journal.write("task-failed", cell=self.cell.id, n_edits=n_edits, task=name, reason=_line(error))
+            about = {"cell": self.cell.id, "n_edits": n_edits, "task": name, "reason": answering.line(error)}
+            self.place.journal.write("task-failed", **about)
             if isinstance(error, torch.OutOfMemoryError) and not self.place.frugal:
                 raise error
 
     def _stage(self, n_edits: int, stage: str) -> None:
         self.place.journal.write("stage", cell=self.cell.id, n_edits=n_edits, stage=stage)
-
-
-def _line(error: Exception) -> str:
-    """The first line of what it says."""
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 def _summary(rows: Sequence[Row]) -> dict[str, float]:

@@ -44,9 +44,14 @@ def in_dtype(model: EditableModel, dtype: str) -> Iterator[None]:
 
 
 class Unedited:
-    """What the unedited model said, to compare with: filled while it is unedited, kept as long as the model is."""
+    """What the unedited model said, to compare with: filled while it is unedited, kept as long as the model is.
+
+    Attributes:
+        said: its answers to an engine's questions, by evaluation and prompt (`sweeps.run.answering`).
+    """
 
     def __init__(self) -> None:
+        self.said: dict[str, dict[str, str]] = {}
         self._locality: dict[Locality, tuple[int, ...]] = {}
         self._neutral: torch.Tensor | None = None
 
@@ -82,15 +87,18 @@ def editing(model: EditableModel, facts: Sequence[Fact], unedited: Unedited, ide
     An edit that was made several times counts once, under whichever ids (`rect.facts.distinct`).
     """
     facts = distinct(facts)
-    return _rows_of(evaluation.evaluate(model, facts, unedited.locality(facts)), identity)
+    return rows_of(evaluation.evaluate(model, facts, unedited.locality(facts)), identity)
 
 
 def metric(name: str, model: EditableModel, facts: Sequence[Fact], identity: str) -> list[Row]:
-    """One of `rect.metrics`, as `editing`."""
-    return _rows_of(metrics.get(name)(model, distinct(facts)), identity)
+    """One of `rect.metrics` that needs no engine, as `editing`."""
+    found = metrics.get(name)
+    assert isinstance(found, metrics.Metric)
+    return rows_of(found(model, distinct(facts)), identity)
 
 
-def _rows_of(scores: evaluation.EditScores, identity: str) -> list[Row]:
+def rows_of(scores: evaluation.EditScores, identity: str) -> list[Row]:
+    """Each metric averaged, and per fact."""
     rows = [
         measurement("edit", metric, figure.value, figure.stderr, figure.n, identity)
         for metric, figure in scores.figures().items()
@@ -150,22 +158,26 @@ def weights(model: EditableModel, shares: Sequence[Mapping[str, Mapping[str, flo
     return rows
 
 
+def swap(engine: Engine, model: EditableModel) -> Row:
+    """Give an engine the model's changed weights. Returns what that took."""
+    began = time.perf_counter()
+    engine.load(model.changed())
+    return measurement("time", "swapping_seconds", time.perf_counter() - began, n=1)
+
+
 def tasks(
-    engine: Engine, model: EditableModel, questions: Sequence[Questions], keep_texts: bool = True
+    engine: Engine, questions: Sequence[Questions], keep_texts: bool = True
 ) -> Iterator[tuple[list[Row], list[Row], dict[str, Exception]]]:
-    """Scores of the tasks as they come, from an engine that is given the model's changed weights.
+    """Scores of the tasks as they come, from an engine as it is.
 
     Yields:
         (rows, outputs, {task that failed: why}), see `sweeps.run.scoring.answers`.
     """
     began = time.perf_counter()
-    engine.load(model.changed())
-    swapped = time.perf_counter()
-    times = [measurement("time", "swapping_seconds", swapped - began, n=1)]
     for some in scoring.answers(engine, questions, keep_texts):
         answered = time.perf_counter()
         rows = [row for one in some for row in one.rows]
         outputs = [row for one in some for row in one.outputs]
-        times.append(measurement("time", "generating_seconds", answered - swapped, n=len(outputs)))
-        yield [*rows, *times], outputs, {one.one.name: one.failed for one in some if one.failed is not None}
-        swapped, times = time.perf_counter(), []
+        took = measurement("time", "generating_seconds", answered - began, n=len(outputs))
+        yield [*rows, took], outputs, {one.one.name: one.failed for one in some if one.failed is not None}
+        began = time.perf_counter()

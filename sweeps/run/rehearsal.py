@@ -10,8 +10,11 @@ from modelfolder.errors import InputError
 from rect import models
 from sweeps.config.config import EngineSpec, ModelSpec
 from sweeps.plan.identity import Plan, Questions
+from sweeps.plan.outline import metric_kind
+from sweeps.run import answering
 
 if TYPE_CHECKING:
+    from rect.facts import Fact
     from sweeps.store.store import Done
     from tasks.engines.dry_engine import DryEngine
 
@@ -29,7 +32,32 @@ def of_plan(plan: Plan, done: Done) -> list[str]:
         questions = [one for one in plan.questions if one.evaluation in missing]
         if questions:
             lines += of_model(model, questions, plan.config.engine, plan.revision(model))
+        spoken = [name for name in plan.spoken if plan.kinds[metric_kind(name)] in missing]
+        if spoken:
+            drawn = [fact for cell in cells for fact in plan.edited(cell, cell.checkpoints[-1])]
+            _of_facts(spoken, drawn, model, dry_engine(model, plan.config.engine, plan.revision(model)))
     return lines
+
+
+def _of_facts(names: Sequence[str], drawn: Sequence[Fact], model: ModelSpec, engine: DryEngine) -> None:
+    """Raise InputError for what a metric of the model's own words cannot ask."""
+    for name in names:
+        try:
+            answering.asked(name, drawn, engine)
+        except InputError as error:
+            raise InputError(f"metric {name}: {error}; the model is {model.name}") from None
+
+
+def dry_engine(model: ModelSpec, limits: EngineSpec, revision: str | None = None) -> DryEngine:
+    """An engine that takes prompts and says nothing: it has the model's tokenizer and context."""
+    from tasks.engines.dry_engine import DryEngine
+
+    return DryEngine(
+        models.resolve(model.name, revision or model.revision),
+        dtype=limits.dtype,
+        max_model_len=limits.max_model_len,
+        trust_remote_code=model.trust_remote_code,
+    )
 
 
 def of_model(
@@ -43,15 +71,7 @@ def of_model(
     Raises:
         InputError: a task, or an example of the user's own, cannot be asked.
     """
-    from tasks.engines.dry_engine import DryEngine
-
-    folder = models.resolve(model.name, revision or model.revision)
-    engine = DryEngine(
-        folder,
-        dtype=limits.dtype,
-        max_model_len=limits.max_model_len,
-        trust_remote_code=model.trust_remote_code,
-    )
+    engine = dry_engine(model, limits, revision)
     lines = []
     for one in questions:
         try:

@@ -114,7 +114,7 @@ def _given(engine: Engine, ready: Sequence[Prompts], call: Call) -> Iterator[tup
     try:
         given = call(engine, [prompt for prompts in ready for prompt in prompts.asked])
     except Exception as error:
-        _check_sound(engine, error)
+        check_sound(engine, error)
         if len(ready) == 1:
             yield ready[0], error
         else:
@@ -127,7 +127,7 @@ def _given(engine: Engine, ready: Sequence[Prompts], call: Call) -> Iterator[tup
         at += len(prompts.asked)
 
 
-def _check_sound(engine: Engine, error: Exception) -> None:
+def check_sound(engine: Engine, error: Exception) -> None:
     """Raise what an engine raised unless it still answers."""
     try:
         engine.generate(["."], 1)
@@ -201,7 +201,7 @@ def _of_the_harness(engine: Engine, one: Questions) -> Answered:
         scores, said, skipped = run_harness(engine, one)
         rows = _rows(one, scores, {index: s.cut for index, s in said.items()})
     except Exception as error:
-        _check_sound(engine, error)
+        check_sound(engine, error)
         return _failed(one, error)
     outputs = [_output(one, index, s.prompt, s.output, s.score) for index, s in said.items()]
     return Answered(one, rows, outputs, skipped)

@@ -8,6 +8,7 @@ updates/<operation>.safetensors     raw dW of an edit operation, put once
 states/<state>.json                 digest of the weights after a regularized operation, checked at replay
 evaluations/<evaluation>.json       task, version, and where its examples come from: file and SHA-256, or hub revision
 prefixes/<id>.json                  context prefixes, drawn once per model
+unedited/<id>.json                  what a model says before it is edited, to questions about facts
 skipped/<id>-<part>.json            facts that were looked at for a model, and why some cannot be edited
 outputs/*.parquet rows/*.parquet    per cell and checkpoint; rows are the commit mark, so outputs are written first
 failures/<cell>.json                why a cell failed

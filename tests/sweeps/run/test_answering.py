@@ -1,0 +1,155 @@
+"""Metrics of a model's own words in a sweep: what is said, kept, compared with the unedited model, and asked once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelfolder.errors import InputError
+from rect import facts, greedy, metrics
+from rect.model import EditableModel
+from rect.update import Update
+from sweeps.plan.identity import Plan, make_plan
+from sweeps.run import rehearsal
+from sweeps.store import journal
+from sweeps.store.store import Store
+from tasks.engines.transformers_engine import TransformersEngine
+from tests.sweeps.small import run_here, small_config
+from tests.tiny import save_tiny
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny("llama", tmp_path_factory.mktemp("model"))
+
+
+def planned(folder: Path, **changes: Any) -> Plan:
+    return make_plan(small_config(folder, **({"metrics": ["generation"], "regularizers": ["none"]} | changes)))
+
+
+@pytest.fixture(scope="module")
+def swept(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Store]:
+    plan, store = planned(folder, seeds=[0, 1]), Store(tmp_path_factory.mktemp("out"))
+    run_here(plan, store)
+    return plan, store
+
+
+def test_answers_are_those_of_the_model_itself(swept: tuple[Plan, Store], folder: Path) -> None:
+    plan, store = swept
+    model = EditableModel.load(folder)
+    outputs = store.outputs()
+    for cell in (cell for cell in plan.cells if cell.method):  # the engine has the first one's edits at the second
+        drawn = facts.distinct(plan.edited(cell, 1))
+        questions = metrics.get("generation").questions(drawn, str)  # type: ignore[union-attr]
+        before = [greedy.continuation(model.hf, model.tokenizer, one.text, 50) for one in questions]
+        (operation,) = plan.operations(cell, 1)
+        with model.edited(store.update(operation.id) or Update({})):
+            after = [greedy.continuation(model.hf, model.tokenizer, one.text, 50) for one in questions]
+        there = outputs[(outputs["cell"] == cell.id) & (outputs["n_edits"] == 1)]
+        mine = there[there["task"] == "metric generation"].sort_values("index")
+        assert mine["prompt"].tolist() == [one.text for one in questions]
+        assert mine["output"].tolist() == after
+        assert [json.loads(gold)["before"] for gold in mine["gold"]] == before
+        assert before != after
+
+
+def test_rows_can_be_recomputed_from_the_outputs(swept: tuple[Plan, Store]) -> None:
+    plan, store = swept
+    cell = next(cell.id for cell in plan.cells if cell.method)
+    rows, outputs = (frame[frame["cell"] == cell] for frame in (store.rows(), store.outputs()))
+    said = outputs[(outputs["task"] == "metric generation") & (outputs["n_edits"] == 3)]
+    golds = said["gold"].map(json.loads)
+    for kind, metric in (("reliability", "contains"), ("generalization", "contains"), ("locality", "unchanged")):
+        own = said[golds.map(lambda gold, kind=kind: gold["kind"] == kind)]
+        row = rows[(rows["name"] == f"generation/{kind}/{metric}") & (rows["n_edits"] == 3)].iloc[0]
+        assert row["value"] == pytest.approx(own.groupby("unit")["score"].mean().mean())
+        assert row["n"] == own["unit"].nunique() == 3
+    places = {fact.filled: place for place, fact in enumerate(facts.distinct(plan.facts))}
+    asked = said[golds.map(lambda gold: gold["kind"] == "reliability")]
+    assert {prompt: index // 10_000 for prompt, index in zip(asked["prompt"], asked["index"], strict=True)} == {
+        prompt: place for prompt, place in places.items() if prompt in set(asked["prompt"])
+    }
+
+
+def test_added_to_a_finished_sweep_it_computes_nothing_else(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "out")
+    run_here(planned(folder, metrics=[]), store)
+    before = store.rows()
+    updates = {name: store.folder.read(name) for name in store.folder.names("updates")}
+    asked: list[int] = []
+    generate = TransformersEngine.generate
+
+    def counted(self: TransformersEngine, prompts: list[str], budget: int) -> list[str]:
+        asked.append(len(prompts))
+        return generate(self, prompts, budget)
+
+    monkeypatch.setattr(TransformersEngine, "generate", counted)
+    plan = planned(folder, regularizers=["none", {"name": "rect", "k": 20}])
+    cells = [cell for cell in plan.cells if cell.regularizer == "none"]
+    missing = {name for cell in cells for one in plan.missing(cell, store.done()).values() for name in one}
+    assert missing == {plan.kinds["metric generation"]}
+    run_here(planned(folder), store)
+    spoken = metrics.get("generation")
+    assert isinstance(spoken, metrics.Spoken)
+    questions = [len(spoken.questions(facts.distinct(plan.edited(cells[-1], n)), str)) for n in (1, 3)]
+    assert asked == [questions[1], *questions]  # the unedited model about all facts, then each checkpoint
+    assert {name: store.folder.read(name) for name in store.folder.names("updates")} == updates
+    events = [event["event"] for event in journal.events(store.folder)]
+    assert events.count("edit-computed") == len(updates)
+    keys = ["cell", "n_edits", "evaluation", "kind", "name", "pass"]
+    added = store.rows().set_index(keys).index.difference(before.set_index(keys).index)
+    assert {kind for kind in added.get_level_values("kind")} == {"edit", "time"}
+    assert {name.split("/")[0] for name in added.get_level_values("name") if "/" in name} == {"generation"}
+    asked.clear()
+    run_here(plan, store)  # another regularizer, a new workplace: the unedited answers are read
+    assert asked[0] == questions[0]
+    assert asked.count(questions[1]) == 1
+
+
+def test_without_texts_nothing_is_left_of_them(folder: Path, tmp_path: Path, swept: tuple[Plan, Store]) -> None:
+    tasks = {"names": [], "keep_texts": False}
+    store = Store(tmp_path)
+    run_here(planned(folder, tasks=tasks, seeds=[0, 1]), store)
+    assert store.outputs()[["prompt", "output", "gold"]].isna().all(axis=None)
+    assert not store.folder.names("unedited")
+    mine, other = (one.rows().query("name.str.startswith('generation/')") for one in (store, swept[1]))
+    mine, other = (one.set_index(["cell", "n_edits", "name"])["value"] for one in (mine, other))
+    assert mine.sort_index().equals(other.sort_index())
+
+
+def test_what_an_engine_has_to_do_with_it_is_in_the_id(folder: Path) -> None:
+    ids = [
+        planned(folder, metrics=[name], engine={"name": "transformers", "max_model_len": length}).kinds[
+            f"metric {name}"
+        ]
+        for name in ("generation", "generation-question", "generation-chat", "counterfact")
+        for length in (256, 128)
+    ]
+    assert len(set(ids)) == 7  # CounterFact's figures need no engine
+    assert planned(folder).kinds.keys() - planned(folder, metrics=[]).kinds.keys() == {"metric generation"}
+
+
+def test_what_cannot_be_asked_is_named_before_anything_is_computed(folder: Path) -> None:
+    with pytest.raises(InputError, match="the tokenizer has no chat template"):
+        rehearsal.of_plan(planned(folder, metrics=["generation-chat"]), set())
+    small = {"engine": {"name": "transformers", "max_model_len": 64}, "tasks": {"names": []}}
+    why = (
+        r"facts.jsonl, line \d+: \w+ prompt has \d+ tokens, with an answer of 50 more than the context of 64; the model"
+    )
+    with pytest.raises(InputError, match=why):
+        rehearsal.of_plan(planned(folder, **small), set())
+    assert rehearsal.of_plan(planned(folder), set()) == []
+
+
+def test_one_that_cannot_be_asked_costs_its_own_rows(folder: Path, tmp_path: Path) -> None:
+    plan, store = planned(folder, metrics=["generation-chat", "generation"]), Store(tmp_path)
+    run_here(plan, store)
+    left = {one for cell in plan.cells for ids in plan.missing(cell, store.done()).values() for one in ids}
+    assert left == {plan.kinds["metric generation-chat"]}
+    reasons = {event["reason"] for event in journal.events(store.folder) if event["event"] == "task-failed"}
+    assert ["no chat template" in reason for reason in reasons] == [True]
