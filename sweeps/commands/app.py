@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from modelfolder.errors import InputError, closest
-from sweeps.commands import ahead, cache, known_models, methods, models, results, shared, sweep, tasks
+from sweeps.commands import ahead, cache, facts, known_models, methods, models, results, shared, sweep, tasks
 
 INTERRUPTED = 130
 BAD_INPUT = 2
@@ -57,6 +57,7 @@ for command in (
     app.command()(command)
 app.add_typer(known_models.app, name="models")
 app.add_typer(methods.app, name="methods")
+app.add_typer(facts.app, name="facts")
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(cache.app, name="cache")
 

@@ -108,6 +108,12 @@ def test_readers_need_neither_data_nor_torch(words: str, moved: Path) -> None:
     assert "all rows" not in shown  # it knew which are asked for
 
 
-@pytest.mark.parametrize("words", ["plan configs/demo.yaml", "methods list", "tasks list", "models list", "--help"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("plan configs/demo.yaml", "methods list", "tasks list", "models list", "--help"),
+        "facts check rect/data/facts.jsonl",
+    ],
+)
 def test_what_only_looks_needs_no_torch(words: str) -> None:
     said(words.split())
