@@ -249,16 +249,42 @@ class Fact(_Record):
         return self
 
 
+def units(facts: Sequence[Fact]) -> list[tuple[int, ...]]:
+    """Indices of facts that are drawn together: those of one instance, else each by itself; in their order."""
+    found: dict[str | int, list[int]] = {}
+    for index, fact in enumerate(facts):
+        found.setdefault(fact.instances[0].id if fact.instances else index, []).append(index)
+    return [tuple(unit) for unit in found.values()]
+
+
 def draw(facts: Sequence[Fact], seed: int, n: int, without: Collection[int] = ()) -> list[Fact]:
     """The first n facts of a seeded permutation that does not depend on n; where the set is smaller it is repeated.
 
+    Facts of an instance (`units`) come one behind the other.
+
     Args:
-        without: indices of facts that are passed over: the next ones of the permutation take their place.
+        without: indices of facts that are passed over, with their instances: the next ones take their place.
     """
-    order = [index for index in permutation(len(facts), seed) if index not in without]
+    order = [fact for unit in _order(facts, seed, without) for fact in unit]
+    return [order[i % len(order)] for i in range(n)]
+
+
+def draw_batches(
+    facts: Sequence[Fact], seed: int, n: int, size: int, without: Collection[int] = ()
+) -> list[tuple[Fact, ...]]:
+    """The first n batches of `size` units each: of `draw`, no instance in two batches."""
+    order = _order(facts, seed, without)
+    drawn = [order[i % len(order)] for i in range(n * size)]
+    return [tuple(fact for unit in drawn[i * size : (i + 1) * size] for fact in unit) for i in range(n)]
+
+
+def _order(facts: Sequence[Fact], seed: int, without: Collection[int]) -> list[list[Fact]]:
+    found = units(facts)
+    drawn = (found[index] for index in permutation(len(found), seed))
+    order = [[facts[index] for index in unit] for unit in drawn if not any(index in without for index in unit)]
     if not order:
         raise InputError("the edit set is empty")
-    return [facts[order[i % len(order)]] for i in range(n)]
+    return order
 
 
 JOINED = ("rephrasings", "locality", "aliases", "portability", "instances", "tests")

@@ -6,6 +6,7 @@ import collections
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rect.facts import units
 from sweeps.config.config import EditsSpec, ModelSpec
 from sweeps.plan.grid import Cell
 
@@ -50,22 +51,30 @@ def notes(
         cells: that draw from it.
         skipped: per model the facts that are not drawn for it.
     """
-    lines = [*_repeated(len(facts), cells, skipped or {}), *_twice(facts), *_contradictory(facts)]
+    lines = [*_repeated(units(facts), cells, skipped or {}), *_twice(facts), *_contradictory(facts)]
     return [f"facts: {line}" for line in lines]
 
 
-def _repeated(n: int, cells: Iterable[Cell], skipped: Mapping[ModelSpec, Collection[int]]) -> Iterable[str]:
-    """Cells that edit more facts than there are."""
-    wanted: dict[int, int] = {}  # {facts left out: facts drawn}
+def _repeated(
+    found: Sequence[tuple[int, ...]], cells: Iterable[Cell], skipped: Mapping[ModelSpec, Collection[int]]
+) -> Iterable[str]:
+    """Cells that edit more facts than there are; where they edit instances, more of these."""
+    wanted: dict[tuple[int, int, str], int] = {}  # {(how many there are, left out, what): how many are drawn}
     for cell in cells:
-        if cell.method is not None:
-            out = len(skipped.get(cell.model, ()))
-            wanted[out] = max(wanted.get(out, 0), cell.checkpoints[-1] * cell.batch_size)
-    for out, drawn in sorted(wanted.items()):
-        if 0 < n - out < drawn:
+        if cell.method is None:
+            continue
+        out = skipped.get(cell.model, ())
+        left = [unit for unit in found if not any(index in out for index in unit)]
+        whole = any(len(unit) > 1 for unit in found) and not cell.edits_one
+        n, there = (len(found), len(left)) if whole else (sum(map(len, found)), sum(map(len, left)))
+        key = n, n - there, "instances" if whole else "facts"
+        wanted[key] = max(wanted.get(key, 0), cell.checkpoints[-1] * cell.batch_size)
+    for (n, gone, what), drawn in sorted(wanted.items(), key=lambda one: one[0][1]):
+        if 0 < n - gone < drawn:
+            left_out = f" ({gone} of them are skipped)" if gone else ""
             yield (
-                f"the edit set has {n} facts{f' ({out} of them are skipped)' if out else ''}, up to {drawn} are edited "
-                f"in a cell: they repeat, each up to {-(-drawn // (n - out))} times; edit metrics count each fact once"
+                f"the edit set has {n} {what}{left_out}, up to {drawn} are edited in a cell: they repeat, each up to "
+                f"{-(-drawn // (n - gone))} times; edit metrics count each fact once"
             )
 
 

@@ -22,7 +22,7 @@ class Cell:
 
     Attributes:
         method: None for the unedited model, which has no operation and the one checkpoint 0.
-        batch_size: facts per operation.
+        batch_size: facts per operation; where facts belong to instances (MQuAKE), instances.
         k: percentage of elements kept; None where the regularizer takes none.
         checkpoints: numbers of operations after which the model is scored, ascending.
         id: given by `sweeps.plan.identity.make_plan`; does not depend on the checkpoints.
@@ -37,6 +37,12 @@ class Cell:
     seed: int = 0
     checkpoints: tuple[int, ...] = (0,)
     id: str = field(default="", compare=False)
+
+    @property
+    def edits_one(self) -> bool:
+        """Whether an operation is one fact, also where it belongs to an instance of several."""
+        one = self.method is not None and not EDITORS[self.method.name].batch
+        return one or self.setting == "instance-sequential"
 
     def axes(self) -> dict[str, Any]:
         """The columns that say what a cell is, as every row and every trial carries them."""

@@ -109,16 +109,23 @@ class Plan(Outline):
 
     def edited(self, cell: Cell, n_edits: int) -> list[Fact]:
         """The facts of the first operations, in order."""
-        if not n_edits:
+        return [fact for batch in self._batches(cell, n_edits) for fact in batch]
+
+    def _batches(self, cell: Cell, n_edits: int) -> list[tuple[Fact, ...]]:
+        """The facts of each of the first operations: so many instances, where facts belong to some, else facts."""
+        if not n_edits or cell.method is None:
             return []
-        return facts.draw(self.facts, cell.seed, n_edits * cell.batch_size, self.skipped.get(cell.model, {}))
+        drawn = self.facts, cell.seed, n_edits
+        out = self.skipped.get(cell.model, {})
+        if cell.edits_one:
+            return [(fact,) for fact in facts.draw(*drawn, out)]
+        return facts.draw_batches(*drawn, cell.batch_size, out)
 
     def operations(self, cell: Cell, n_edits: int) -> Iterator[Operation]:
         """The first operations of a cell, each with its id."""
         if cell.method is None:
             return
-        drawn = self.edited(cell, n_edits)
-        batches = [tuple(drawn[i * cell.batch_size : (i + 1) * cell.batch_size]) for i in range(n_edits)]
+        batches = self._batches(cell, n_edits)
         links = self.chain(cell).links(facts.digest(batch) for batch in batches)
         for link, batch in zip(links, batches, strict=True):
             yield Operation(link.id, link.before, link.state, link.seed, batch)
@@ -311,9 +318,11 @@ def covariance_notes(plan: Plan) -> list[str]:
 def _edit_set(edits: EditsSpec, told: Callable[[str], None]) -> tuple[EditsSpec, tuple[Fact, ...]]:
     """The facts, and where they come from with the format that they are in, for `auto`."""
     found = fact_files.found(edits.source, edits.format, edits.strict, told)
-    if edits.count and edits.count > len(found.facts):
-        raise InputError(f"edits.count: {edits.count} facts are asked for, {edits.source} has {len(found.facts)}")
-    return edits.model_copy(update={"format": found.format}), found.facts[: edits.count]
+    units = facts.units(found.facts)
+    if edits.count and edits.count > len(units):
+        raise InputError(f"edits.count: {edits.count} facts are asked for, {edits.source} has {len(units)}")
+    taken = tuple(found.facts[index] for unit in units[: edits.count] for index in unit)
+    return edits.model_copy(update={"format": found.format}), taken
 
 
 def _metrics(config: Config, engine: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from modelfolder import config, tokenizer
 from modelfolder.errors import InputError
-from rect import lengths, models
+from rect import facts, lengths, models
 from rect.order import permutation
 from sweeps.plan.edit_set import SKIPPING, is_own, room
 from sweeps.plan.identity import Plan, base_state, facts_of, identify
@@ -115,16 +115,18 @@ def _room(plan: Plan) -> int:
 def _walk(plan: Plan, model: ModelSpec, looked: Looked) -> Looked:
     """What is found of the facts that a model's cells draw, seed by seed, until enough of them can be edited."""
     new: Looked = {}
+    units = facts.units(plan.facts)
     trouble: Callable[[Fact], str | None] | None = None
     for seed, n in _drawn(plan, model).items():
         good = 0
-        for index in permutation(len(plan.facts), seed):
+        for unit in permutation(len(units), seed):
             if good == n:
                 break
-            if index not in looked and index not in new:
-                trouble = trouble or reader(model, plan.revision(model), partial(lengths.trouble, room=_room(plan)))
-                new[index] = trouble(plan.facts[index])
-            good += looked.get(index, new.get(index)) is None
+            for index in units[unit]:
+                if index not in looked and index not in new:
+                    trouble = trouble or reader(model, plan.revision(model), partial(lengths.trouble, room=_room(plan)))
+                    new[index] = trouble(plan.facts[index])
+            good += all(looked.get(index, new.get(index)) is None for index in units[unit])
     return new
 
 

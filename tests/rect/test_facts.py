@@ -143,6 +143,43 @@ def test_distinct_counts_each_edit_once_in_order() -> None:
     assert facts.distinct([]) == []
 
 
+def in_instances(*sizes: int) -> list[Fact]:
+    """Facts of instances of these sizes; 0 stands for a fact by itself."""
+    found = []
+    for number, size in enumerate(sizes):
+        instance = {"id": f"i{number}", "edits": max(size, 1), "questions": ("q",), "answers": ("a",)}
+        many = (instance,) if size else ()
+        found += [
+            Fact(subject=f"s{number}-{i}", prompt="{} is", target="t", instances=many) for i in range(max(size, 1))
+        ]
+    return found
+
+
+def test_an_instance_is_drawn_whole() -> None:
+    pool = in_instances(2, 1, 3, 0, 0)
+    assert facts.units(pool) == [(0, 1), (2,), (3, 4, 5), (6,), (7,)]
+    batches = facts.draw_batches(pool, seed=3, n=5, size=1)
+    assert sorted(map(len, batches)) == [1, 1, 1, 2, 3]
+    assert all(len({fact.subject.split("-")[0] for fact in batch}) == 1 for batch in batches)
+    one_by_one = [fact for batch in batches for fact in batch]
+    assert facts.draw(pool, 3, 8) == one_by_one
+    assert facts.draw_batches(pool, 3, 2, 2) == [batches[0] + batches[1], batches[2] + batches[3]]
+    assert facts.draw_batches(pool, 3, 6, 1) == [*batches, batches[0]]  # a small set is repeated
+
+
+def test_an_instance_without_one_of_its_facts_is_passed_over() -> None:
+    pool = in_instances(2, 1, 3)
+    assert sorted(map(len, facts.draw_batches(pool, 0, 2, 1, without=[4]))) == [1, 2]
+    with pytest.raises(InputError, match="edit set is empty"):
+        facts.draw_batches(pool, 0, 1, 1, without=[0, 2, 5])
+
+
+def test_batches_of_facts_by_themselves_are_cut_from_the_permutation() -> None:
+    pool = numbered(7)
+    order = facts.draw(pool, 5, 12)
+    assert facts.draw_batches(pool, 5, 4, 3) == [tuple(order[i : i + 3]) for i in range(0, 12, 3)]
+
+
 FULL: dict[str, Any] = {
     "original": "Paris",
     "rephrasings": ("France's capital is",),

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import pytest
 import torch
 
+from modelfolder.errors import InputError
 from rect import EditableModel
 from rect.facts import Fact, Locality
 from rect.update import Dense, Update
 from sweeps.config.config import MethodSpec, ModelSpec
 from sweeps.plan import edit_set
 from sweeps.plan.grid import Cell
+from sweeps.plan.identity import make_plan
 from sweeps.run import measure
-from tests.tiny import tiny_model
+from tests.sweeps.small import small_config
+from tests.tiny import save_tiny, tiny_model
 
 FACTS = tuple(
     Fact(subject=subject, prompt="The capital of {} is", target="Rome", original="Paris")
@@ -37,6 +44,43 @@ def test_more_edits_than_facts_are_told() -> None:
             f"facts: the edit set has 3 facts, up to {one.checkpoints[-1] * one.batch_size} are edited"
         )
         assert "repeat, each up to 3 times" in line
+
+
+def test_instances_are_edited_whole_where_a_method_can(tmp_path: Path) -> None:
+    """Two instances of MQuAKE, of three and of one rewrite: MEMIT edits each at once, ROME fact by fact."""
+    records = []
+    for case, subjects in ((1, ("Oslo", "Rome", "Peru")), (2, ("Bonn",))):
+        rewrites = [{"prompt": "{} is in", "subject": one, "target_new": {"str": "Asia"}} for one in subjects]
+        records.append({"case_id": case, "requested_rewrite": rewrites, "questions": ["q"], "new_answer": "a"})
+    (tmp_path / "x.json").write_text(json.dumps(records))
+    config = small_config(
+        save_tiny("llama", tmp_path / "model"),
+        edits={"source": str(tmp_path / "x.json"), "format": "auto"},
+        methods=["memit", "rome"],
+        settings=[
+            {"kind": "batch-sequential", "batch_sizes": [1], "edits": 2, "methods": ["memit"]},
+            {"kind": "instance-sequential", "edits": 4, "methods": ["rome"]},
+        ],
+        regularizers=["none"],
+        tasks={},
+    )
+    plan = make_plan(config)
+    assert plan.config.edits.format == "mquake"
+    memit, rome = ([*plan.operations(cell, cell.checkpoints[-1])] for cell in plan.cells if cell.method)
+    assert sorted(len(one.facts) for one in memit) == [1, 3]
+    assert [len(one.facts) for one in rome] == [1, 1, 1, 1]
+    assert [fact for one in memit for fact in one.facts] == [fact for one in rome for fact in one.facts]
+    assert edit_set.notes(plan.facts, plan.cells) == []
+    more = [cell.__class__(**{**vars(cell), "checkpoints": (5,)}) for cell in plan.cells if cell.method]
+    lines = edit_set.notes(plan.facts, more)
+    assert [line[:54] for line in lines] == [
+        "facts: the edit set has 2 instances, up to 5 are edite",
+        "facts: the edit set has 4 facts, up to 5 are edited in",
+    ]
+    with pytest.raises(InputError, match=r"edits.count: 3 facts are asked for, .*x.json has 2"):
+        make_plan(config.model_copy(update={"edits": config.edits.model_copy(update={"count": 3})}))
+    first = make_plan(config.model_copy(update={"edits": config.edits.model_copy(update={"count": 1})}))
+    assert [fact.subject for fact in first.facts] == ["Oslo", "Rome", "Peru"]
 
 
 def test_doubles_and_contradictions_are_told() -> None:
