@@ -1,6 +1,6 @@
 # `make demo` sets everything up and runs the main job; `make test` sets everything up and passes the tests.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-models easyeditor test-easyeditor lint format pins clean distclean
+.PHONY: help setup demo test test-slow test-models test-gpu easyeditor test-easyeditor lint format pins clean distclean
 BIN := .venv/bin
 # Files of tests run side by side in this many processes.
 TEST_JOBS ?= 2
@@ -23,6 +23,9 @@ test-slow: setup ## kill-and-resume and other long tests
 
 test-models: setup ## tests with Gemma 3 270M, where `sweeps models get gemma-3-270m` has fetched it
 	$(BIN)/python -m pytest -m "gemma and not gpu"
+
+test-gpu: setup ## what has to hold on a CUDA device, in order of risk; leaves results/gpu/*.json to be sent back
+	$(BIN)/python -m pytest -p tests.gpu.bundle --bundle results/gpu tests/gpu
 
 easyeditor: setup ## build .venv-easyeditor, in which the methods easyeditor:ROME and others run
 	@requirements/install-easyeditor

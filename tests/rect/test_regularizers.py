@@ -313,11 +313,3 @@ def test_shares_of_a_sparse_update() -> None:
     }
     nothing = Update({"a": Dense(torch.zeros(2, 2))})
     assert regularizers.shares(nothing, nothing) == {"a": {"share_kept": 0.0, "share_nonzero_kept": 1.0}}
-
-
-@pytest.mark.gpu
-def test_keep_top_on_a_gpu_equals_the_cpu() -> None:
-    delta, weight = torch.randn(600, 900), torch.randn(600, 900)
-    delta[:, :300], weight[:, :300] = 0.5, 2
-    for k in (1, 20, 40, 99):
-        assert exact(keep_top(delta.to("cuda"), weight.to("cuda"), k).cpu(), keep_top(delta, weight, k))

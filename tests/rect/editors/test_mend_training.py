@@ -252,15 +252,3 @@ def test_the_first_worker_validates_and_all_stop_with_it() -> None:
     second.evaluate = lambda *_: pytest.fail(f"the second worker validated too: {monitored}")  # type: ignore[method-assign]
     run(second, until=4)
     assert second.best == first.best
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("mixed", [False, True])
-def test_training_on_a_gpu_is_training_on_the_cpu(mixed: bool) -> None:
-    there = EditableModel(tiny_model("llama")[0].to("cuda"), tiny_model("llama")[1], name="tiny-llama-0")
-    losses = []
-    for model in (tiny(), there):
-        trainer = Trainer(model, facts(), settings(mixed_precision=mixed))
-        run(trainer)
-        losses.append(trainer.losses)
-    assert losses[1] == pytest.approx(losses[0], rel=0.05 if mixed else 1e-3)

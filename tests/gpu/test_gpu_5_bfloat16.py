@@ -1,4 +1,4 @@
-"""The engine on CUDA devices: CUDA graphs on, bfloat16, memory share, tensor parallelism."""
+"""In bfloat16 a fact is learned, and vLLM's exchanged weights answer as an engine that was started with them."""
 
 from __future__ import annotations
 
@@ -8,24 +8,36 @@ import pytest
 import torch
 import transformers
 
-from tasks.engines.vllm_engine import VLLMEngine
+from rect import editors
+from rect.evaluation import evaluate
+from rect.facts import Fact
+from rect.model import EditableModel
 from tests.tiny import SENTENCES
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.vllm,
-    pytest.mark.model,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-]
+pytestmark = [pytest.mark.gpu, pytest.mark.model]
 
+FACT = Fact(subject="The Eiffel Tower", prompt="{} is in the city of", target="Rome", original="Paris")
 NAMES = ("model.layers.12.mlp.down_proj.weight", "model.layers.12.mlp.up_proj.weight")
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_fact_is_learned(dtype: str, default_model_folder: Path, cuda: str) -> None:
+    model = EditableModel.load(str(default_model_folder), cuda, dtype)
+    update = editors.create("rome", model).compute(model, [FACT])
+    assert evaluate(model, [FACT]).figures()["reliability/token_accuracy"].value < 1
+    with model.edited(update):
+        assert evaluate(model, [FACT]).figures()["reliability/token_accuracy"].value == 1
+
+
+@pytest.mark.vllm
 @pytest.mark.parametrize("devices", [1, 2])
 def test_exchanged_weights_equal_a_fresh_engine(default_model_folder: Path, tmp_path: Path, devices: int) -> None:
-    """In bfloat16 the swapped engine is compared with a fresh one: transformers may break ties in another way."""
+    """One device, then an engine that is split over two. transformers may break ties of bfloat16 in another way."""
     if torch.cuda.device_count() < devices:
         pytest.skip(f"needs {devices} CUDA devices")
+    pytest.importorskip("vllm")
+    from tasks.engines.vllm_engine import VLLMEngine
+
     model = transformers.AutoModelForCausalLM.from_pretrained(default_model_folder, dtype=torch.float32)
     edit = {name: model.get_parameter(name).data * 1.5 for name in NAMES}
     for name, tensor in edit.items():
