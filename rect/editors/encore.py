@@ -31,7 +31,7 @@ class EncoreHparams(MemitHparams):
     """
 
     method: ClassVar[str] = "encore"
-    switches: ClassVar[frozenset[str]] = frozenset()
+    switches: ClassVar[frozenset[str]] = MemitHparams.switches - {"stop_when_most_probable"}
 
     update_norm_lambda: float = pydantic.Field(10.0, ge=0)
     stop_when_most_probable: int | None = pydantic.Field(3, ge=1)

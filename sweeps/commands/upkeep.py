@@ -14,6 +14,7 @@ from sweeps.store.store import Store
 
 KINDS = {
     "updates": (".safetensors", "raw updates of edit operations"),
+    "vectors": (".safetensors", "vectors of facts on the unedited model"),
     "states": (".json", "digests of the weights after an operation"),
     "prefixes": (".json", "context prefixes"),
     "unedited": (".json", "what unedited models answer"),
@@ -70,7 +71,7 @@ def inventory(store: Store) -> list[Entry]:
 def verify(store: Store) -> list[str]:
     """Open everything. Returns what is wrong, one line per file; nothing is changed."""
     kept_plan(store)
-    return [*_bad_updates(store), *_bad_records(store), *_bad_tables(store), *_left_behind(store)]
+    return [*_bad_updates(store), *_bad_vectors(store), *_bad_records(store), *_bad_tables(store), *_left_behind(store)]
 
 
 def _bad_updates(store: Store) -> Iterable[str]:
@@ -83,6 +84,14 @@ def _bad_updates(store: Store) -> Iterable[str]:
                 update.check_finite()
         except (InputError, UpdateError) as error:
             yield f"{name}: {str(error).removeprefix(name + ': ')}"
+
+
+def _bad_vectors(store: Store) -> Iterable[str]:
+    for name in store.folder.names("vectors", ".safetensors"):
+        try:
+            store.vectors(_id(name))
+        except InputError as error:
+            yield str(error)
 
 
 def _bad_records(store: Store) -> Iterable[str]:

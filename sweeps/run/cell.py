@@ -131,13 +131,14 @@ class CellRun:
 
     def _computed(self, model: EditableModel, operation: Operation, about: Mapping[str, Any]) -> Update:
         assert self.cell.method is not None
-        began = time.perf_counter()
-        self.place.journal.write("edit-started", **about)
-        update = self.place.editor(self.cell.method).compute(model, list(operation.facts), self._history)
-        kept = self.place.store.put_update(operation.id, update)
-        seconds = time.perf_counter() - began
+        editor, place = self.place.editor(self.cell.method), self.place
+        began, waited = time.perf_counter(), place.waited
+        place.journal.write("edit-started", **about)
+        update = editor.compute(model, list(operation.facts), self._history)
+        kept = place.store.put_update(operation.id, update)
+        seconds = time.perf_counter() - began - (place.waited - waited)
         self._editing += seconds
-        self.place.journal.write("edit-computed", **about, seconds=round(seconds, 3))
+        place.journal.write("edit-computed", **about, seconds=round(seconds, 3))
         return kept
 
     def _regularized(self, raw: Update, model: EditableModel, operation: Operation) -> Update:

@@ -16,12 +16,14 @@ import torch
 from modelfolder.errors import InputError
 from rect import covariance, editors, models
 from rect.editors import hyperparameters
+from rect.editors.memit import Memit
 from rect.model import EditableModel
 from rect.prefixes import Prefixes
 from sweeps.config.config import MethodSpec, ModelSpec
 from sweeps.plan.identity import Plan, base_state, covariance_recipe, identify
 from sweeps.run import cluster
 from sweeps.run.measure import Unedited
+from sweeps.run.vectors import Once
 from sweeps.store.journal import Journal
 from sweeps.store.store import Store
 from tasks import engines
@@ -68,6 +70,7 @@ class Workplace:
         self._model: EditableModel | None = None
         self._engine: Engine | None = None
         self._editors: dict[MethodSpec, Editor] = {}
+        self._once: Once | None = None
         self.unedited = Unedited()
         self.frugal = False
 
@@ -134,10 +137,26 @@ class Workplace:
         assert self._model is not None
         if method not in self._editors:
             editors.check(method.name, self._model.name, method.hparams)  # before covariances are computed for it
-            self._editors[method] = editors.build(
+            editor = editors.build(
                 method.name, self._model, method.hparams, self._prefixes(method), self._covariance(method)
             )
+            if isinstance(editor, Memit):
+                editor.keep = self._vectors()
+            self._editors[method] = editor
         return self._editors[method]
+
+    def _vectors(self) -> Once:
+        """Where vectors of the present model lie that are found once."""
+        assert self._spec is not None
+        if self._once is None:
+            base = base_state(self._spec, self.plan.contents.get(self._spec))
+            self._once = Once(base, self.store, self.journal, self.alone)
+        return self._once
+
+    @property
+    def waited(self) -> float:
+        """Seconds in which an edit waited for what another worker found."""
+        return self._once.waited if self._once is not None else 0.0
 
     def _prefixes(self, method: MethodSpec) -> Prefixes | None:
         """Context prefixes, drawn once from the unedited model, the same for all workers; None if a method has none."""
@@ -170,7 +189,7 @@ class Workplace:
         if self._engine is not None:
             self._engine.close()
             self.journal.write("engine-closed", name=self.plan.engine)
-        self._engine = self._model = self._spec = None
+        self._engine = self._model = self._spec = self._once = None
         self._editors.clear()
         self.unedited = Unedited()
 

@@ -5,6 +5,7 @@ config.yaml contents.json           what was asked for last, and what its models
 plan.json                           cells, ids and evaluations of that (see `sweeps.plan.kept`)
 environments/<id>.json              versions, host and command of each run; rows say which
 updates/<operation>.safetensors     raw dW of an edit operation, put once
+vectors/<id>.safetensors            vectors of facts on the unedited model, where a method finds them once
 states/<state>.json                 digest of the weights after a regularized operation, checked at replay
 evaluations/<evaluation>.json       task, version, and where its examples come from: file and SHA-256, or hub revision
 prefixes/<id>.json                  context prefixes, drawn once per model
@@ -33,6 +34,7 @@ from sweeps.store.parts import PREFIX, Table
 if TYPE_CHECKING:
     import pandas as pd
 
+    from rect.editors.value_search.vectors import Vectors
     from rect.update import Update
 
 __all__ = ["Done", "Store", "StoreError"]
@@ -143,6 +145,20 @@ class Store:
             return update
         kept = self.update(operation)
         return update if kept is None else kept
+
+    def vectors(self, name: str) -> Vectors | None:
+        """What was found of some facts on the unedited model, or None."""
+        from rect.editors.value_search.vectors import Vectors
+
+        path = f"vectors/{name}.safetensors"
+        data = self.folder.read_or_none(path)
+        return None if data is None else Vectors.from_bytes(data, path)
+
+    def put_vectors(self, name: str, vectors: Vectors) -> Vectors:
+        """Keep them unless there are some. Returns what is kept."""
+        self.folder.write_if_absent(f"vectors/{name}.safetensors", vectors.to_bytes())
+        kept = self.vectors(name)
+        return vectors if kept is None else kept
 
     def state(self, state: str) -> dict[str, Any] | None:
         """What was kept of a state, or None."""

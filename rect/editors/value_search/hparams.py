@@ -122,11 +122,14 @@ class KeyValueEditor(Editor):
     def contexts(self) -> Sequence[str]:
         return self.prefixes.templates
 
-    def values(self, model: EditableModel, facts: Sequence[Fact]) -> list[Value]:
-        """What makes the model, as it stands, say the targets: a vector per fact at the last of the edited layers."""
+    def values(self, model: EditableModel, facts: Sequence[Fact], layer: int | None = None) -> list[Value]:
+        """What makes the model, as it stands, say the targets: a vector per fact at a layer, by default the last edited
+        one.
+        """
         from rect.editors.value_search.search import optimize
 
-        layer, last = self.hparams.layers[-1], self.loss_layer(model)
+        last = self.loss_layer(model)
+        layer = self.hparams.layers[-1] if layer is None else layer
         return optimize(model, facts, self.prefixes.templates, self.hparams, layer, last, self.from_mlp)
 
     def loss_layer(self, model: EditableModel) -> int:
