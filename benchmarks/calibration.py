@@ -1,9 +1,10 @@
-"""Do the report's intervals hold what they promise? python benchmarks/calibration.py [--runs 1000] [--kind facts ...]
+"""Do the report's intervals hold what they promise? python benchmarks/calibration.py [--runs 4000] [--kind facts ...]
 
-Sweeps are made up of which the truth is known, and go through the functions that the report uses (`units` and
-`intervals` of `sweeps.results`). A model of seed s under a regularizer has a chance p of its own, drawn around a mean
-with standard deviation `spread`; its examples are right with that chance, some harder than others for all models,
-unedited ones included (facts: for all models of one seed). Counted, in percent of the runs:
+Sweeps are made up of which the truth is known, many at once, and go through the arrays that the report's intervals
+are made of (`sweeps.results.intervals`; a test holds them equal to `intervals.mean`, run by run). A model of seed s
+under a regularizer has a chance p of its own, drawn around a mean with standard deviation `spread`; its examples are
+right with that chance, some harder than others for all models, unedited ones included (facts: for all models of one
+seed). Counted, in percent of the runs:
 
   false      "different" at 5% where both regularizers have the same distribution (3 to 7 are wanted)
   covers     95% intervals of a difference that hold the true one (92 to 97)
@@ -20,12 +21,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
-from sweeps.results import intervals, units
-from sweeps.results.units import Measured
+from sweeps.results import intervals
 
 HARD = 0.6  # correlation of latent difficulty between models
+AT_ONCE = 2_000_000  # models times units that are held in memory
 Truth = Callable[[np.ndarray], np.ndarray]
 
 
@@ -51,7 +52,7 @@ KINDS = (
 SEEDS = (1, 3, 5, 10)
 
 
-def chances(middle: float, spread: float, count: int, random: np.random.Generator) -> np.ndarray:
+def chances(middle: float, spread: float, count: int | tuple[int, int], random: np.random.Generator) -> np.ndarray:
     """Chances of edited models: beta distributed with this mean and standard deviation."""
     widest = 0.9 * np.sqrt(middle * (1 - middle))
     spread = min(spread, widest)
@@ -61,62 +62,108 @@ def chances(middle: float, spread: float, count: int, random: np.random.Generato
     return random.beta(middle * size, (1 - middle) * size, count)
 
 
-def measured(kind: Kind, p: float, hard: np.ndarray, key: str, random: np.random.Generator) -> Measured:
-    """What a model with this chance scores on examples of this difficulty (standard normal, per example)."""
-    count = len(hard)
+@dataclass(frozen=True)
+class Many:
+    """A figure of many models, as `units.Measured` is of one: values (runs, seeds), terms (runs, seeds, units)."""
+
+    values: np.ndarray
+    terms: np.ndarray
+
+
+def scores(kind: Kind, p: np.ndarray, hard: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """What models with these chances, (runs, seeds), add to both sums of the figure: two (runs, seeds, units).
+
+    Args:
+        hard: how hard the examples are, standard normal, (runs, seeds, units) or with one for all seeds.
+    """
+    shape = np.broadcast_shapes((*p.shape, 1), hard.shape)
 
     def latent() -> np.ndarray:
-        return HARD * hard + np.sqrt(1 - HARD**2) * random.standard_normal(count)
+        return HARD * hard + np.float32(np.sqrt(1 - HARD**2)) * random.standard_normal(shape, dtype=np.float32)
 
-    below = np.ones(count)
+    edge, below = special.ndtri(p)[..., None], np.ones(shape)
     if kind.name == "f1":  # two entities a sentence, and a wrong one on average
-        edge = stats.norm.ppf(p)
         hits = (latent() < edge).astype(float) + (latent() < edge)
-        above, below = 2 * hits, hits + random.poisson(1.0, count) + 2.0
+        above, below = 2 * hits, hits + random.poisson(1.0, shape) + 2.0
     elif kind.name == "mean":  # skewed, of mean p
-        above = p * np.exp(0.6 * latent() - 0.18)
+        above = p[..., None] * np.exp(0.6 * latent() - 0.18)
     else:
-        above = (latent() < stats.norm.ppf(p)).astype(float)
-    return units.ratio(above, below, key, kind.name, kind.common)
+        above = (latent() < edge).astype(float)
+    return above, below
+
+
+def draw(
+    kind: Kind, seeds: int, size: int, spread: float, runs: int, random: np.random.Generator
+) -> tuple[list[np.ndarray], list[tuple[np.ndarray, np.ndarray]]]:
+    """Chances and scores of RECT, of its twin, of its control, and of what both are a share of."""
+    rect, other, base = kind.middle
+    drawn = [chances(middle, spread, (runs, seeds), random) for middle in (rect, rect, other)]
+    drawn.append(np.full((runs, 1), base) if kind.common else chances(base, spread, (runs, seeds), random))
+    hard = random.standard_normal((runs, 1 if kind.common else seeds, size), dtype=np.float32)
+    return drawn, [scores(kind, p, hard, random) for p in drawn]
+
+
+def figures(models: list[tuple[np.ndarray, np.ndarray]], edge: float) -> dict[str, Many]:
+    """Differences and shares as `units` makes them of one model: value and terms."""
+    a, twin, b, base = (_ratio(above, below) for above, below in models)
+    share = a.values / base.values
+    return {
+        "same": Many(a.values - twin.values, a.terms - twin.terms),
+        "pairs": Many(a.values - b.values, a.terms - b.terms),
+        "kept": Many(share, (a.terms - share[..., None] * base.terms) / base.values[..., None]),
+        "above": Many(a.values - edge * base.values, a.terms - edge * base.terms),
+    }
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> Many:
+    total = below.sum(-1)
+    values = above.sum(-1) / total
+    return Many(values, (above - values[..., None] * below) / total[..., None])
+
+
+def estimate(of: Many, common: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean over models, its standard error and degrees of freedom, of each run: what `intervals.mean` gives."""
+    _, seeds, size = of.terms.shape
+    square = ((of.terms**2).sum(-1) * size / (size - 1)).mean(-1)
+    spread = of.values.var(-1, ddof=1) if seeds > 1 else np.full(len(square), np.nan)
+    found, df = intervals.variance(spread, np.full(len(square), seeds), square, np.full(len(square), seeds * size))
+    if common and seeds > 1:
+        found, df = intervals.together([(found, df), (size / (size - 1) * intervals.in_common(of.terms), size - 1)])
+    return of.values.mean(-1), np.sqrt(found), df
 
 
 def run(kind: Kind, seeds: int, size: int, spread: float, runs: int, random: np.random.Generator) -> dict[str, float]:
     """Percent of the runs, by the names above."""
-    rect, other, base = kind.middle
-    many = [kind.figure(chances(m, spread, 400_000, random)) for m in kind.middle]
+    many = [kind.figure(chances(middle, spread, 4_000_000, random)) for middle in kind.middle]
     truth = float(many[0].mean() - many[1].mean())
-    inverse = 1 / float(kind.figure(np.array(base))) if kind.common else float((1 / many[2]).mean())
+    inverse = 1 / float(kind.figure(np.array(kind.middle[2]))) if kind.common else float((1 / many[2]).mean())
     share = float(many[0].mean()) * inverse
     edge = float(many[0].mean()) / (1 / inverse if kind.common else float(many[2].mean()))
-    hits: dict[str, list[bool]] = {name: [] for name in ("false", "covers", "kept", "inferior", "own")}
-    for _ in range(runs):
-        same, pairs, kept, above, own = [], [], [], [], 0.0
-        hard = random.standard_normal(size)
-        unedited = measured(kind, base, hard, "examples", random)
-        draws = [chances(m, spread, seeds, random) for m in (rect, rect, other, base)]
-        for s in range(seeds):
-            mine = hard if kind.common else random.standard_normal(size)
-            a, twin, b, c = (measured(kind, float(p[s]), mine, "examples", random) for p in draws)
-            denominator = unedited if kind.common else c
-            same.append(units.difference(a, twin))
-            pairs.append(units.difference(a, b))
-            kept.append(units.quotient(a, denominator))
-            above.append(units.margin(a, denominator, edge))
-            own = float(kind.figure(draws[0][s]) - kind.figure(draws[2][s]))
-        null, one, share_kept = intervals.mean(same), intervals.mean(pairs), intervals.mean(kept)
-        hits["covers"].append(one.low <= truth <= one.high)
+    hits: dict[str, list[np.ndarray]] = {name: [] for name in ("false", "covers", "kept", "inferior", "own")}
+    least = (1 - intervals.LEVEL) / 2
+    at_once = max(1, AT_ONCE // (seeds * size))
+    for start in range(0, runs, at_once):
+        drawn, models = draw(kind, seeds, size, spread, min(at_once, runs - start), random)
+        found = {name: estimate(of, kind.common) for name, of in figures(models, edge).items()}
+
+        def within(name: str, true: float | np.ndarray, found: dict[str, tuple[np.ndarray, ...]] = found) -> np.ndarray:
+            value, stderr, df = found[name]
+            return special.stdtr(df, -np.abs(value - true) / stderr) >= least
+
+        hits["covers"].append(within("pairs", truth))
         if seeds == 1:
-            hits["own"].append(one.low <= own <= one.high)
+            hits["own"].append(within("pairs", (kind.figure(drawn[0]) - kind.figure(drawn[2]))[:, 0]))
             continue
-        hits["false"].append(null.p() < 0.05)
-        hits["kept"].append(share_kept.low <= share <= share_kept.high)
-        hits["inferior"].append(intervals.mean(above).p_below(0.0) < 0.05)  # at the edge of the claim
-    return {name: 100 * float(np.mean(found)) if found else float("nan") for name, found in hits.items()}
+        hits["false"].append(~within("same", 0.0))
+        hits["kept"].append(within("kept", share))
+        value, stderr, df = found["above"]  # at the edge of the claim
+        hits["inferior"].append(special.stdtr(df, -value / stderr) < 2 * least)
+    return {name: 100 * float(np.mean(np.concatenate(of))) if of else float("nan") for name, of in hits.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--runs", type=int, default=4000)
     parser.add_argument("--kind", nargs="*", choices=[kind.name for kind in KINDS], default=[k.name for k in KINDS])
     wanted = parser.parse_args()
     names = ("false", "covers", "kept", "inferior", "own")

@@ -94,7 +94,7 @@ def mean(models: Sequence[Measured]) -> Estimate:
     if len(known) == 1:
         df = known[0].df if found == square else df
     else:
-        found, df = _sum([(found, df), *shared(known)])
+        found, df = (float(x) for x in together([(found, df), *shared(known)]))
     return Estimate(float(values.mean()), math.sqrt(found), df, len(known), units)
 
 
@@ -140,7 +140,9 @@ def welch(a: Sequence[Measured], b: Sequence[Measured]) -> Estimate:
     first, second = mean(a), mean(b)
     if (first.models > 1) != (second.models > 1):
         return Estimate(second.value - first.value, UNKNOWN, UNKNOWN, 1, first.units + second.units)
-    total, df = _sum([(first.stderr**2, first.df), (second.stderr**2, second.df)])
+    squares = first.stderr**2, second.stderr**2
+    total, below = sum(squares), squares[0] ** 2 / first.df + squares[1] ** 2 / second.df
+    df = total**2 / below if below else UNKNOWN
     models = min(first.models, second.models)
     return Estimate(second.value - first.value, math.sqrt(total), df, models, first.units + second.units)
 
@@ -157,28 +159,39 @@ def holm(p: pd.Series) -> pd.Series:
 
 
 def shared(models: Sequence[Measured]) -> list[tuple[float, float]]:
-    """(variance, degrees of freedom) of what the same units add to the values of all models alike.
-
-    A unit's mean over S models has the variance of what is common plus 1 / S of what is each model's own; the latter is
-    known from the differences between models, and already in the variance of their values.
-    """
+    """(variance, degrees of freedom) of what the same units add to the values of all models alike."""
     found = []
     for key, part in models[0].parts.items():
         terms = [one.parts[key].terms for one in models if key in one.parts]
-        if not part.common or len(terms) < len(models):
-            continue
-        table = np.stack(terms)  # (models, units)
-        common = table.mean(0)
-        scale = part.scale
-        own = table.var(0, ddof=1).sum() / len(table)
-        extra = scale * (float((common**2).sum()) - own)
-        if extra > 0:
-            found.append((extra, part.df))
+        if part.common and len(terms) == len(models):
+            found.append((part.scale * float(in_common(np.stack(terms))), part.df))
     return found
 
 
-def _sum(terms: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Sum of independent variances, and its degrees of freedom (Satterthwaite)."""
-    total = sum(of for of, _ in terms)
-    below = sum(of**2 / df for of, df in terms)
-    return total, (total**2 / below if below else UNKNOWN)
+def in_common(terms: np.ndarray) -> np.ndarray:
+    """Sum over units of the square of what is common to all models, for any number of figures at once; at least 0.
+
+    A unit's mean over S models has the variance of what is common plus 1 / S of what is each model's own; the latter is
+    known from the differences between models, and already in the variance of their values.
+
+    Args:
+        terms: (..., models, units).
+
+    Returns:
+        (...).
+    """
+    own = terms.var(-2, ddof=1).sum(-1) / terms.shape[-2]
+    return np.maximum((terms.mean(-2) ** 2).sum(-1) - own, 0.0)
+
+
+def together(parts: Sequence[tuple[np.ndarray | float, np.ndarray | float]]) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of independent (variance, degrees of freedom), for any number of figures at once.
+
+    The sum's 1 / df is the mean of all 1 / df_i, weighted by their variances v_i. To first order in 1 / df this weighs
+    the quantiles of t as Cochran and Cox (1957) do. Satterthwaite's weights v_i^2 trust a spread of three models that
+    came out small by chance: then little of the sum seems to rest on two degrees of freedom, and intervals at 95% cover
+    as little as 92.
+    """
+    total = np.asarray(sum(of for of, _ in parts))
+    below = np.asarray(sum(np.divide(of, df) for of, df in parts))
+    return total, np.divide(total, below, out=np.full_like(total, np.nan, dtype=float), where=below > 0)

@@ -112,8 +112,8 @@ def _variance(of: Sources, seeds: int, units: float) -> tuple[float, float]:
     if seeds == 1:
         return (of.own + of.common) / units, max(units - 1, 1.0)
     own, common = (of.between + of.own / units) / seeds, of.common / units
-    below = own**2 / (seeds - 1) + common**2 / max(units - 1, 1.0)
-    return own + common, (own + common) ** 2 / below if below else float(seeds - 1)
+    total, df = intervals.together([(own, seeds - 1), (common, max(units - 1, 1.0))])
+    return float(total), float(df) if total > 0 else float(seeds - 1)
 
 
 def _shrunk(df: float) -> float:

@@ -92,6 +92,25 @@ def test_both_kinds_of_spread_are_found(shared: float) -> None:
     assert np.mean(squares) == pytest.approx(np.var(of), rel=0.2)
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.97])
+@pytest.mark.parametrize("models", [3, 5])
+def test_a_sum_of_two_variances_covers(models: int, share: float) -> None:
+    """Normal values of few models, and examples that all of them share: `share` of the variance is the models'."""
+    random, runs = np.random.default_rng(5), 40_000
+    own = share * random.chisquare(models - 1, runs) / (models - 1)
+    of, df = intervals.together([(own, models - 1), ((1 - share) * random.chisquare(99, runs) / 99, 99)])
+    low, high = intervals.bounds(random.standard_normal(runs), of, df)
+    assert 0.94 < np.mean((low <= 0) & (high >= 0)) < 0.97
+
+
+def test_one_variance_keeps_its_degrees_of_freedom() -> None:
+    of, df = intervals.together([(2.0, 4.0), (0.0, 99.0)])
+    assert (float(of), float(df)) == (2.0, 4.0)
+    of, df = intervals.together([(3.0, 2.0), (1.0, 10.0)])
+    assert (float(of), float(df)) == pytest.approx((4.0, 1 / (0.75 / 2 + 0.25 / 10)))
+    assert math.isnan(intervals.together([(math.nan, math.nan), (1.0, 10.0)])[0])
+
+
 def test_welch_is_scipys_and_one_against_many_has_no_interval() -> None:
     a, b = (0.5, 0.6, 0.55), (0.7, 0.72, 0.8, 0.9)
     found = intervals.welch(models(*a), models(*b))
