@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -15,10 +14,9 @@ from modelfolder.errors import InputError
 from rect import models
 from sweeps.config.config import EngineSpec, ModelSpec, TasksSpec
 from sweeps.config.strict import Strict, parse
-from sweeps.plan.grid import Cell
 from sweeps.plan.identity import Questions, questions_of, unedited
 from sweeps.run import driver, rehearsal, scoring
-from sweeps.store.schema import Row, complete, measurement
+from sweeps.store.schema import Row, measurement
 from sweeps.store.store import Store
 from tasks import engines
 
@@ -77,19 +75,11 @@ def evaluate(request: Request, console: Console) -> list[Row]:
         log.warning("%s", line)
     count = sum(len(one.examples) for one in questions)
     console.print(f"{request.model.name}: {count} examples of {len(questions)} tasks, {engine}", highlight=False)
-    limits = request.engine
     began = time.perf_counter()
     with (
         console.status("generating"),
         engines.create(
-            engine,
-            folder,
-            dtype=limits.dtype,
-            max_model_len=limits.max_model_len,
-            trust_remote_code=request.model.trust_remote_code,
-            kv_cache_gib=limits.kv_cache_gib,
-            gpu_memory_utilization=limits.gpu_memory_utilization,
-            tensor_parallel_size=limits.tensor_parallel_size,
+            engine, folder, **request.engine.options, trust_remote_code=request.model.trust_remote_code
         ) as running,
     ):
         started = time.perf_counter()
@@ -105,7 +95,10 @@ def evaluate(request: Request, console: Console) -> list[Row]:
     if store is not None and questions:
         if unedited(request.model, models.content_of(folder)).id != cell.id:
             raise InputError(f"{folder} has changed while it was scored: nothing is kept")
-        _write(store, request, questions, cell, engine, rows, outputs)
+        for asked in questions:
+            store.put_evaluation(asked.evaluation, {"task": asked.name, **asked.described})
+        about = driver.environment(engine, questions) | {"evaluated": request.model_dump(mode="json")}
+        store.commit(cell.id, cell.axes(), 0, engine, store.put_environment(about), rows, outputs)
     console.print(table(rows, questions))
     console.print(f"{ended - started:.0f} s, after {started - began:.0f} s to start the engine", highlight=False)
     if store is not None and questions:
@@ -125,27 +118,6 @@ def _check_empty(store: Store, request: Request, questions: Sequence[Questions],
     there = [one.name for one in questions if (cell, 0, one.evaluation) in store.done(cell)]
     if there:
         raise InputError(f"--out {request.out}: holds {', '.join(there)} of {request.model.name}; name another folder")
-
-
-def _write(
-    store: Store,
-    request: Request,
-    questions: Sequence[Questions],
-    cell: Cell,
-    engine: str,
-    rows: list[Row],
-    outputs: list[Row],
-) -> None:
-    here = {"cell": cell.id, "n_edits": 0}
-    for one in questions:
-        store.put_evaluation(one.evaluation, {"task": one.name, **one.described})
-    about = driver.environment(engine, questions) | {"evaluated": request.model_dump(mode="json")}
-    shared = {
-        "engine": engine,
-        "package_version": version("rect-sweeps"),
-        "environment": store.put_environment(about),
-    }
-    store.write(cell.id, 0, complete(rows, {**here, **cell.axes(), **shared}), complete(outputs, here))
 
 
 def table(rows: Sequence[Row], questions: Sequence[Questions]) -> Table:

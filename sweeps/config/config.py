@@ -233,6 +233,11 @@ class EngineSpec(Strict):
     gpu_memory_utilization: float = Field(default=0.5, gt=0, le=1)
     tensor_parallel_size: Count = 1
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """As `tasks.engines.create` takes them."""
+        return self.model_dump(exclude={"name"})
+
 
 class ResourcesSpec(Strict):
     """What one trial takes and how many run at a time."""

@@ -102,7 +102,7 @@ def _as_json(plan: Plan, config: bytes) -> str:
         "remarks": remarks.of(plan),
         "named": _named(plan),
         "batches": [[*key, _batches(plan, cell)] for key, cell in most.items()],
-        "chains": {cell.id: _chain_record(plan.chain(cell)) for cell in edited},
+        "chains": {cell.id: vars(plan.chain(cell)) for cell in edited},
     }
     return json.dumps(record, ensure_ascii=False)
 
@@ -129,33 +129,14 @@ def _from(record: Mapping[str, Any], config: Config) -> Kept:
 
 
 def _cell_record(config: Config, cell: Cell) -> dict[str, Any]:
-    return {
-        "model": config.models.index(cell.model),
-        "method": None if cell.method is None else config.methods.index(cell.method),
-        "setting": cell.setting,
-        "batch_size": cell.batch_size,
-        "regularizer": cell.regularizer,
-        "k": cell.k,
-        "seed": cell.seed,
-        "checkpoints": cell.checkpoints,
-        "id": cell.id,
-    }
+    method = None if cell.method is None else config.methods.index(cell.method)
+    return {**vars(cell), "model": config.models.index(cell.model), "method": method}
 
 
 def _cell(config: Config, record: Mapping[str, Any]) -> Cell:
-    method = record["method"]
-    return Cell(
-        **{
-            **record,
-            "model": config.models[record["model"]],
-            "method": None if method is None else config.methods[method],
-            "checkpoints": tuple(record["checkpoints"]),
-        }
-    )
-
-
-def _chain_record(chain: Chain) -> dict[str, Any]:
-    return {"base": chain.base, "editor": chain.editor, "regularized": chain.regularized, "seed": chain.seed}
+    method = None if record["method"] is None else config.methods[record["method"]]
+    whole = {**record, "model": config.models[record["model"]], "method": method}
+    return Cell(**{**whole, "checkpoints": tuple(record["checkpoints"])})
 
 
 def _place(config: Config, cell: Cell) -> int:

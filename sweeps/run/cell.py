@@ -6,7 +6,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence, Set
-from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -20,14 +19,13 @@ from sweeps.plan.identity import ABILITY, EDIT, WEIGHTS, Operation
 from sweeps.plan.outline import metric_kind
 from sweeps.run import answering, measure
 from sweeps.run.answering import Answering
+from sweeps.run.job import Missing
 from sweeps.run.replay import check_state
 from sweeps.run.stopping import Stopper
 from sweeps.run.workplace import Workplace
-from sweeps.store.schema import Row, complete, measurement
+from sweeps.store.schema import Row, measurement
 
 log = logging.getLogger(__name__)
-
-Missing = Mapping[int, set[str]]  # {checkpoint: evaluations}
 
 
 class CellRun:
@@ -241,20 +239,9 @@ class CellRun:
         if why is not None:
             self._stops.add(n_edits)
             rows = [*rows, measurement("stop", why, n_edits, evaluation=place.plan.stopped)]
-        shared = {
-            "engine": place.plan.engine,
-            "package_version": version("rect-sweeps"),
-            "environment": place.environment,
-        }
-        here = {"cell": cell.id, "n_edits": n_edits}
-        place.store.write(
-            cell.id,
-            n_edits,
-            complete(rows, {**here, **cell.axes(), **shared}),
-            complete(outputs, here),
-        )
+        place.store.commit(cell.id, cell.axes(), n_edits, place.plan.engine, place.environment, rows, outputs)
         made = sorted({row["evaluation"] for row in rows} - {""})
-        place.journal.write("rows-written", **here, evaluations=made, rows=len(rows))
+        place.journal.write("rows-written", cell=cell.id, n_edits=n_edits, evaluations=made, rows=len(rows))
         return {} if why is None else {"stopped": why}
 
     def _tell(self, n_edits: int, failed: Mapping[str, Exception]) -> None:

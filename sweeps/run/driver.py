@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from modelfolder.errors import InputError
@@ -235,13 +234,11 @@ class Session:
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         if self.ran:
             self.journal.write("run-ended")
             self.journal.close()
-        self._open.__exit__(kind, error, trace)
+        self._open.__exit__(*error)
 
 
 def _tune(

@@ -46,18 +46,6 @@ class Answered:
     failed: Exception | None = None
 
 
-def ask(engine: Engine, questions: Sequence[Questions], keep_texts: bool = True) -> tuple[list[Row], list[Row]]:
-    """(rows, outputs) of all tasks. Raises what the first of them failed with."""
-    rows, outputs = [], []
-    for some in answers(engine, questions, keep_texts):
-        for answered in some:
-            if answered.failed is not None:
-                raise answered.failed
-            rows += answered.rows
-            outputs += answered.outputs
-    return rows, outputs
-
-
 def answers(engine: Engine, questions: Sequence[Questions], keep_texts: bool = True) -> Iterator[list[Answered]]:
     """What comes of the tasks: one call of the engine for all that is generated, one for all log-probabilities.
 

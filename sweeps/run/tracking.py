@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from modelfolder.errors import InputError
 
-PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
-"""Name in the configuration, and the package that must be installed; its extra has the name's name."""
+TOOLS = {
+    "tensorboard": ("tensorboardX", "ray.tune.logger", "TBXLoggerCallback", None),
+    "mlflow": ("mlflow", "ray.air.integrations.mlflow", "MLflowLoggerCallback", "experiment_name"),
+    "wandb": ("wandb", "ray.air.integrations.wandb", "WandbLoggerCallback", "project"),
+}
+"""Name in the configuration (and of the extra); the package that must be installed; module and class of Ray's callback,
+and what it calls the sweep's name. Where MLflow keeps it: MLFLOW_TRACKING_URI."""
 
 
 def check(names: Sequence[str]) -> None:
@@ -19,30 +25,16 @@ def check(names: Sequence[str]) -> None:
         InputError: it is not.
     """
     for name in names:
-        if importlib.util.find_spec(PACKAGES[name]) is None:
-            raise InputError(f"track: {name} is not installed: pip install {PACKAGES[name]}")
+        package = TOOLS[name][0]
+        if importlib.util.find_spec(package) is None:
+            raise InputError(f"track: {name} is not installed: pip install {package}")
 
 
 def callbacks(names: Sequence[str], sweep: str) -> list[Any]:
     """One callback per name; cells appear with their axes as parameters, in a project of the sweep's name."""
-    makers: dict[str, Callable[[str], Any]] = {"tensorboard": _tensorboard, "mlflow": _mlflow, "wandb": _wandb}
     check(names)
-    return [makers[name](sweep) for name in names]
-
-
-def _tensorboard(sweep: str) -> Any:
-    from ray.tune.logger import TBXLoggerCallback
-
-    return TBXLoggerCallback()
-
-
-def _mlflow(sweep: str) -> Any:
-    from ray.air.integrations.mlflow import MLflowLoggerCallback
-
-    return MLflowLoggerCallback(experiment_name=sweep)  # where to: MLFLOW_TRACKING_URI
-
-
-def _wandb(sweep: str) -> Any:
-    from ray.air.integrations.wandb import WandbLoggerCallback
-
-    return WandbLoggerCallback(project=sweep)
+    found = []
+    for _, module, callback, project in (TOOLS[name] for name in names):
+        made = getattr(importlib.import_module(module), callback)
+        found.append(made(**({} if project is None else {project: sweep})))
+    return found

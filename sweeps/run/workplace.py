@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -121,11 +120,7 @@ class Workplace:
                 self._engine = engines.create(
                     self.plan.engine,
                     models.resolve(self._spec.name, self.plan.revision(self._spec)),
-                    dtype=limits.dtype,
-                    kv_cache_gib=limits.kv_cache_gib,
-                    max_model_len=limits.max_model_len,
-                    gpu_memory_utilization=limits.gpu_memory_utilization,
-                    tensor_parallel_size=limits.tensor_parallel_size,
+                    **limits.options,
                     trust_remote_code=self._spec.trust_remote_code,
                     wait=self.device != "cpu" and torch.cuda.is_available(),
                 )
@@ -196,7 +191,5 @@ class Workplace:
     def __enter__(self) -> Workplace:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

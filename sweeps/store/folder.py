@@ -111,30 +111,25 @@ class Folder:
 
     def write(self, name: str, data: bytes) -> None:
         """Write whole; an older file of this name is replaced."""
-        if not self.local:
+        if self.local:
+            whole_files.write(self.path(name), data)
+        else:
             self._patiently(lambda: self.fs.pipe_file(self.path(name), data))
-            return
-        whole_files.write(self.path(name), data)
 
     def write_if_absent(self, name: str, data: bytes) -> bool:
         """Write whole unless there is a file of this name already. Returns whether this call wrote it."""
-        if not self.local:
-            if self.exists(name):
-                return False
-            try:
-                self._patiently(lambda: self.fs.pipe_file(self.path(name), data, mode="create"))
-            except FileExistsError:
-                return False
-            return True
         if self.exists(name):
             return False
-        with whole_files.beside(self.path(name)) as temporary:
-            temporary.write_bytes(data)
-            whole_files.sync(temporary)
-            try:
+        try:
+            if not self.local:
+                self._patiently(lambda: self.fs.pipe_file(self.path(name), data, mode="create"))
+                return True
+            with whole_files.beside(self.path(name)) as temporary:
+                temporary.write_bytes(data)
+                whole_files.sync(temporary)
                 os.link(temporary, self.path(name))
-            except FileExistsError:
-                return False
+        except FileExistsError:
+            return False
         return True
 
     def remove(self, name: str) -> None:
@@ -143,24 +138,22 @@ class Folder:
 
     def names(self, folder: str, suffix: str = "") -> list[str]:
         """Names of the files in a sub-folder, sorted; temporary ones are left out."""
-        self.fs.invalidate_cache()
-        try:
-            found = self._patiently(lambda: self.fs.ls(self.path(folder), detail=False))
-        except FileNotFoundError:
-            return []
-        names = sorted(path.rsplit("/", 1)[-1] for path in found)
+        names = sorted(path.rsplit("/", 1)[-1] for path in self._listed(folder, detail=False))
         return [f"{folder}/{name}" for name in names if name.endswith(suffix) and not name.startswith(TEMPORARY)]
 
     def sizes(self, folder: str, suffix: str = "") -> dict[str, int]:
         """Bytes of the files that `names` gives, sorted by name."""
-        self.fs.invalidate_cache()
-        try:
-            there = self._patiently(lambda: self.fs.ls(self.path(folder), detail=True))
-        except FileNotFoundError:
-            return {}
-        found = {info["name"].rsplit("/", 1)[-1]: int(info["size"]) for info in there}
+        found = {info["name"].rsplit("/", 1)[-1]: int(info["size"]) for info in self._listed(folder, detail=True)}
         wanted = sorted(name for name in found if name.endswith(suffix) and not name.startswith(TEMPORARY))
         return {f"{folder}/{name}": found[name] for name in wanted}
+
+    def _listed(self, folder: str, detail: bool) -> list[Any]:
+        """What fsspec says of the files in a sub-folder: paths, or with `detail` all that it knows of each."""
+        self.fs.invalidate_cache()
+        try:
+            return self._patiently(lambda: self.fs.ls(self.path(folder), detail=detail))
+        except FileNotFoundError:
+            return []
 
     def orphans(self) -> list[str]:
         """Paths of temporary files whose writer is gone (killed)."""

@@ -24,6 +24,7 @@ import logging
 import os
 import uuid
 from collections.abc import Collection, Mapping
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from modelfolder.errors import InputError
@@ -186,6 +187,21 @@ class Store:
         if outputs:
             self._outputs.write(part, outputs)
         self._rows.write(part, rows)
+
+    def commit(
+        self,
+        cell: str,
+        axes: Mapping[str, Any],
+        n_edits: int,
+        engine: str,
+        environment: str,
+        rows: list[tables.Row],
+        outputs: list[tables.Row],
+    ) -> None:
+        """`write`, with what all rows of a checkpoint say: what the cell is, and what it was measured with."""
+        here = {"cell": cell, "n_edits": n_edits}
+        made = {"engine": engine, "package_version": version("rect-sweeps"), "environment": environment}
+        self.write(cell, n_edits, tables.complete(rows, {**here, **axes, **made}), tables.complete(outputs, here))
 
     def rows(self, cells: Collection[str] | None = None) -> pd.DataFrame:
         """All measurements, each once; or those of some cells."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import asking
 import pytest
 import transformers
 from tokenizers import processors
@@ -28,11 +29,11 @@ def test_an_end_behind_texts_and_a_token_too_many_change_nothing(tmp_path: Path)
     tokenizer.save_pretrained(odd)
     with VLLMEngine(odd, max_model_len=256, kv_cache_gib=0.25, wait=False) as vllm:
         with TransformersEngine(plain, max_model_len=256) as other:
-            base, likely = other.generate(SENTENCES, 6), other.loglikelihood(PAIRS)
+            base, likely = other.generate(SENTENCES, 6), asking.logprobs(other, PAIRS)
         for _ in range(2):  # what is refused leaves nothing behind
             assert vllm.generate(SENTENCES, 6) == base
-            assert vllm.loglikelihood(PAIRS) == pytest.approx(likely, rel=1e-3)
+            assert asking.logprobs(vllm, PAIRS) == pytest.approx(likely, rel=1e-3)
             with pytest.raises(InputError, match="none of the model's"):
                 vllm.generate([*SENTENCES, "The zyzzyva is"], 6)
             with pytest.raises(InputError, match="none of the model's"):
-                vllm.loglikelihood([*PAIRS, ("The capital of", " zyzzyva")])
+                asking.logprobs(vllm, [*PAIRS, ("The capital of", " zyzzyva")])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import asking
 import pytest
 import torch
 import transformers
@@ -27,7 +28,7 @@ OTHER_WINDOW = {"mistral": {"sliding_window": 16}}  # tiny models of the others 
 
 def said(engine: Engine) -> list[float]:
     """Log-probabilities of an answer after each prompt: these models repeat themselves, so that tokens tell little."""
-    return engine.loglikelihood([(prompt, " Rome, not Paris") for prompt in PROMPTS])
+    return asking.logprobs(engine, [(prompt, " Rome, not Paris") for prompt in PROMPTS])
 
 
 @pytest.mark.parametrize("family", ["gemma2", "gemma3_text", "mistral"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import asking
 import pytest
 
 from modelfolder.errors import InputError
@@ -23,7 +24,7 @@ def test_vllm_that_refuses_one_task_answers_the_others(tmp_path: Path) -> None:
     questions = [questions_of(spec, name, "vllm", limits) for name in spec.names]
     with VLLMEngine(folder, max_model_len=256) as engine:
         (found,) = scoring.answers(engine, questions)
-        expected = scoring.ask(engine, [questions[0], questions[2]])
+        expected = asking.ask(engine, [questions[0], questions[2]])
     assert isinstance(found[1].failed, InputError)
     assert "none of the model's 384" in str(found[1].failed)
     assert repr((found[0].rows + found[2].rows, found[0].outputs + found[2].outputs)) == repr(expected)

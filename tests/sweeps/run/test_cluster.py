@@ -71,7 +71,7 @@ def test_a_tool_that_is_not_installed_is_bad_input(monkeypatch: pytest.MonkeyPat
     assert tracking.callbacks((), "sweep") == []
     [board] = tracking.callbacks(("tensorboard",), "sweep")
     assert type(board).__name__ == "TBXLoggerCallback"
-    monkeypatch.setitem(tracking.PACKAGES, "wandb", "no_such_package")
+    monkeypatch.setitem(tracking.TOOLS, "wandb", ("no_such_package", *tracking.TOOLS["wandb"][1:]))
     with pytest.raises(InputError, match="track: wandb is not installed: pip install no_such_package"):
         tracking.check(("wandb",))
     with pytest.raises(InputError, match="track"):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import asking
 import pytest
 
 import tasks
@@ -57,7 +58,7 @@ def test_an_engine_that_fails_on_one_task_answers_the_others(engine: Transformer
     lost = found.pop(1)
     assert str(lost.failed).startswith("odd, example 0: 'zyzzyva France is': the tokenizer's token 384 ('zyzzyva')")
     assert lost.rows == lost.outputs == []
-    rows, outputs = scoring.ask(engine, asked("nli", "sentiment", "nli:likelihood"))
+    rows, outputs = asking.ask(engine, asked("nli", "sentiment", "nli:likelihood"))
     assert repr([row for one in found for row in one.rows]) == repr(rows)
     assert [row for one in found for row in one.outputs] == outputs
 
@@ -74,7 +75,7 @@ class Picky(TransformersEngine):
 def test_an_engine_that_refuses_one_task_is_asked_for_each_alone(folder: Path) -> None:
     with Picky(folder, max_model_len=256) as picky:
         (found,) = scoring.answers(picky, asked("sentiment", "nli", "summarization"))
-        expected = scoring.ask(picky, asked("sentiment", "summarization"))
+        expected = asking.ask(picky, asked("sentiment", "summarization"))
     assert [type(one.failed) for one in found] == [type(None), EngineError, type(None)]
     assert repr((found[0].rows + found[2].rows, found[0].outputs + found[2].outputs)) == repr(expected)
 
@@ -82,7 +83,7 @@ def test_an_engine_that_refuses_one_task_is_asked_for_each_alone(folder: Path) -
 def test_a_task_that_cannot_score_an_answer_fails_alone(
     engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = scoring.ask(engine, asked("sentiment"))
+    expected = asking.ask(engine, asked("sentiment"))
     monkeypatch.setattr(type(tasks.get("nli")), "judge", lambda *_: 1 / 0)
     (some,) = scoring.answers(engine, asked("nli", "sentiment"))
     assert isinstance(some[0].failed, ZeroDivisionError)

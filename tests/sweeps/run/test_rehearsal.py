@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import asking
 import pytest
 
 from modelfolder.errors import InputError
 from sweeps.config.config import EngineSpec, ModelSpec, TasksSpec
 from sweeps.plan.identity import Questions, questions_of
-from sweeps.run import driver, prompting, rehearsal, scoring
+from sweeps.run import driver, prompting, rehearsal
 from sweeps.store.store import Store
 from tasks.engines.dry_engine import DryEngine
 from tasks.engines.transformers_engine import TransformersEngine
@@ -63,7 +64,7 @@ def test_a_question_that_is_too_long_is_skipped_and_counted(engine: Transformers
         (line,) = rehearsal.of_model(ModelSpec(name=str(engine.folder)), [one], LIMITS)
         assert line.startswith(f"{name}: 1 of 3 skipped for {engine.folder}: example 1: the prompt has ")
         assert "even without its passage" in line
-        rows, outputs = scoring.ask(engine, [one])
+        rows, outputs = asking.ask(engine, [one])
         found = {row["name"]: (row["value"], row["n"]) for row in rows}
         assert [row["index"] for row in outputs] == [0, 2]
         assert found[f"{name}/skipped"] == (1, 3)
@@ -77,7 +78,7 @@ def test_the_budget_is_a_part_of_the_length(folder: Path, tmp_path: Path) -> Non
     """The longest question that is asked fills the context together with what is to be generated."""
     dry = DryEngine(folder, max_model_len=256)
     (one,) = asked(own(tmp_path, *("a" * n for n in range(60, 200)), max_new_tokens=100))
-    tokens = dry.count_tokens([one.task.prompt(example) for example in one.examples])
+    tokens = list(map(len, dry.texts.encode([one.task.prompt(example) for example in one.examples])))
     one.task.own = False
     found = prompting.prepared(one, dry)
     assert [prompt.index for prompt in found.asked] == [i for i, n in enumerate(tokens) if n + 100 <= 256]
@@ -124,7 +125,7 @@ def test_a_rehearsal_refuses_what_an_engine_refuses(engine: TransformersEngine) 
         said = []
         for one in (engine, dry):
             try:
-                said.append((len(one.loglikelihood([pair])), one.truncated))
+                said.append((len(asking.logprobs(one, [pair])), one.truncated))
             except InputError as error:
                 said.append(str(error))
         assert said[0] == said[1]
@@ -171,7 +172,7 @@ def test_requests_of_the_harness_that_cannot_be_weighed(engine: TransformersEngi
     public.task.own = False
     (line,) = rehearsal.of_model(model, [public], LIMITS)
     assert line.startswith(f"lm_eval:films: 2 of 4 skipped for {engine.folder}: example films/1: a continuation of ")
-    rows, outputs = scoring.ask(engine, [public])
+    rows, outputs = asking.ask(engine, [public])
     found = {row["name"]: (row["value"], row["n"]) for row in rows}
     assert [row["index"] for row in outputs] == [0, 2]
     assert found["lm_eval:films/skipped"] == (2, 4)
@@ -179,7 +180,7 @@ def test_requests_of_the_harness_that_cannot_be_weighed(engine: TransformersEngi
     expected = []
     for index in (0, 2):
         record = records[index]
-        logprobs = engine.loglikelihood([(record["question"], f" {choice}") for choice in record["choices"]])
+        logprobs = asking.logprobs(engine, [(record["question"], f" {choice}") for choice in record["choices"]])
         expected.append(logprobs.index(max(logprobs)) == record["label"])
         said = json.loads(next(row["output"] for row in outputs if row["index"] == index))
         assert [value for _, value in said] == pytest.approx(logprobs, abs=1e-4)

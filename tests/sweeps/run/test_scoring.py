@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import asking
 import pytest
 
 import tasks
 from sweeps.config.config import EngineSpec, TasksSpec
 from sweeps.plan.identity import Questions, make_plan, questions_of
 from sweeps.report import gather
-from sweeps.run import scoring
 from sweeps.store.schema import Row
 from sweeps.store.store import Store
 from tasks.engines.transformers_engine import TransformersEngine
@@ -47,10 +47,10 @@ def by_name(rows: list[Row]) -> dict[str, Row]:
 
 def test_the_choices_of_a_likelihood_task_are_weighed(engine: TransformersEngine) -> None:
     (one,) = asked("dialogue:likelihood")
-    rows, outputs = scoring.ask(engine, [one])
+    rows, outputs = asking.ask(engine, [one])
     expected = []
     for example, output in zip(one.examples, outputs, strict=True):
-        logprobs = engine.loglikelihood([(output["prompt"], choice) for choice in (" A", " B", " C", " D")])
+        logprobs = asking.logprobs(engine, [(output["prompt"], choice) for choice in (" A", " B", " C", " D")])
         said = json.loads(output["output"])
         assert [choice for choice, _ in said] == [" A", " B", " C", " D"]
         assert [value for _, value in said] == pytest.approx(logprobs, abs=1e-4)
@@ -69,7 +69,7 @@ def test_the_choices_of_a_likelihood_task_are_weighed(engine: TransformersEngine
 
 def test_modes_stand_side_by_side_and_apart(engine: TransformersEngine) -> None:
     questions = asked("nli", "nli:likelihood", "reasoning")
-    rows, outputs = scoring.ask(engine, questions)
+    rows, outputs = asking.ask(engine, questions)
     assert len({one.evaluation for one in questions}) == 3
     assert questions[0].examples == questions[1].examples
     for one in questions:
@@ -86,17 +86,17 @@ def test_a_long_passage_is_cut_in_both_modes(folder: Path) -> None:
     with TransformersEngine(folder, max_model_len=160) as narrow:
         for name in ("closed_domain_qa", "closed_domain_qa:likelihood"):
             (one,) = asked(name)
-            rows, outputs = scoring.ask(narrow, [one])
+            rows, outputs = asking.ask(narrow, [one])
             cut = sum(row["prompt"] != one.task.prompt(e) for row, e in zip(outputs, one.examples, strict=True))
             assert by_name(rows)[f"{name}/truncated"]["value"] == cut > 0
-            assert max(narrow.count_tokens([row["prompt"] for row in outputs])) < 160
+            assert max(map(len, narrow.texts.encode([row["prompt"] for row in outputs]))) < 160
             assert all(row["prompt"].endswith(". answer:") for row in outputs)
 
 
 def test_without_texts_the_scores_stay(engine: TransformersEngine) -> None:
     questions = asked("nli", "nli:likelihood", "summarization")
-    rows, outputs = scoring.ask(engine, questions)
-    bare_rows, bare = scoring.ask(engine, questions, keep_texts=False)
+    rows, outputs = asking.ask(engine, questions)
+    bare_rows, bare = asking.ask(engine, questions, keep_texts=False)
     assert bare_rows == rows
     assert {row[column] for row in bare for column in ("prompt", "output", "gold")} == {None}
     assert [row["score"] for row in bare] == [row["score"] for row in outputs]
@@ -107,7 +107,7 @@ def test_a_chat_template_is_a_version_of_its_own(engine: TransformersEngine) -> 
     assert [one.name for one in chat] == ["nli:chat", "nli:likelihood:chat"]
     assert not {one.evaluation for one in plain} & {one.evaluation for one in chat}
     assert chat[0].examples == plain[0].examples
-    rows, outputs = scoring.ask(engine, chat)
+    rows, outputs = asking.ask(engine, chat)
     assert all(row["prompt"].endswith(" answer: ANSWER:\n") for row in outputs)
     weighed = next(row for row in outputs if row["task"] == "nli:likelihood:chat")
     assert [choice for choice, _ in json.loads(weighed["output"])] == ["True", "False"]  # they begin a message
@@ -119,7 +119,7 @@ def test_a_model_without_a_chat_template_is_named(folder: Path) -> None:
         TransformersEngine(folder, max_model_len=256) as bare,
         pytest.raises(tasks.InputError, match="no chat template"),
     ):
-        scoring.ask(bare, asked("nli:chat"))
+        asking.ask(bare, asked("nli:chat"))
 
 
 CAPITALS = """
