@@ -11,7 +11,9 @@ from sweeps.commands.shared import Everything, Folder
 
 Score = Literal["score_release", "score"]
 Format = Literal["csv", "parquet", "latex", "markdown"]
-Table = Literal["tradeoff", "seeds", "curves", "ranking", "paired", "smallest-k", "rows", "outputs"]
+Table = Literal[
+    "tradeoff", "seeds", "curves", "ranking", "paired", "smallest-k", "answers", "agreement", "rows", "outputs"
+]
 
 
 def _figures(incomplete: str) -> list[str]:

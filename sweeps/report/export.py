@@ -16,7 +16,7 @@ from rect import places
 from sweeps.plan import asked
 from sweeps.report import gather
 from sweeps.report.webpage import Material
-from sweeps.results import controls, ranking, retention, tradeoff
+from sweeps.results import agreement, answered, controls, ranking, retention, tradeoff
 from sweeps.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,8 @@ TABLES: dict[str, Callable[[Material], pd.DataFrame]] = {
     "ranking": lambda made: ranking.ranking(made.table, made.sides),
     "paired": lambda made: controls.paired(made.rows, made.outputs),
     "smallest-k": lambda made: _smallest_k(made),
+    "answers": lambda made: answered.beside(made.rows, made.table),
+    "agreement": lambda made: agreement.agreement(made.table),
     "rows": lambda made: made.rows,
     "outputs": lambda made: made.outputs,
 }

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from sweeps.plan.search import Found
-from sweeps.report import controls
+from sweeps.report import answers, controls
 from sweeps.report.plain import plain
 from sweeps.results import ability, collateral, retention, tradeoff
 from sweeps.results.fronts import TEXT
@@ -92,6 +92,8 @@ def render(material: Material) -> str:
         headlines=headlines(material.tradeoff, material.kept),
         reasons=reasons(material.tradeoff),
         collateral=collateral.found(material.rows),
+        beside=answers.beside(material.rows, material.table),
+        alike=answers.alike(material.table),
         data=page_data(material),
         environments=[flat(one) for one in material.environments],
         plotly=plotly.offline.get_plotlyjs(),
@@ -171,7 +173,7 @@ def _examples(outputs: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
     found: dict[str, Any] = {"prompts": {}, "outputs": {}, "left_out": 0}
     if outputs.empty or table.empty:
         return found
-    outputs = outputs[outputs["output"].notna()]  # texts may have been left out
+    outputs = answers.unedited(outputs[outputs["output"].notna()], table)  # texts may have been left out
     order = table.assign(
         last=~((table["setting"] == tradeoff.UNEDITED) | (table["regularizer"] == "none") | table["pareto"])
     ).sort_values("last", kind="stable")
@@ -190,11 +192,12 @@ def _examples(outputs: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
         mine = found["outputs"].setdefault(cell, {})
         columns = group[["task", "index", "prompt", "output", "gold", "score"]]
         for task, index, prompt, output, gold, score in columns.itertuples(index=False, name=None):
-            mine.setdefault(task, {})[str(index)] = [output, plain(score)]
             prompts = found["prompts"].setdefault(task, {})
             if str(index) not in prompts:
                 prompts[str(index)] = [prompt, _gold(gold)]
                 left -= len(prompt)
+            if prompts[str(index)][0] == prompt:  # of another edit set it may be another one
+                mine.setdefault(task, {})[str(index)] = [output, plain(score)]
     return found
 
 
@@ -208,6 +211,8 @@ def _gold(text: Any) -> str:
         return value
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ", ".join(value)
+    if isinstance(value, dict) and "before" in value:
+        return answers.right(value)
     return json.dumps(value, ensure_ascii=False)
 
 

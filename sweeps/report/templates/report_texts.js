@@ -12,13 +12,19 @@ function drawExamples() {
   const sides = unique([base, left, withOutputs.find((c) => c.cell === byId("example-b").value)].filter(Boolean));
   const tasks = printing ? Object.keys(data.examples.prompts) : [chosenTask]; // paper has no selector
   byId("example-list").replaceChildren(...tasks.flatMap((task) => {
-    const prompts = Object.entries(data.examples.prompts[task] ?? {}).sort(([a], [b]) => a - b).slice(0, printing ? EXAMPLES : examplesShown);
+    const prompts = promptsOf(task, sides).slice(0, printing ? EXAMPLES : examplesShown);
     return [...(printing ? [element("h3", {}, task.replaceAll("_", " "))] : []), ...prompts.map(([index, [prompt, gold]]) => example(task, index, prompt, gold, sides))];
   }));
-  const there = Object.keys(data.examples.prompts[chosenTask] ?? {}).length;
+  const there = promptsOf(chosenTask, sides).length;
   byId("more-examples").hidden = there <= examplesShown;
   byId("example-note").textContent = (there ? "" : "No outputs were kept. ") + (there > examplesShown ? `${examplesShown} of ${there} examples of this task. ` : "")
     + (data.examples.left_out ? `${data.examples.left_out} cells' outputs are in outputs/ only.` : "");
+}
+
+// [index, [prompt, gold]] of what any of the chosen edited cells was asked: other seeds edit other facts.
+function promptsOf(task, sides) {
+  const asked = (index) => sides.some((c) => !isUnedited(c) && data.examples.outputs[c.cell]?.[task]?.[index]);
+  return Object.entries(data.examples.prompts[task] ?? {}).filter(([index]) => asked(index) || !sides.some((c) => !isUnedited(c))).sort(([a], [b]) => a - b);
 }
 
 // One prompt with its right answer and what each side's cell answered.

@@ -88,6 +88,11 @@ def test_the_smallest_k_has_its_interval(folder: Path) -> None:
     assert rect["k_low"] <= rect["k_high"]
 
 
+def test_tables_of_free_generation_are_there_without_any(folder: Path) -> None:
+    for what in ("answers", "agreement"):
+        assert pd.read_csv(export.export(folder, what)).empty
+
+
 def test_bad_input(folder: Path) -> None:
     with pytest.raises(InputError, match="--what tradeof: there are tradeoff, seeds"):
         export.export(folder, "tradeof")
