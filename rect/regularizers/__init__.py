@@ -14,6 +14,9 @@ Each is a function `(update, model, k, seed) -> Update` in a module here; a new 
 | simie | what a fact alone keeps of its edit at its key (100: all of it, and nothing beside the keys) | operation |
 | prune | 100 / a, a the base of the logarithm: 50 is base 2, 36.79 base e | checkpoint |
 
+Those of operations that remember nothing can be asked for at checkpoints too, `rect@checkpoint`: then they take what
+all edits made together, against the unedited weights; `prune@operation` restrains after each one.
+
 All work per matrix. Masks are taken against the weights that the operation starts from. RECT is the method of Gu et
 al., EMNLP 2024; random and PCA are its controls, magnitude is the one it lacks. `docs/methods.md` has the others.
 """
@@ -21,8 +24,8 @@ al., EMNLP 2024; random and PCA are its controls, magnitude is the one it lacks.
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from modelfolder.errors import InputError, nearest
 
@@ -47,6 +50,7 @@ __all__ = [
     "Weights",
     "WithCovariance",
     "at_checkpoint",
+    "called",
     "get",
     "keep_top",
     "keep_top_many",
@@ -59,6 +63,9 @@ __all__ = [
     "relative_change",
     "shares",
 ]
+
+
+When = Literal["operation", "checkpoint"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ class Regularizer:
 
     function: str
     version: str
-    when: Literal["operation", "checkpoint"] = "operation"
+    when: When = "operation"
     remembers: bool = False
 
     def __call__(
@@ -87,6 +94,8 @@ class Regularizer:
         more: dict[str, Any] = {"history": history} if self.remembers else {}
         return function(update, model, k=k, seed=seed, **more)
 
+
+WHEN: tuple[When, ...] = get_args(When)
 
 REGULARIZERS: dict[str, Regularizer] = {
     "none": Regularizer("masks:none", "1"),
@@ -104,14 +113,31 @@ REGULARIZERS: dict[str, Regularizer] = {
 
 
 def get(name: str) -> Regularizer:
-    """A regularizer by name.
+    """A regularizer by name, or by name and time, as `called` has it.
 
     Raises:
-        InputError: there is none of this name.
+        InputError: there is none of this name, or it cannot be asked for then.
     """
-    if name not in REGULARIZERS:
+    plain, _, when = name.partition("@")
+    if plain not in REGULARIZERS:
         raise InputError(f"regularizer {name!r} is not known; {nearest(name, REGULARIZERS)}")
-    return REGULARIZERS[name]
+    found = REGULARIZERS[plain]
+    time = next((one for one in WHEN if one == when), None)
+    if when and time is None:
+        raise InputError(f"regularizer {name!r}: {when!r} is no time; there are {' and '.join(WHEN)}")
+    if when == "checkpoint" and found.remembers:
+        raise InputError(f"{plain} at checkpoints: it is made of what each operation left, and has to see each one")
+    return replace(found, when=time) if time else found
+
+
+def called(name: str, when: str | None = None) -> str:
+    """What a regularizer is called that is asked for at some time: as published by its name, else "rect@checkpoint".
+
+    Raises:
+        InputError: as `get`.
+    """
+    asked = get(f"{name}@{when}") if when else get(name)
+    return name if asked == get(name) or name == "none" else f"{name}@{when}"
 
 
 def __getattr__(name: str) -> Any:

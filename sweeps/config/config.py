@@ -12,12 +12,12 @@ from pydantic_core import PydanticCustomError
 
 from modelfolder import yaml_files
 from modelfolder.errors import InputError
+from rect import regularizers
 from rect.editors import EDITORS
 from rect.editors.easyeditor import environment
 from rect.fact_kinds import AUTO
 from rect.fact_readers import FORMATS
 from rect.metrics import METRICS
-from rect.regularizers import REGULARIZERS
 from sweeps.config import dotted, scales
 from sweeps.config.restrict import Restricted
 from sweeps.config.search import SearchSpec, StopSpec
@@ -160,14 +160,23 @@ Setting = Annotated[InstanceSequential | BatchSingle | BatchSequential, Field(di
 
 
 class RegularizerSpec(Named):
-    """A regularizer and the percentages k it is run with."""
+    """A regularizer and the percentages k it is run with.
+
+    `when`: of each operation's update, or at checkpoints of all edits together; default: as it was published.
+    """
 
     k: tuple[Percent, ...] = ()
+    when: regularizers.When | None = None
+
+    @property
+    def shown(self) -> str:
+        """Name in the tables, with the time where it is not the published one."""
+        return regularizers.called(self.name, self.when)
 
     @field_validator("name")
     @classmethod
     def _registered(cls, name: str) -> str:
-        return known_name("regularizer", name, REGULARIZERS)
+        return known_name("regularizer", name, regularizers.REGULARIZERS)
 
     @field_validator("k", mode="before")
     @classmethod
@@ -179,6 +188,14 @@ class RegularizerSpec(Named):
         if self.name != "none" and not self.k:
             raise PydanticCustomError("no_k", "regularizer '{name}' needs k, the percentage of elements to keep, "
                                       "such as k: [20, 40]", {"name": self.name})  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def _at_some_time(self) -> RegularizerSpec:
+        try:
+            regularizers.called(self.name, self.when)
+        except InputError as error:
+            raise PydanticCustomError("when", "{reason}", {"reason": str(error)}) from None
         return self
 
 
@@ -311,9 +328,9 @@ class Config(Strict):
     @model_validator(mode="after")
     def _restrictions(self) -> Config:
         methods = [name for method in self.methods for name in (method.shown, method.name)]
-        regularizers = [one.name for one in self.regularizers] + list(self.search.regularizers if self.search else ())
+        asked = [one.shown for one in self.regularizers] + list(self.search.regularizers if self.search else ())
         models = [name for model in self.models for name in (model.shown, model.name)]
-        known = {"models": models, "methods": methods, "regularizers": regularizers}
+        known = {"models": models, "methods": methods, "regularizers": asked}
         for index, setting in enumerate(self.settings):
             setting.check(index, known)
         return self

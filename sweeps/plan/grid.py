@@ -133,7 +133,7 @@ def _of_method(
 
 def _levels(regularizers: Iterable[RegularizerSpec]) -> list[tuple[str, float | None]]:
     """(regularizer, k), each once."""
-    levels = [(one.name, k) for one in regularizers for k in (one.k if one.name != "none" else (None,))]
+    levels = [(one.shown, k) for one in regularizers for k in (one.k if one.name != "none" else (None,))]
     return list(dict.fromkeys(levels))
 
 

@@ -351,7 +351,7 @@ def _sorted(table: pd.DataFrame) -> pd.DataFrame:
     order = {name: i for i, name in enumerate(REGULARIZERS)}
     keys = table.assign(
         _unedited=table["setting"] != UNEDITED,
-        _regularizer=table["regularizer"].map(lambda name: (order.get(name, len(order)), name)),
+        _regularizer=table["regularizer"].map(lambda name: (order.get(name.partition("@")[0], len(order)), name)),
     )
     names = ["model", "_unedited", "method", "setting", "batch_size", "_regularizer", "k", "n_edits"]
     names += [name for name in ("seed", "cell") if name in table]

@@ -48,6 +48,7 @@ class CellRun:
         self._regularizer = regularizers.get(cell.regularizer)
         self._k = 100 if cell.k is None else cell.k
         self._history = History()  # of the operations so far
+        self._seed = 0  # of a mask at checkpoints
         self._editing = 0.0  # seconds of computing updates since the last checkpoint; waiting for others is not in it
 
     def checkpoints(self) -> Generator[dict[str, Any], None, None]:
@@ -74,6 +75,7 @@ class CellRun:
         with measure.in_dtype(model, plan.config.engine.dtype):
             self.place.unedited.remember(model, facts)
         operations = list(plan.operations(cell, max(self.missing)))
+        self._seed = operations[0].seed if operations else 0
         at = 0
         try:
             for n_edits in sorted(self.missing):
@@ -152,7 +154,8 @@ class CellRun:
         if self.cell.method is None or self._regularizer.when == "operation":
             yield
             return
-        made, kept = regularizers.at_checkpoint(self._regularizer, model, self._informed(model), self._k)
+        seed = self._seed  # one mask for all checkpoints
+        made, kept = regularizers.at_checkpoint(self._regularizer, model, self._informed(model), self._k, seed)
         self._shares = [regularizers.shares(made, kept)]
         off = Update({name: Dense(kept.dense(name) - made.dense(name)) for name in made})
         with model.edited(off):
