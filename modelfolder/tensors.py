@@ -23,7 +23,7 @@ INDEX = "model.safetensors.index.json"
 PREFIXES = ("transformer.", "model.", "gpt_neox.")  # of the body inside a causal LM; bare bodies are saved without
 HEADS = {"lm_head.weight": "embed_out.weight"}  # GPT-NeoX's head is called otherwise in its files
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight")
-BUFFERS = ("inv_freq", "masked_bias", "attn.bias", "attention.bias")  # constants that old files hold beside weights
+BUFFERS = (".inv_freq", ".masked_bias", ".attn.bias", ".attention.bias")  # constants that old files hold beside weights
 FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -152,6 +152,24 @@ class Tensors:
                         f"{self.folder}: config.json ties the head to the embedding (tie_word_embeddings), but "
                         f"{head} and {embedding} differ in its files"
                     )
+
+
+def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of the weights by the names under which they are saved, from the files' headers: no tensor library.
+
+    Raises:
+        InputError: as `files`, or a file is none.
+    """
+    from safetensors import safe_open
+
+    found: dict[str, tuple[int, ...]] = {}
+    for path in files(folder):
+        try:
+            with safe_open(path, framework="numpy") as file:
+                found |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        except Exception as error:  # the library raises classes of its own, and OSError
+            raise InputError(f"{path}: not a safetensors file ({reason(error)})") from None
+    return {name: shape for name, shape in found.items() if not name.endswith(BUFFERS)}
 
 
 def unplaced(names: Iterable[str]) -> list[str]:

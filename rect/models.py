@@ -7,6 +7,7 @@ cache folder, which is named by what is in the file.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -132,6 +133,31 @@ def _checked(folder: Path) -> Path:
     config.check(folder)
     tensors.files(folder)
     return folder
+
+
+def here(name: str, revision: str | None = None) -> Path | None:
+    """The folder of a model as far as it is at hand, converted and all; else None. Fetches and converts nothing.
+
+    Args:
+        name, revision: as for `resolve`.
+
+    Raises:
+        InputError: it is at hand and cannot be used.
+    """
+    if name in known():
+        converted = _known_folder(named(name))
+    elif file := _gguf(name):
+        converted = _converted(_sha256(file))
+    else:
+        folder = places.expanded(name)
+        if name and os.path.isdir(folder):
+            return _checked(folder.absolute())
+        if not hub.is_id(name):
+            return None
+        with hub.offline(), contextlib.suppress(InputError):  # not in the cache
+            return resolve(name, revision)
+        return None
+    return converted if is_complete(converted) else None
 
 
 # Known models

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from modelfolder.errors import InputError, closest
 from rect import fact_files, hub
 from rect.known_models import known
-from sweeps.plan import grid, identity, needs, remarks, skipped
+from sweeps.plan import grid, identity, memory, needs, remarks, skipped
 from sweeps.store.store import Store
 
 if TYPE_CHECKING:
@@ -23,16 +23,18 @@ if TYPE_CHECKING:
 LISTED = 200
 
 
-def show(config: Config, out: str, console: Console, rehearsal: str | None = None) -> None:
+def show(config: Config, out: str, console: Console, rehearsal: str | None = None, card: float | None = None) -> None:
     """Print the cells, which of them are done in a folder, their count per axis, and what is worth knowing.
 
     Where facts or examples would have to be downloaded first, what is done is not told.
 
     Args:
         rehearsal: a folder with rows by which to say what the sweep could tell.
+        card: GiB of a GPU, on which a trial must fit.
 
     Raises:
-        InputError: a method without a legal cell, data that cannot be read, or no rows in that folder.
+        InputError: a method without a legal cell, data that cannot be read, no rows in that folder, or a trial that
+            does not fit on such a GPU.
     """
 
     def say(text: str) -> None:
@@ -70,6 +72,8 @@ def show(config: Config, out: str, console: Console, rehearsal: str | None = Non
         say(f"note {line}")
     for reason in needs.lacking(cells):
         say(f"needed {reason}")
+    for line in memory.told(plan, card):
+        say(line)
     if rehearsal is not None:
         from sweeps.commands import show_power
 

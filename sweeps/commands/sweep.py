@@ -61,6 +61,9 @@ def plan(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="For --cost: workers at a time.")] = 1,
     price: Annotated[float | None, typer.Option(min=0, help="For --cost: of an hour of a worker.")] = None,
+    gpu_memory: Annotated[
+        float | None, typer.Option(min=1, metavar="GIB", help="Of a GPU: refuse what does not fit on it.")
+    ] = None,
     power: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="What it could tell, by the rows of a rehearsal or evaluation.")
     ] = None,
@@ -73,7 +76,7 @@ def plan(
     from sweeps.commands import show_plan
 
     folder = out or f"results/{loaded.name}"
-    show_plan.show(loaded, folder, shared.console(), power)
+    show_plan.show(loaded, folder, shared.console(), power, gpu_memory)
     if cost is not None:
         from sweeps.plan import costs
 

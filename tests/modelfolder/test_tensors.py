@@ -12,7 +12,7 @@ import torch
 
 from modelfolder import tensors
 from modelfolder.errors import InputError
-from modelfolder.tensors import INDEX, WHOLE, Tensors
+from modelfolder.tensors import INDEX, WHOLE, Tensors, unplaced
 from rect import EditableModel, Update
 from tasks.engines.transformers_engine import TransformersEngine
 from tests.tiny import save_tiny, tiny_model
@@ -142,6 +142,11 @@ def test_weights_without_a_place_are_refused_and_constants_are_not(tmp_path: Pat
     for read in (lambda: EditableModel.load(str(folder)), lambda: TransformersEngine(folder, max_model_len=64)):
         with pytest.raises(InputError, match=r"no place for, such as model.layers.0.self_attn.q_proj.bias"):
             read()
+
+
+def test_a_bias_is_no_constant_because_its_name_ends_like_one() -> None:
+    names = ["h.0.attn.bias", "h.0.attn.masked_bias", "h.0.attn.c_attn.bias", "layers.0.rotary_emb.inv_freq"]
+    assert unplaced(names) == ["h.0.attn.c_attn.bias"]
 
 
 def test_an_engine_fills_nothing_with_random_numbers(tmp_path: Path) -> None:
