@@ -4,6 +4,7 @@ Two forms, over the same forward passes:
 
 - `token_accuracy` (EasyEdit, the published curves): the share of target tokens that are the argmax under teacher
   forcing; for locality the share of tokens on which the argmax is what it was before editing.
+  Where locality prompts have kinds, also of each kind: `locality/Forgetfulness/token_accuracy`.
 - `preference` (paper, Appendix A): 1 where the sum of token log-probabilities of the new target is above that of the
   original answer. A fact without an original answer is left out.
 
@@ -109,11 +110,17 @@ def evaluate(model: EditableModel, facts: Sequence[Fact], baseline: Baseline | N
         shapes = [[[len(prompt) for prompt in fact] for fact in tokens] for tokens in (baseline.tokens, now)]
         if shapes[0] != shapes[1]:
             raise ValueError("the locality baseline was made for other facts")
-        values[LOCALITY] = [
-            _mean(_share(was, found) for was, found in zip(before, after, strict=True))
+        unchanged = [
+            [_share(was, found) for was, found in zip(before, after, strict=True)]
             for before, after in zip(baseline.tokens, now, strict=True)
         ]
-    return EditScores({metric: tuple(values[metric]) for metric in METRICS if metric in values})
+        values[LOCALITY] = [_mean(shares) for shares in unchanged]
+        for kind in sorted({one.kind for fact in facts for one in fact.locality if one.kind}):
+            values[f"locality/{kind}/token_accuracy"] = [
+                _mean(share for share, one in zip(shares, fact.locality, strict=True) if one.kind == kind)
+                for shares, fact in zip(unchanged, facts, strict=True)
+            ]
+    return EditScores({metric: tuple(found) for metric, found in values.items()})
 
 
 def _answers(

@@ -23,15 +23,21 @@ def read(record: Record, where: str) -> list[Fact]:
     if not questions:
         raise InputError("questions is missing or empty; the multi-hop questions are wanted")
     right = (*values.answers(record, "new_answer"), *_aliases(record, "new_answer_alias"))
-    instance = Instance(id=name, edits=len(rewrites), questions=tuple(questions), answers=right, hops=hops)
-    return [_fact(one, f"mquake {name}-{i}", instance) for i, one in enumerate(rewrites)]
+    facts: dict[tuple[str, str, str], Fact] = {}  # each edit once
+    for fact in (_fact(rewrite, hops) for rewrite in rewrites):
+        facts.setdefault(fact.edit, fact)
+    instance = Instance(id=name, edits=len(facts), questions=tuple(questions), answers=right, hops=hops)
+    return [
+        fact.model_copy(update={"instances": (instance,), "id": f"mquake {name}-{i}"})
+        for i, fact in enumerate(facts.values())
+    ]
 
 
-def _fact(rewrite: Record, id: str, instance: Instance) -> Fact:
+def _fact(rewrite: Record, hops: tuple[Question, ...]) -> Fact:
     prompt, subject = put(values.text(rewrite, "prompt", REWRITE), values.text(rewrite, "subject", REWRITE))
     target = answer(rewrite, "target_new", REWRITE).strip()
     filled = prompt.replace("{}", subject)
-    known = [hop.answers for hop in instance.hops if hop.prompt == filled.rstrip() and target in hop.answers]
+    known = [hop.answers for hop in hops if hop.prompt == filled.rstrip() and target in hop.answers]
     return Fact(
         subject=subject,
         prompt=prompt,
@@ -39,8 +45,6 @@ def _fact(rewrite: Record, id: str, instance: Instance) -> Fact:
         aliases=tuple(dict.fromkeys(other for right in known for other in right if other != target)),
         original=None if rewrite.get("target_true") is None else answer(rewrite, "target_true", REWRITE),
         rephrasings=values.rephrasings(rewrite, "question"),
-        instances=(instance,),
-        id=id,
     )
 
 

@@ -46,7 +46,8 @@ class Spoken:
 
     Attributes:
         function: "module:function" in this package, `(facts, chat) -> questions` (`rect.metrics.spoken`). Its module
-            has also the `Rules`: what an answer is worth, how long it is, which figure stands beside it in the outputs.
+            has also the `Rules`: what an answer is worth, how long it is, which figure stands beside it in the outputs,
+            what figures are made of the answers.
         version: other numbers, another version.
     """
 
@@ -59,7 +60,7 @@ class Spoken:
 
     @property
     def rules(self) -> Rules:
-        """`judge`, `BUDGET` and `SHOWN`."""
+        """`judge`, `scores`, `BUDGET` and `SHOWN`."""
         return cast("Rules", _module(self.function))
 
 
@@ -73,9 +74,12 @@ def _module(path: str) -> Any:
 
 METRICS: dict[str, Metric | Spoken] = {
     "counterfact": Metric("counterfact:evaluate", "1"),
+    "portability": Metric("portability:evaluate", "1"),
     "generation": Spoken("generation:as_it_is", "1"),
     "generation-question": Spoken("generation:as_question", "1"),
     "generation-chat": Spoken("generation:in_chat", "1"),
+    "mquake": Spoken("mquake:questions", "1"),
+    "ripple": Spoken("ripple:questions", "1"),
 }
 
 

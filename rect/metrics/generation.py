@@ -16,11 +16,12 @@ from collections.abc import Callable, Sequence
 
 from modelfolder import answers
 from rect.facts import Fact
-from rect.metrics.spoken import Chat, Question
+from rect.metrics.spoken import Chat, Question, by_kind
 
 BUDGET = 50
 SHOWN = ("contains", "unchanged")
 LOCALITY = "locality"
+scores = by_kind
 QUESTION = "Please answer the question:\n\nQ: {}\nA:"
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rect.evaluation import EditScores
+from rect.facts import Fact
 
 Chat = Callable[[str], str]  # a user's message -> the model's chat template, up to where the answer begins
 
@@ -45,22 +46,30 @@ class Rules(Protocol):
         """Figures of one answer; `before` is the unedited model's."""
         ...
 
+    def scores(
+        self, name: str, facts: Sequence[Fact], questions: Sequence[Question], judged: Sequence[Mapping[str, float]]
+    ) -> EditScores:
+        """Figures of the facts, from those of each question's answer; `by_kind` where nothing else is wanted."""
+        ...
 
-def scores(name: str, facts: int, questions: Sequence[Question], judged: Sequence[Mapping[str, float]]) -> EditScores:
+
+def by_kind(
+    name: str, facts: Sequence[Fact], questions: Sequence[Question], judged: Sequence[Mapping[str, float]]
+) -> EditScores:
     """`<name>/<kind>/<figure>` per fact: the mean over its questions of a kind, NaN where it has none.
 
     "portability/Reasoning" is also a "portability".
 
     Args:
         name: of the metric.
-        facts: how many there are.
+        facts: that were asked about.
         judged: figures of each question's answer.
     """
     values: dict[str, list[list[float]]] = {}
     for question, figures in zip(questions, judged, strict=True):
         for kind in dict.fromkeys((question.kind.partition("/")[0], question.kind)):
             for figure, value in figures.items():
-                of_facts = values.setdefault(f"{name}/{kind}/{figure}", [[] for _ in range(facts)])
+                of_facts = values.setdefault(f"{name}/{kind}/{figure}", [[] for _ in facts])
                 of_facts[question.fact].append(value)
     return EditScores({
         metric: tuple(statistics.fmean(own) if own else math.nan for own in of_facts)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, TypeVar
 from modelfolder.errors import InputError
 from rect import facts as fact_sets
 from rect import metrics
-from rect.metrics import spoken
 from sweeps.plan.chain import identify
 from sweeps.plan.grid import Cell
 from sweeps.plan.identity import Plan, base_state
@@ -94,7 +93,7 @@ class Answering:
         said = engine.generate([question.text for question in questions], metric.rules.BUDGET)
         judged = [metric.rules.judge(q, text, before[q.text]) for q, text in zip(questions, said, strict=True)]
         took = measurement("time", "answering_seconds", time.perf_counter() - began, n=len(questions))
-        rows = [took, *rows_of(spoken.scores(name, len(facts), questions, judged), evaluation)]
+        rows = [took, *rows_of(metric.rules.scores(name, facts, questions, judged), evaluation)]
         outputs = []
         for index, question, text, figures in zip(
             self._indices(facts, questions), questions, said, judged, strict=True

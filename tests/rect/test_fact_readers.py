@@ -196,6 +196,12 @@ def test_the_subject_of_a_sentence_of_ripple_edits(
     assert f"{fact.filled} {fact.target}." == sentence
 
 
+def test_a_rewrite_that_stands_in_an_instance_twice_is_one_fact() -> None:
+    rewrites = GOOD["mquake"]["requested_rewrite"]
+    facts = FORMATS["mquake"].read(GOOD["mquake"] | {"requested_rewrite": [*rewrites, rewrites[0]]}, "line 1")
+    assert facts == READ["mquake"]
+
+
 def test_mquake_keeps_the_text_of_the_sample(shared_data: Path) -> None:
     records = json.loads((shared_data / "mquake_cf.json").read_text(encoding="utf-8"))
     for record in records:

@@ -66,7 +66,7 @@ def test_where_an_answer_ends(text: str, by_itself: str, at_period: str) -> None
 def test_figures_of_hand_made_answers() -> None:
     questions = generation.as_it_is(FACTS, str)
     judged = [generation.judge(one, SAID[one.text], BEFORE[one.text]) for one in questions]
-    found = spoken.scores("generation", 2, questions, judged).per_fact
+    found = spoken.by_kind("generation", FACTS, questions, judged).per_fact
     nan = pytest.approx(math.nan, nan_ok=True)
     assert found == {
         "generation/reliability/exact_match": (1.0, 0.0),
@@ -109,7 +109,7 @@ def test_aliases_are_right_and_kinds_have_figures_of_their_own() -> None:
     }
     questions = generation.as_it_is([fact], str)
     judged = [generation.judge(one, said[one.text], "a") for one in questions]
-    found = {name: value for name, (value,) in spoken.scores("g", 1, questions, judged).per_fact.items()}
+    found = {name: value for name, (value,) in spoken.by_kind("g", [fact], questions, judged).per_fact.items()}
     assert found["g/reliability/exact_match"] == 1
     assert found["g/portability/exact_match"] == 0.5
     assert found["g/portability/Reasoning/exact_match"] == 1
