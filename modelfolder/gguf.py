@@ -27,19 +27,9 @@ FAMILIES = {  # a file's architecture, and the model_type that it becomes
 }
 GEMMAS = ("gemma2", "gemma3")
 # Ways to split a text before its merges that transformers brings along for a byte-level vocabulary.
-SPLITS = (
-    "gpt-2",
-    "default",
-    "smollm",
-    "llama-bpe",
-    "llama3",
-    "llama-v3",
-    "qwen2",
-    "deepseek-r1-qwen",
-    "tekken",
-)
-LOCAL_BASE = 10000.0  # of the positions in Gemma 3's local layers
 LLAMA3_SPLITS = ("llama-bpe", "llama3", "llama-v3")
+SPLITS = ("gpt-2", "default", "smollm", *LLAMA3_SPLITS, "qwen2", "deepseek-r1-qwen", "tekken")
+LOCAL_BASE = 10000.0  # of the positions in Gemma 3's local layers
 
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9

@@ -41,58 +41,17 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Architecture": "rect.architecture",
-    "Dense": "rect.update",
     "EditableModel": "rect.model",
-    "Fact": "rect.facts",
     "History": "rect.history",
     "InputError": "modelfolder.errors",
-    "Locality": "rect.facts",
-    "LowRank": "rect.update",
-    "Portability": "rect.facts",
-    "Update": "rect.update",
-    "UpdateError": "rect.update",
+    **dict.fromkeys(("Fact", "Locality"), "rect.facts"),
+    **dict.fromkeys(("Dense", "LowRank", "Update", "UpdateError"), "rect.update"),
 }
-
 _MODULES = (
-    "analysis",
-    "architecture",
-    "covariance",
-    "editors",
-    "evaluation",
-    "fact_files",
-    "facts",
-    "models",
-    "perplexity",
-    "prefixes",
-    "regularizers",
-    "weights",
+    *("analysis", "architecture", "covariance", "editors", "evaluation", "fact_files", "facts", "models"),
+    *("perplexity", "prefixes", "regularizers", "weights"),
 )
-
-__all__ = [
-    "Architecture",
-    "Dense",
-    "EditableModel",
-    "Fact",
-    "History",
-    "InputError",
-    "Locality",
-    "LowRank",
-    "Portability",
-    "Update",
-    "UpdateError",
-    "analysis",
-    "architecture",
-    "covariance",
-    "editors",
-    "evaluation",
-    "fact_files",
-    "facts",
-    "models",
-    "perplexity",
-    "prefixes",
-    "regularizers",
-    "weights",
-]
+__all__ = sorted((*_HOMES, *_MODULES))
 
 
 def __getattr__(name: str) -> Any:

@@ -21,29 +21,13 @@ from rect.model import EditableModel
 from rect.regularizers import relative_change
 from rect.selection import top
 from rect.update import Update
-from rect.weights import THRESHOLDS
+from rect.weights import THRESHOLDS, difference, table
 
 PERCENTILES = (80.0, 90.0)
 """Whose means over 100 single ROME edits of GPT-2 XL are the paper's thresholds 0.077 and 0.171."""
 
 PRINCIPAL = 40.0
 """k for which elements count as principal."""
-
-
-def table(before: Tensor, after: Tensor, thresholds: Sequence[float] = THRESHOLDS) -> dict[str, float]:
-    """A line of Table 1 for one matrix.
-
-    Args:
-        before, after: W unedited and as it is now, of one shape.
-        thresholds: of delta = |after - before| / |before|; strictly greater counts.
-
-    Returns:
-        {"manhattan": sum |after - before|, "share_over_0.077": between 0 and 1, ...}
-    """
-    delta = _difference(before, after)
-    change = relative_change(delta, before)
-    found = {"manhattan": float(delta.abs().sum(dtype=torch.float64))}
-    return found | {f"share_over_{limit:g}": float((change > limit).sum() / change.numel()) for limit in thresholds}
 
 
 def percentiles(change: Tensor, percents: Sequence[float] = PERCENTILES) -> list[float]:
@@ -198,27 +182,16 @@ def trace(
                 before, after = model.original(name), model.weight(name)
                 if name not in unedited:
                     unedited[name] = spectrum(before)
-                now, difference = spectrum(after), _difference(before, after)
+                now, moved = spectrum(after), difference(before, after)
                 norm = float(torch.linalg.vector_norm(update.dense(name))) if name in update else 0.0
                 records.append(
                     {"matrix": name, "n_edits": number}
                     | table(before, after, thresholds)
                     | now
                     | {f"{what}_ratio": value / unedited[name][what] for what, value in now.items()}
-                    | {"update_norm": norm, "total_norm": float(torch.linalg.vector_norm(difference))}
-                    | {"overlap": shared.get(name, math.nan), "surviving": surviving(before, difference, dtype)}
+                    | {"update_norm": norm, "total_norm": float(torch.linalg.vector_norm(moved))}
+                    | {"overlap": shared.get(name, math.nan), "surviving": surviving(before, moved, dtype)}
                 )
     finally:
         model.restore()
     return records
-
-
-def _difference(before: Tensor, after: Tensor) -> Tensor:
-    """after - before in float32.
-
-    Raises:
-        InputError: other shapes.
-    """
-    if before.shape != after.shape:
-        raise InputError(f"the weights have shapes {tuple(before.shape)} and {tuple(after.shape)}")
-    return after.float() - before.float()

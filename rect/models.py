@@ -49,9 +49,8 @@ def resolve(name: str, revision: str | None = None) -> Path:
         return get(name)
     if file := _gguf(name):
         return _of_file(file)
-    folder = places.expanded(name)
-    if name and os.path.isdir(folder):
-        return _checked(folder.absolute())
+    if folder := _local(name):
+        return _checked(folder)
     if not hub.is_id(name):
         raise InputError(
             f"model {name!r}: no such folder ({', '.join(known())}, a folder with config.json, a GGUF file, or a hub "
@@ -67,10 +66,8 @@ def check(name: str) -> None:
     if file := _gguf(name):
         if not is_complete(_converted(_sha256(file))):
             gguf.check(file)
-        return
-    folder = places.expanded(name)
-    if name and os.path.isdir(folder):
-        _checked(folder.absolute())
+    elif folder := _local(name):
+        _checked(folder)
 
 
 def content(name: str, revision: str | None = None) -> str | None:
@@ -86,9 +83,8 @@ def content(name: str, revision: str | None = None) -> str | None:
         return known()[name].content
     if file := _gguf(name):
         return f"gguf:{_sha256(file)}"
-    folder = places.expanded(name)
-    if name and os.path.isdir(folder):
-        return content_of(folder.absolute())
+    if folder := _local(name):
+        return content_of(folder)
     commit = hub.commit_here(name, revision) if hub.is_id(name) else None
     return None if commit is None else f"hub:{commit}"
 
@@ -127,6 +123,12 @@ def _known_state(model: Known) -> str:
     if model.terms:
         return f"not here: sweeps models get {model.name}"
     return "not converted yet; its wheel is not installed: will be fetched"
+
+
+def _local(name: str) -> Path | None:
+    """The folder that a name means, if it means one."""
+    folder = places.expanded(name)
+    return folder.absolute() if name and os.path.isdir(folder) else None
 
 
 def _checked(folder: Path) -> Path:

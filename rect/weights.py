@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
+from modelfolder.errors import InputError
 from rect.model import EditableModel
 from rect.regularizers import relative_change
 
@@ -14,21 +16,35 @@ THRESHOLDS = (0.077, 0.171)
 
 
 def statistics(model: EditableModel, thresholds: Sequence[float] = THRESHOLDS) -> dict[str, dict[str, float]]:
-    """Per changed matrix, against the unedited weights.
+    """`table` of each changed matrix of a model as it stands, against the unedited weights, by name."""
+    return {name: table(model.original(name), now, thresholds) for name, now in model.changed().items()}
+
+
+def table(before: Tensor, after: Tensor, thresholds: Sequence[float] = THRESHOLDS) -> dict[str, float]:
+    """A line of Table 1 for one matrix.
 
     Args:
-        model: as it stands now.
-        thresholds: of the relative change |dW| / |W|.
+        before, after: W unedited and as it is now, of one shape.
+        thresholds: of delta = |after - before| / |before|; strictly greater counts.
 
     Returns:
-        {matrix: {"manhattan": sum |W_edited - W|, "share_over_0.077": ..., ...}}; shares are between 0 and 1.
+        {"manhattan": sum |after - before|, "share_over_0.077": between 0 and 1, ...}
+
+    Raises:
+        InputError: other shapes.
     """
-    result = {}
-    for name, edited in model.changed().items():
-        base = model.original(name).float()
-        delta = edited.float() - base  # (rows, cols)
-        change = relative_change(delta, base)
-        result[name] = {"manhattan": float(delta.abs().sum(dtype=torch.float64))}
-        for threshold in thresholds:
-            result[name][f"share_over_{threshold:g}"] = float((change > threshold).sum() / change.numel())
-    return result
+    delta = difference(before, after)
+    change = relative_change(delta, before)
+    found = {"manhattan": float(delta.abs().sum(dtype=torch.float64))}
+    return found | {f"share_over_{limit:g}": float((change > limit).sum() / change.numel()) for limit in thresholds}
+
+
+def difference(before: Tensor, after: Tensor) -> Tensor:
+    """after - before in float32.
+
+    Raises:
+        InputError: other shapes.
+    """
+    if before.shape != after.shape:
+        raise InputError(f"the weights have shapes {tuple(before.shape)} and {tuple(after.shape)}")
+    return after.float() - before.float()

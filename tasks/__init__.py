@@ -22,19 +22,14 @@ if TYPE_CHECKING:
     from tasks.registry import NAMES, TASKS, get
     from tasks.scores import Score
 
-__all__ = ["NAMES", "TASKS", "Example", "Examples", "InputError", "Judgement", "Score", "Task", "get"]
-
 _HOMES = {
-    "Example": "tasks.records",
-    "Examples": "tasks.records",
     "InputError": "modelfolder.errors",
-    "Judgement": "tasks.base",
-    "NAMES": "tasks.registry",
     "Score": "tasks.scores",
-    "TASKS": "tasks.registry",
-    "Task": "tasks.base",
-    "get": "tasks.registry",
+    **dict.fromkeys(("Example", "Examples"), "tasks.records"),
+    **dict.fromkeys(("Judgement", "Task"), "tasks.base"),
+    **dict.fromkeys(("NAMES", "TASKS", "get"), "tasks.registry"),
 }
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

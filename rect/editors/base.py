@@ -13,7 +13,9 @@ from rect.facts import Fact
 from rect.history import History
 
 if TYPE_CHECKING:
+    from rect.covariance import Covariance
     from rect.model import EditableModel
+    from rect.prefixes import Prefixes
     from rect.update import Update
 
 
@@ -39,6 +41,8 @@ class Editor(abc.ABC):
     sparse: ClassVar[bool] = False
     remembers: ClassVar[bool] = False
     hparams_class: ClassVar[type[Hparams]]
+    prefixes: Prefixes | None = None  # of the methods that use some, likewise
+    covariance: Covariance | None = None
 
     def __init__(self, hparams: Hparams) -> None:
         self.hparams = hparams
@@ -105,4 +109,5 @@ class Editor(abc.ABC):
 
     def identity(self) -> dict[str, Any]:
         """All that the update depends on beside model and facts, as JSON: declared things only."""
-        return self.describe(self.declared)
+        used = (None if one is None else one.identity for one in (self.prefixes, self.covariance))
+        return self.describe(self.declared, *used)

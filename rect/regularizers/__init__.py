@@ -44,25 +44,7 @@ _HOMES = {
     ),
 }
 
-__all__ = [
-    "REGULARIZERS",
-    "Regularizer",
-    "Weights",
-    "WithCovariance",
-    "at_checkpoint",
-    "called",
-    "get",
-    "keep_top",
-    "keep_top_many",
-    "magnitude",
-    "none",
-    "pca",
-    "pca_release",
-    "random",
-    "rect",
-    "relative_change",
-    "shares",
-]
+__all__ = sorted(("REGULARIZERS", "Regularizer", "called", "get", *_HOMES))
 
 
 When = Literal["operation", "checkpoint"]

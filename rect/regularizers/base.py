@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
@@ -83,6 +84,11 @@ def at_checkpoint(
     return made, regularizer(made, Unedited(weights), k, seed)
 
 
+def held(model: Weights) -> contextlib.AbstractContextManager[object]:
+    """Within it no other thread has an edit of its own in the weights."""
+    return getattr(model, "lock", contextlib.nullcontext())
+
+
 def matrices(update: Update, k: float) -> Iterator[tuple[str, LowRank | Dense]]:
     """The entries of an update of matrices, checked."""
     check_k(k)
@@ -93,7 +99,7 @@ def matrices(update: Update, k: float) -> Iterator[tuple[str, LowRank | Dense]]:
         yield name, entry
 
 
-def _transposed(model: Weights) -> bool:
+def transposed(model: Weights) -> bool:
     """Whether weights are stored (in, out)."""
     architecture = getattr(model, "architecture", None)
     return architecture is not None and architecture.transposed
@@ -101,12 +107,12 @@ def _transposed(model: Weights) -> bool:
 
 def input_rows(matrix: Tensor, model: Weights) -> Tensor:
     """A matrix as (out, in), whichever way the model stores it; the same function leads back."""
-    return matrix.T if _transposed(model) else matrix
+    return matrix.T if transposed(model) else matrix
 
 
 def factors(entry: LowRank, model: Weights) -> tuple[Tensor, Tensor]:
     """Factors (out, r) and (r, in), whichever way the model stores its weights."""
-    return (entry.right.T, entry.left.T) if _transposed(model) else (entry.left, entry.right)
+    return (entry.right.T, entry.left.T) if transposed(model) else (entry.left, entry.right)
 
 
 def on_inputs(entry: LowRank | Dense, function: Callable[[Tensor], Tensor], model: Weights) -> LowRank | Dense:
@@ -119,7 +125,7 @@ def on_inputs(entry: LowRank | Dense, function: Callable[[Tensor], Tensor], mode
         return Dense(input_rows(function(rows.double()).to(rows), model))
     left, right = factors(entry, model)
     right = function(right.double()).to(right)
-    return LowRank(right.T, left.T) if _transposed(model) else LowRank(left, right)
+    return LowRank(right.T, left.T) if transposed(model) else LowRank(left, right)
 
 
 def with_provenance(entries: Mapping[str, LowRank | Dense], update: Update, name: str, k: float, seed: int) -> Update:

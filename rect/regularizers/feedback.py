@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from torch import Tensor
 
 from modelfolder.errors import InputError
 from rect.history import History
-from rect.regularizers.base import Weights, earlier, factors, input_rows, keys_of, matrices, with_provenance
+from rect.regularizers.base import Weights, earlier, factors, held, input_rows, keys_of, matrices, with_provenance
 from rect.regularizers.masks import keep_top
 from rect.update import Dense, LowRank, Update
 
@@ -59,7 +57,7 @@ def rect_feedback(
         if k == 100:
             entries[name] = entry if error is None else Dense(wanted)
             continue
-        with getattr(model, "lock", contextlib.nullcontext()):  # W without another thread's edit
+        with held(model):
             kept = keep_top(wanted, model.weight(name), k)
         entries[name], errors[name] = Dense(kept), kept - wanted.to(kept)
     result = with_provenance(entries, update, "rect-feedback", k, seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from modelfolder.errors import InputError
-from rect.regularizers.base import Weights, with_provenance
+from rect.regularizers.base import Weights, held, with_provenance
 from rect.selection import check_k, top
 from rect.update import Dense, Update, UpdateError
 
@@ -61,7 +60,7 @@ def none(update: Update, model: Weights, k: float = 100, seed: int = 0) -> Updat
 
 def rect(update: Update, model: Weights, k: float = 100, seed: int = 0) -> Update:
     """Keep the k% of the elements with the largest relative change |dW| / |W|."""
-    with getattr(model, "lock", contextlib.nullcontext()):  # W without another thread's edit
+    with held(model):
         return _masked("rect", update, k, seed, lambda name, delta: relative_change(delta, model.weight(name)))
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 
 import torch
 from torch import Tensor
 
 from modelfolder.errors import InputError
-from rect.regularizers.base import Weights, matrices, with_provenance
+from rect.regularizers.base import Weights, held, matrices, with_provenance
 from rect.update import Dense, LowRank, Update
 
 ROUNDS = 5
@@ -42,7 +41,7 @@ def prune(update: Update, model: Weights, k: float = 100, seed: int = 0) -> Upda
     """
     entries: dict[str, LowRank | Dense] = {}
     for name, entry in matrices(update, k):
-        with getattr(model, "lock", contextlib.nullcontext()):  # W without another thread's edit
+        with held(model):
             original = model.original(name).double()
             before = model.weight(name).double() - original
         entries[name] = entry if k == 100 else _pruned(name, entry, original, before, k)
@@ -54,8 +53,9 @@ def _pruned(name: str, entry: LowRank | Dense, original: Tensor, before: Tensor,
     total = before + delta  # D, (rows, cols)
     if total.norm() < _at_least(original):
         return entry
-    largest = _squares(original)[0][-1].sqrt().item()
-    squares, vectors, on_rows = _spectrum(total)
+    largest = torch.linalg.eigvalsh(_gram(original)[0])[-1].sqrt().item()
+    gram, on_rows = _gram(total)
+    squares, vectors = torch.linalg.eigh(gram)
     values = squares.clamp(min=0).sqrt()
     high = values >= largest
     if not high.any():
@@ -78,17 +78,10 @@ def _pruned(name: str, entry: LowRank | Dense, original: Tensor, before: Tensor,
     return Dense((delta + change).float())
 
 
-def _squares(matrix: Tensor) -> tuple[Tensor, bool]:
-    """Squared singular values, ascending, and whether they are of the rows' Gram matrix."""
+def _gram(matrix: Tensor) -> tuple[Tensor, bool]:
+    """The Gram matrix of the shorter side, whose eigenvalues are the squared singular values, and whether of rows."""
     on_rows = matrix.shape[0] <= matrix.shape[1]
-    return torch.linalg.eigvalsh(matrix @ matrix.T if on_rows else matrix.T @ matrix), on_rows
-
-
-def _spectrum(matrix: Tensor) -> tuple[Tensor, Tensor, bool]:
-    """As `_squares`, with the singular vectors of the shorter side in columns."""
-    on_rows = matrix.shape[0] <= matrix.shape[1]
-    squares, vectors = torch.linalg.eigh(matrix @ matrix.T if on_rows else matrix.T @ matrix)
-    return squares, vectors, on_rows
+    return matrix @ matrix.T if on_rows else matrix.T @ matrix, on_rows
 
 
 def _at_least(matrix: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from rect.closed_form import Prior, adjusted
 from rect.history import History
-from rect.regularizers.base import Weights, earlier, input_rows, keys_of, matrices, with_provenance
-from rect.update import Dense, LowRank, Update, product
+from rect.regularizers.base import Weights, earlier, input_rows, keys_of, matrices, transposed, with_provenance
+from rect.update import Dense, LowRank, Update, outer
 
 
 def merged(keys: Tensor, weight: float, past: Tensor | None = None) -> Tensor:
@@ -50,5 +50,5 @@ def simie(update: Update, model: Weights, k: float = 100, seed: int = 0, history
         delta = input_rows(entry.dense(), model).to(keys.device)  # (out, in)
         left = (delta @ keys.T.to(delta)).float()
         right = merged(keys.T.double(), weight, None if before is None else before.to(keys.device)).float()
-        entries[name] = product(right.T, left.T) if input_rows(right, model) is not right else product(left, right)
+        entries[name] = outer(left, right.T, transposed(model))
     return with_provenance(entries, update, "simie", k, seed)

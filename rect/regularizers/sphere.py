@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import torch
 from torch import Tensor
 
 from modelfolder.errors import InputError
-from rect.regularizers.base import Weights, input_rows, matrices, on_inputs, with_provenance
+from rect.regularizers.base import Weights, held, input_rows, matrices, on_inputs, with_provenance
 from rect.update import Dense, LowRank, Update
 
 SHARE = 0.5  # eta
@@ -45,7 +43,7 @@ def sphere(update: Update, model: Weights, k: float = 100, seed: int = 0) -> Upd
     for name, entry in matrices(update, k):
         if k == 100:
             continue
-        with getattr(model, "lock", contextlib.nullcontext()):  # W without another thread's edit
+        with held(model):
             weight = input_rows(model.weight(name), model)
             if not weight.any():
                 raise InputError(f"sphere: {name} is zero: its rows have no direction")

@@ -17,22 +17,14 @@ from sweeps.plan import asked
 from sweeps.report import gather
 from sweeps.report.webpage import Material
 from sweeps.results import agreement, answered, controls, ranking, retention, tradeoff
+from sweeps.results.measured import EDITING
 from sweeps.store.store import Store
 
 log = logging.getLogger(__name__)
 
 ENDINGS = {"csv": "csv", "parquet": "parquet", "latex": "tex", "markdown": "md"}
-SHORT = [*tradeoff.IDS, "n_edits", "reliability_token_accuracy", "generalization_token_accuracy"]
-SHORT += [
-    "locality_token_accuracy",
-    "edit_retention",
-    "task_score",
-    "task_retention",
-    "drift",
-    "perplexity",
-    "ability",
-    "pareto",
-]
+SHORT = [*tradeoff.IDS, "n_edits", *(f"{what}_token_accuracy" for what in EDITING)]
+SHORT += ["edit_retention", "task_score", "task_retention", "drift", "perplexity", "ability", "pareto"]
 
 TABLES: dict[str, Callable[[Material], pd.DataFrame]] = {
     "tradeoff": lambda made: made.tradeoff,

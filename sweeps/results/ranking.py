@@ -16,20 +16,8 @@ from sweeps.results.units import Measured
 
 PLACES = ["model", "setting", "batch_size", "n_edits"]
 WHO = ["method", "regularizer", "k"]
-COLUMNS = [
-    *PLACES,
-    *WHO,
-    "edit_score",
-    "task_retention",
-    "balance",
-    "low",
-    "high",
-    "rank",
-    "seeds",
-    "behind",
-    "p",
-    "note",
-]
+FIGURES = ["edit_score", "task_retention", "balance", "low", "high", "rank", "seeds", "behind", "p", "note"]
+COLUMNS = [*PLACES, *WHO, *FIGURES]
 
 
 def ranking(table: pd.DataFrame, sides: Mapping[str, Sides] | None = None) -> pd.DataFrame:
@@ -53,9 +41,7 @@ def ranking(table: pd.DataFrame, sides: Mapping[str, Sides] | None = None) -> pd
     edited = table[table["setting"] != UNEDITED]
     lines: list[dict[str, Any]] = []
     for place, group in edited.groupby(PLACES, dropna=False, sort=False):
-        competitors = list(
-            group.groupby(WHO, dropna=False, sort=False)
-        )  # by number: a missing k is not equal to itself
+        competitors = list(group.groupby(WHO, dropna=False, sort=False))  # a missing k is not equal to itself
         found = [_by_seed(mine, sides or {}) for _, mine in competitors]
         means = [intervals.mean([*each.values()]) for each in found]
         known = [i for i, one in enumerate(means) if one.models]

@@ -108,10 +108,6 @@ class EasyEditor(Editor):
             "covariance": covariance if uses or cls is EasyEditorMemit else None,
         }
 
-    def identity(self) -> dict[str, Any]:
-        prefixes = None if self.prefixes is None else self.prefixes.identity
-        return self.describe(self.declared, prefixes, None if self.covariance is None else self.covariance.identity)
-
     def _compute(self, model: EditableModel, facts: list[Fact], history: History) -> Update:
         from rect.editors.easyeditor.difference import difference
         from rect.editors.easyeditor.process import Worker

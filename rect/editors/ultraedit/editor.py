@@ -100,7 +100,7 @@ class UltraEdit(Editor):
 
     def _compute(self, model: EditableModel, facts: list[Fact], history: History) -> Update:
         from rect.editors.ultraedit.shift import Moments, shift
-        from rect.update import Update, product
+        from rect.update import Update, outer
 
         entries, memory = {}, {}
         for name, (keys, gradients) in self.rows(model, facts).items():
@@ -108,8 +108,7 @@ class UltraEdit(Editor):
             before = _earlier(name, history)
             moments = moments if before is None else before + moments
             left, right = shift(keys, gradients, moments.mean, moments.deviation, self.hparams.lr)
-            left, right = left.float(), right.float()
-            entries[name] = product(right.T, left.T) if model.architecture.transposed else product(left, right)
+            entries[name] = outer(left.float(), right.float().T, model.architecture.transposed)
             memory[name] = moments.tensors()
         return Update(entries, memory=memory)
 

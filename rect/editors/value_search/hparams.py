@@ -79,6 +79,7 @@ class KeyValueEditor(Editor):
 
     from_mlp: ClassVar[bool] = False  # the vector is found for the MLP's output, not for the block's
     hparams: ValueHparams
+    prefixes: Prefixes
 
     def __init__(self, hparams: ValueHparams, prefixes: Prefixes, covariance: Covariance | None = None) -> None:
         super().__init__(hparams)
@@ -113,10 +114,6 @@ class KeyValueEditor(Editor):
             "prefixes": prefixes or Prefixes.recipe(0, lengths),
             "covariance": covariance if uses else None,
         }
-
-    def identity(self) -> dict[str, Any]:
-        used = None if self.covariance is None else self.covariance.identity
-        return self.describe(self.declared, self.prefixes.identity, used)
 
     @property
     def contexts(self) -> Sequence[str]:
