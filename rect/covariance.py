@@ -17,7 +17,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,10 +27,8 @@ from rect.cache import check_cache
 from rect.exclusive import exclusive
 from rect.hooks import Stop, hooked, stop
 from rect.key_covariance import Covariance
+from rect.model import EditableModel
 from rect.recipe import Recipe
-
-if TYPE_CHECKING:
-    from rect.model import EditableModel
 
 log = logging.getLogger(__name__)
 

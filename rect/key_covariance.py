@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -19,11 +19,9 @@ from torch import Tensor
 
 from modelfolder import whole_files
 from modelfolder.errors import InputError
+from rect.model import EditableModel
 from rect.recipe import PER_DIMENSION
 from rect.selection import count
-
-if TYPE_CHECKING:
-    from rect.model import EditableModel
 
 
 class Covariance:

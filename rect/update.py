@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -21,9 +21,7 @@ from torch import Tensor
 
 from modelfolder import whole_files
 from modelfolder.errors import InputError
-
-if TYPE_CHECKING:
-    from rect.checkpoints import Source
+from rect.checkpoints import Source
 
 FORMAT = "rect-update/1"
 WITH_MEMORY = "rect-update/2"

@@ -15,20 +15,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from modelfolder.errors import InputError, closest
 from tasks import harness_chance, sources
 from tasks.base import Judgement, Task
+from tasks.engines.base import Engine
 from tasks.fields import Record
 from tasks.prompts import Template
 from tasks.records import Data, Example, Examples
 from tasks.scores import Score
-
-if TYPE_CHECKING:
-    from tasks.engines.base import Engine
 
 PREFIX = "lm_eval:"
 FEWSHOT_SEED = 1234  # the harness's default

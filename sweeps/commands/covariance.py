@@ -11,8 +11,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from modelfolder.errors import InputError
@@ -24,10 +24,6 @@ from rect.editors.memit import MemitHparams
 from rect.editors.second_moment import Given
 from rect.model import EditableModel
 from sweeps.run import covariance_shares, surroundings
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
 
 log = logging.getLogger(__name__)
 

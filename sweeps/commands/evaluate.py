@@ -6,8 +6,9 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from modelfolder.errors import InputError
@@ -19,9 +20,6 @@ from sweeps.run import driver, rehearsal, scoring
 from sweeps.store.schema import Row, measurement
 from sweeps.store.store import Store
 from tasks import engines
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 log = logging.getLogger(__name__)
 

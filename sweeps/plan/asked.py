@@ -10,19 +10,16 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import yaml
 
 from modelfolder.errors import InputError
 from sweeps.plan import search
-from sweeps.plan.kept import kept_plan
+from sweeps.plan.kept import Kept, kept_plan
 from sweeps.results.tradeoff import IDS, UNEDITED
 from sweeps.store.store import Store
-
-if TYPE_CHECKING:
-    from sweeps.plan.kept import Kept
 
 log = logging.getLogger(__name__)
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rect.facts import units
+from rect.facts import Fact, units
 from sweeps.config.config import EditsSpec, ModelSpec
 from sweeps.plan.grid import Cell
-
-if TYPE_CHECKING:
-    from rect.facts import Fact
 
 SHOWN = 3
 SKIPPING = "1"  # goes up when a public data set's facts are skipped for other reasons (`rect.lengths.trouble`)

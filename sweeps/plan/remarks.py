@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from sweeps.plan import edit_set, grid, identity, skipped
-
-if TYPE_CHECKING:
-    from sweeps.plan.identity import Plan
+from sweeps.plan.identity import Plan
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 

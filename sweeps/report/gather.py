@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -13,14 +13,12 @@ from rich.markup import escape
 
 from modelfolder.errors import InputError
 from sweeps.plan import asked
+from sweeps.plan.kept import Kept
 from sweeps.report import terminal, webpage
 from sweeps.report.webpage import Material
 from sweeps.results import collateral, tradeoff
 from sweeps.results.headlines import headlines
 from sweeps.store.store import Store
-
-if TYPE_CHECKING:
-    from sweeps.plan.kept import Kept
 
 TABLE = "tradeoff.csv"
 PAGE = "report.html"

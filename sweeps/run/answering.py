@@ -11,11 +11,13 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from modelfolder.errors import InputError
 from rect import facts as fact_sets
 from rect import metrics
+from rect.facts import Fact
+from rect.metrics.spoken import Question
 from sweeps.plan.chain import identify
 from sweeps.plan.grid import Cell
 from sweeps.plan.identity import Plan, base_state
@@ -24,11 +26,7 @@ from sweeps.run import scoring
 from sweeps.run.measure import Unedited, rows_of
 from sweeps.store.schema import Row, measurement
 from sweeps.store.store import Store
-
-if TYPE_CHECKING:
-    from rect.facts import Fact
-    from rect.metrics.spoken import Question
-    from tasks.engines.base import Engine
+from tasks.engines.base import Engine
 
 log = logging.getLogger(__name__)
 

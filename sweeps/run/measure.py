@@ -7,22 +7,18 @@ import math
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 
 from rect import evaluation, metrics, perplexity
 from rect import weights as weight_statistics
-from rect.facts import distinct
+from rect.facts import Fact, Locality, distinct
 from rect.model import EditableModel
 from sweeps.plan.identity import THRESHOLDS, Questions
 from sweeps.run import scoring
 from sweeps.store.schema import Row, measurement
+from tasks.engines.base import Engine
 from tasks.scores import mean, ratio
-
-if TYPE_CHECKING:
-    from rect.facts import Fact, Locality
-    from tasks.engines.base import Engine
 
 DRIFT_WORDS = 8
 """Drift is read after the first so many words of each neutral paragraph."""

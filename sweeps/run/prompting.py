@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from modelfolder.errors import InputError
 from sweeps.plan.identity import Questions
-
-if TYPE_CHECKING:
-    from tasks.base import Task
-    from tasks.engines.base import Engine
-    from tasks.records import Example
+from tasks.base import Task
+from tasks.engines.base import Engine
+from tasks.records import Example
 
 
 @dataclass(frozen=True)

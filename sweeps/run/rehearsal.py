@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from modelfolder.errors import InputError
 from rect import models
+from rect.facts import Fact
 from sweeps.config.config import EngineSpec, ModelSpec
 from sweeps.plan.identity import Plan, Questions
 from sweeps.plan.outline import metric_kind
 from sweeps.run import answering
-
-if TYPE_CHECKING:
-    from rect.facts import Fact
-    from sweeps.store.store import Done
-    from tasks.engines.dry_engine import DryEngine
+from sweeps.store.store import Done
+from tasks.engines.dry_engine import DryEngine
 
 log = logging.getLogger(__name__)
 

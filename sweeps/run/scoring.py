@@ -11,20 +11,17 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from modelfolder.errors import InputError
 from sweeps.plan.identity import Questions
 from sweeps.run.prompting import Prompt, Prompts, prepared
 from sweeps.store.schema import Row, measurement
+from tasks.engines.base import Engine
 from tasks.errors import Unaskable
-from tasks.harness import HarnessTask
-
-if TYPE_CHECKING:
-    from tasks.engines.base import Engine
-    from tasks.harness import Said
-    from tasks.records import Example
-    from tasks.scores import Score
+from tasks.harness import HarnessTask, Said
+from tasks.records import Example
+from tasks.scores import Score
 
 log = logging.getLogger(__name__)
 

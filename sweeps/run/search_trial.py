@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState
 from ray import tune
+from ray.tune import ResultGrid
 from ray.tune.search.optuna import OptunaSearch
 
 from modelfolder.errors import InputError
@@ -23,9 +24,6 @@ from sweeps.plan.identity import Plan, identify
 from sweeps.results.tradeoff import GROUP
 from sweeps.run.trial import EditingTrial
 from sweeps.store.store import Store
-
-if TYPE_CHECKING:
-    from ray.tune import ResultGrid
 
 log = logging.getLogger(__name__)
 

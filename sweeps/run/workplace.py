@@ -8,13 +8,15 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from modelfolder.errors import InputError
 from rect import covariance, editors, models
+from rect.covariance import Covariance
 from rect.editors import hyperparameters
+from rect.editors.base import Editor
 from rect.editors.memit import Memit
 from rect.model import EditableModel
 from rect.prefixes import Prefixes
@@ -26,11 +28,7 @@ from sweeps.run.vectors import Once
 from sweeps.store.journal import Journal
 from sweeps.store.store import Store
 from tasks import engines
-
-if TYPE_CHECKING:
-    from rect.covariance import Covariance
-    from rect.editors.base import Editor
-    from tasks.engines.base import Engine
+from tasks.engines.base import Engine
 
 log = logging.getLogger(__name__)
 

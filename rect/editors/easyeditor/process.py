@@ -12,19 +12,16 @@ import tempfile
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from modelfolder.errors import InputError
 from modelfolder.tensors import files
 from rect.editors.easyeditor.environment import EasyEditorError, Environment
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from rect.model import EditableModel
+from rect.model import EditableModel
 
 WORKER = Path(__file__).with_name("worker.py")
 SETTINGS = {

@@ -17,14 +17,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 import transformers
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from rect.model import EditableModel
+from rect.model import EditableModel
 
 Neurons: TypeAlias = Literal["activation", "projection"]
 """What is scaled: the input of the MLP's output projection (the paper), or the output of its first input projection,

@@ -14,7 +14,6 @@ import contextlib
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -24,9 +23,7 @@ from rect.editors.mend.data import NOTHING, Example, Rows
 from rect.editors.mend.hypernetwork import Hypernetwork, Pair
 from rect.editors.mend.upper import State, Upper
 from rect.editors.value_search.losses import read_logits
-
-if TYPE_CHECKING:
-    from rect.model import EditableModel
+from rect.model import EditableModel
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,9 +20,7 @@ from rect.editors.mend.hypernetwork import Hypernetwork
 from rect.editors.mend.settings import MendSettings
 from rect.editors.mend.step import Editing, Outcome
 from rect.facts import Fact
-
-if TYPE_CHECKING:
-    from rect.model import EditableModel
+from rect.model import EditableModel
 
 log = logging.getLogger(__name__)
 

@@ -10,15 +10,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rect.editors.mend.hypernetwork import Pair
-
-if TYPE_CHECKING:
-    from rect.model import EditableModel
+from rect.model import EditableModel
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from modelfolder.errors import InputError
 from rect.editors.value_search.calls import Call, beginning, cache_name, first, named
 from rect.hooks import Stop, hooked, stop
-
-if TYPE_CHECKING:
-    from rect.model import EditableModel
+from rect.model import EditableModel
 
 
 class Blocks:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,8 @@ from rect.editors.value_search.calls import axis, cache_name, each, first
 from rect.editors.value_search.packing import Packing, applies, packed
 from rect.editors.value_search.prefix_cache import Kept, freeze
 from rect.hooks import hooked
+from rect.model import EditableModel
 from rect.prompts import Row
-
-if TYPE_CHECKING:
-    from rect.model import EditableModel
 
 
 class _Join:

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rect.forcing import apply_head
+from rect.model import EditableModel
 from rect.prompts import Row
-
-if TYPE_CHECKING:
-    from rect.model import EditableModel
 
 PIECE = 2**24  # logits
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,10 +17,8 @@ from torch import Tensor
 from rect.editors.value_search.blocks import Blocks
 from rect.editors.value_search.calls import Call
 from rect.hooks import Stop, hooked
+from rect.model import EditableModel
 from rect.prompts import Row
-
-if TYPE_CHECKING:
-    from rect.model import EditableModel
 
 
 class Kept:

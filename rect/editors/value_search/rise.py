@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,10 +12,8 @@ from torch import Tensor
 from rect.editors.value_search.blocks import Blocks
 from rect.facts import Fact
 from rect.hooks import hooked
+from rect.model import EditableModel
 from rect.prompts import edit_rows
-
-if TYPE_CHECKING:
-    from rect.model import EditableModel
 
 TOKENS = 4096  # that go up together at most
 WASTE = 0.1
