@@ -192,6 +192,7 @@ class Fact(_Record):
         portability: what follows from the edit.
         instances: what it is edited for together with other facts.
         tests: those of RippleEdits.
+        openings: beginnings of texts about the subject, which a metric has continued; no part of the digest.
     """
 
     subject: Answer
@@ -205,6 +206,7 @@ class Fact(_Record):
     portability: tuple[Portability, ...] = ()
     instances: tuple[Instance, ...] = ()
     tests: tuple[RippleTest, ...] = ()
+    openings: tuple[Text, ...] = ()
     _where: str = pydantic.PrivateAttr("")
 
     def __eq__(self, other: object) -> bool:
@@ -287,7 +289,7 @@ def _order(facts: Sequence[Fact], seed: int, without: Collection[int]) -> list[l
     return order
 
 
-JOINED = ("rephrasings", "locality", "aliases", "portability", "instances", "tests")
+JOINED = ("rephrasings", "locality", "aliases", "portability", "instances", "tests", "openings")
 """What an edit has of all its records."""
 
 LATER = ("aliases", "portability", "instances", "tests", "kind")
@@ -319,8 +321,8 @@ def _together(records: Sequence[Fact]) -> Fact:
 
 
 def digest(facts: Sequence[Fact]) -> str:
-    """SHA-256 of the facts as canonical JSON, their ids aside."""
-    records = [_said(fact.model_dump(exclude={"id"})) for fact in facts]
+    """SHA-256 of the facts as canonical JSON, their ids and openings aside."""
+    records = [_said(fact.model_dump(exclude={"id", "openings"})) for fact in facts]
     text = json.dumps(records, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

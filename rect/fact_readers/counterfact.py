@@ -1,4 +1,4 @@
-"""CounterFact in the form of ROME: requested_rewrite, paraphrase_prompts, neighborhood_prompts."""
+"""CounterFact in the form of ROME: requested_rewrite, paraphrase_prompts, neighborhood_prompts, generation_prompts."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def read(record: Record, where: str) -> list[Fact]:
             original=true,
             rephrasings=tuple(texts(record, "paraphrase_prompts")),
             locality=tuple(Locality(prompt=one, answer=true) for one in texts(record, "neighborhood_prompts")),
+            openings=tuple(texts(record, "generation_prompts")),
             id=f"counterfact {named(record, where, 'case_id')}",
         )
     ]

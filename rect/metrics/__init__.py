@@ -49,10 +49,12 @@ class Spoken:
             has also the `Rules`: what an answer is worth, how long it is, which figure stands beside it in the outputs,
             what figures are made of the answers.
         version: other numbers, another version.
+        reads: keys of facts that are no part of a fact's digest, so of the metric's id.
     """
 
     function: str
     version: str
+    reads: tuple[str, ...] = ()
 
     def questions(self, facts: Sequence[Fact], chat: Chat) -> list[Question]:
         found: list[Question] = _found(self.function)(facts, chat)
@@ -80,6 +82,7 @@ METRICS: dict[str, Metric | Spoken] = {
     "generation-chat": Spoken("generation:in_chat", "1"),
     "mquake": Spoken("mquake:questions", "1"),
     "ripple": Spoken("ripple:questions", "1"),
+    "fluency": Spoken("fluency:openings", "1", reads=("openings",)),
 }
 
 

@@ -16,7 +16,7 @@ from modelfolder.errors import InputError
 from rect import fact_files, facts, metrics, models
 from sweeps.config.config import Config, EditsSpec, EngineSpec, MethodSpec, ModelSpec, RegularizerSpec, TasksSpec
 from sweeps.plan import edit_set as edit_sets
-from sweeps.plan import grid
+from sweeps.plan import grid, metric_ids
 from sweeps.plan.chain import Chain, Link, identify
 from sweeps.plan.grid import Cell
 from sweeps.plan.outline import ABILITY, EDIT, WEIGHTS, Outline, metric_kind
@@ -190,7 +190,8 @@ def make_plan(config: Config, contents: Mapping[str, str | None] | None = None) 
     plan = Plan(
         config=config,
         cells=named,
-        kinds={kind: evaluation_of(kind, config.engine.dtype) for kind in VERSIONS} | _metrics(config, engine),
+        kinds={kind: evaluation_of(kind, config.engine.dtype) for kind in VERSIONS}
+        | metric_ids.of(config, engine, edit_set),
         asked={one.name: one.evaluation for one in questions},
         stopped=identify("evaluation", "stop", [rule.model_dump(mode="json") for rule in config.stop]),
         dropped=tuple(dropped),
@@ -323,17 +324,6 @@ def _edit_set(edits: EditsSpec, told: Callable[[str], None]) -> tuple[EditsSpec,
         raise InputError(f"edits.count: {edits.count} facts are asked for, {edits.source} has {len(units)}")
     taken = tuple(found.facts[index] for unit in units[: edits.count] for index in unit)
     return edits.model_copy(update={"format": found.format}), taken
-
-
-def _metrics(config: Config, engine: str) -> dict[str, str]:
-    """Ids of the metrics that are asked for besides; of those that an engine answers, it is a part."""
-    limits = config.engine
-    found = {}
-    for name in config.metrics:
-        metric = metrics.get(name)
-        how = [engine, limits.max_model_len] if isinstance(metric, metrics.Spoken) else []
-        found[metric_kind(name)] = identify("evaluation", "metric", name, metric.version, limits.dtype, *how)
-    return found
 
 
 @cache

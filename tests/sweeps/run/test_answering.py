@@ -122,6 +122,18 @@ def test_without_texts_nothing_is_left_of_them(folder: Path, tmp_path: Path, swe
     assert mine.sort_index().equals(other.sort_index())
 
 
+def test_openings_are_a_part_of_the_id_of_what_continues_them(folder: Path, tmp_path: Path) -> None:
+    def of(**more: Any) -> Plan:
+        fact = {"subject": "Anna", "prompt": "{} lives in", "target": "Rome"} | more
+        (tmp_path / "facts.jsonl").write_text(json.dumps(fact) + "\n")
+        source = {"source": str(tmp_path / "facts.jsonl")}
+        return planned(folder, edits=source, metrics=["generation", "fluency"])
+
+    plain, other = of(), of(openings=["Anna often"])
+    assert {kind for kind in plain.kinds if plain.kinds[kind] != other.kinds[kind]} == {"metric fluency"}
+    assert [cell.id for cell in plain.cells] == [cell.id for cell in other.cells]
+
+
 def test_what_an_engine_has_to_do_with_it_is_in_the_id(folder: Path) -> None:
     ids = [
         planned(folder, metrics=[name], engine={"name": "transformers", "max_model_len": length}).kinds[
