@@ -11,6 +11,8 @@ K_p of earlier operations in H = K_p K_p^T, and a projector P = U U^T,
 | MEMIT with history (Wang et al., ICML 2026) | I | yes | yes | 0 |
 | ENCORE (Gupta et al., EMNLP Findings 2025) | I | yes | yes | yes |
 | AlphaEdit (Fang et al., ICLR 2025) | null space of C | yes | 0 | yes |
+| BetaEdit (IJCAI 2026) | null space of H and C, refreshed | yes | yes | yes |
+| EvoEdit (ACL Findings 2026) | null space of C without earlier keys | 0 | 0 | yes |
 | EMMET (Gupta, Sajnani, Anumanchipalli 2024) | I | 0 | lambda times epsilon | 0 |
 
 adj lies in the range of P, so that it is U y with (U^T (K K^T + H + lambda C) U + mu I) y = U^T K: symmetric, and as
@@ -40,7 +42,8 @@ class Prior:
         ridge: mu.
         covariance: C; None for the identity times `scale`.
         scale: of the identity that stands for C.
-        directions: eigenvalues of C (r,) and its eigenvectors in columns (in, r) that P projects on; None for P = I.
+        directions: U (in, r), orthonormal columns that P projects on, behind U^T C U: its diagonal (r,) where U are
+            eigenvectors of C, else the matrix (r, r); None for P = I.
     """
 
     weight: float
@@ -52,6 +55,8 @@ class Prior:
     def solve(self, right: Tensor) -> Tensor:
         """(lambda C + mu I)^-1 right, in the coordinates of `directions` if there are any: (n, facts) -> the same."""
         if self.directions is not None:
+            if self.directions[0].ndim == 2:
+                return torch.linalg.solve(self.matrix(right), right)
             return right / self._diagonal(right)[:, None]
         if self.covariance is None:
             return right / (self.weight * self.scale + self.ridge)
@@ -60,6 +65,8 @@ class Prior:
     def matrix(self, like: Tensor) -> Tensor:
         """lambda C + mu I written out, (n, n), in the dtype and on the device of `like`, (n, facts)."""
         if self.directions is not None:
+            if self.directions[0].ndim == 2:
+                return self.weight * self.directions[0].to(like) + self.ridge * _identity(like.T)
             return self._diagonal(like).diag()
         identity = torch.eye(len(like), dtype=like.dtype, device=like.device)
         if self.covariance is None:

@@ -13,10 +13,12 @@ from modelfolder.errors import InputError, nearest
 from rect.editors import hyperparameters
 from rect.editors.alphaedit import AlphaEdit
 from rect.editors.base import Editor
+from rect.editors.betaedit import BetaEdit
 from rect.editors.easyeditor import environment
 from rect.editors.easyeditor.editor import METHODS as EASYEDITOR_METHODS
 from rect.editors.emmet import Emmet
 from rect.editors.encore import Encore
+from rect.editors.evoedit import EvoEdit
 from rect.editors.kn.editor import Kn
 from rect.editors.memit import Memit
 from rect.editors.memit_history import MemitHistory
@@ -35,8 +37,10 @@ EDITORS: dict[str, type[Editor]] = {
     "mend": Mend,
     "rome": Rome,
     "alphaedit": AlphaEdit,
+    "betaedit": BetaEdit,
     "emmet": Emmet,
     "encore": Encore,
+    "evoedit": EvoEdit,
     "memit-history": MemitHistory,
     "r-rome": RRome,
     "ultraedit": UltraEdit,

@@ -64,7 +64,7 @@ class AlphaEdit(Remembering):
 
     name = "alphaedit"
     version = "1"
-    hparams_class = AlphaEditHparams
+    hparams_class: ClassVar[type[AlphaEditHparams]] = AlphaEditHparams
 
     hparams: AlphaEditHparams
 
@@ -83,11 +83,16 @@ class AlphaEdit(Remembering):
         assert self.covariance is not None
         share, threshold = self.hparams.nullspace_share, self.hparams.nullspace_threshold
         values, vectors = self.covariance.of(layer).null_space(share, threshold)
-        if 0 < len(values) < len(vectors):
-            return values, vectors
-        every, _ = self.covariance.spectrum(layer)
+        self._check(len(values), self.covariance.spectrum(layer)[0], layer)
+        return values, vectors
+
+    def _check(self, taken: int, every: Tensor, layer: int) -> None:
+        """Raise InputError where a null space is all directions or none; their eigenvalues are ascending."""
+        if 0 < taken < len(every):
+            return
+        threshold = self.hparams.nullspace_threshold
         which = "nullspace_share" if threshold is None else f"nullspace_threshold {threshold:g}"
         raise InputError(
-            f"{self.name}: {which} takes {len(values)} of {len(every)} directions at layer {layer}, where eigenvalues "
+            f"{self.name}: {which} takes {taken} of {len(every)} directions at layer {layer}, where eigenvalues "
             f"go from {float(every[0]):.3g} to {float(every[-1]):.3g}: give a nullspace_share, such as 80"
         )

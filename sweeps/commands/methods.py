@@ -11,7 +11,10 @@ NEEDS = {
     "memit": "the covariance of keys (sweeps covariance)",
     "mend": "a hypernetwork (sweeps train-mend)",
     "rome": "nothing else",
-    **dict.fromkeys(("alphaedit", "emmet", "encore", "memit-history"), "the covariance of keys (sweeps covariance)"),
+    **dict.fromkeys(
+        ("alphaedit", "betaedit", "emmet", "encore", "evoedit", "memit-history"),
+        "the covariance of keys (sweeps covariance)",
+    ),
     "easyeditor:MEMIT": "the covariance of keys (sweeps covariance)",
     "easyeditor:MEND": "a hypernetwork that EasyEdit trained",
 }
@@ -19,7 +22,7 @@ CHECKED = {  # docs/methods.md
     **dict.fromkeys(
         ("alphaedit", "emmet", "memit", "memit-history", "r-rome", "rome", "ultraedit"), "formula, property, release"
     ),
-    **dict.fromkeys(("encore", "kn", "mend"), "formula, property"),
+    **dict.fromkeys(("betaedit", "encore", "evoedit", "kn", "mend"), "formula, property"),
 }
 
 

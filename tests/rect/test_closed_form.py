@@ -48,6 +48,17 @@ def prior(weight: float, ridge: float, share: float | None) -> tuple[Prior, np.n
     return Prior(weight, ridge, one, directions=directions), u @ u.T
 
 
+@pytest.mark.parametrize("facts", FACTS)
+@pytest.mark.parametrize("earlier", [0, 4, 50])
+def test_a_projector_need_not_be_of_eigenvectors(facts: int, earlier: int) -> None:
+    keys, past = torch.from_numpy(draw(1, N, facts)), torch.from_numpy(draw(2, N, earlier)) if earlier else None
+    u, c = torch.from_numpy(np.linalg.qr(draw(3, N, 25))[0]), covariance().matrix(3)
+    one = Prior(3.0, 7.0, directions=(u.T @ c @ u, u))
+    h = 0 if past is None else (past @ past.T).numpy()
+    expected = formula(keys.numpy(), 3.0, 7.0, c.numpy(), (u @ u.T).numpy(), h)
+    assert relative(adjusted(keys, one, past), expected) < 1e-10
+
+
 @pytest.mark.parametrize(("weight", "ridge", "share"), SETTINGS)
 @pytest.mark.parametrize("facts", FACTS)
 @pytest.mark.parametrize("earlier", [0, 4, 50])

@@ -28,6 +28,8 @@ WEIGHTLESS = {
     "ICE": "it writes facts into the prompt",
     "IKE": "it writes facts into the prompt",
     "MELO": "it switches adapters by the input",
+    "MEMOIR": "it writes to a memory beside the weights, masked by the input",
+    "SCR": "it writes facts that it looked up into the prompt",
     "SERAC": "it sends prompts in scope to a second model",
     "WISE": "it routes inputs to a side memory",
 }
@@ -92,11 +94,14 @@ def find() -> Environment:
 
 
 def refusal(name: str) -> str | None:
-    """Why a name that begins with "easyeditor:" is no method here; None for other names and for methods."""
-    if not name.startswith(PREFIX) or (method := name.removeprefix(PREFIX)) in METHODS:
-        return None
+    """Why a name that begins with "easyeditor:", or one of `WEIGHTLESS`, is no method here; None for all others."""
+    method = name.removeprefix(PREFIX)
     by_lower = {known.lower(): known for known in (*METHODS, *WEIGHTLESS)}
     known = by_lower.get(method.lower(), method)
+    if known in WEIGHTLESS and not name.startswith(PREFIX):
+        return f"{name} does not change weights ({WEIGHTLESS[known]}): there is no update to regularize"
+    if not name.startswith(PREFIX) or method in METHODS:
+        return None
     if known in WEIGHTLESS:
         return f"{PREFIX}{known} does not change weights ({WEIGHTLESS[known]}): there is no update to regularize"
     if known in METHODS:

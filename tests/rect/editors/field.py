@@ -27,9 +27,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "memit-history": {"mom2_update_weight": 2.0},
     "alphaedit": {"L2": 1.0, "nullspace_share": 60},
     "encore": {"mom2_update_weight": 2.0, "update_norm_lambda": 1.0},
+    "betaedit": {"mom2_update_weight": 2.0, "L2": 1.0, "nullspace_share": 60, "refresh_every": 2},
+    "evoedit": {"L2": 1.0, "nullspace_share": 60},
     "emmet": {"mom2_update_weight": 20.0, "emmet_lambda": 0.1},
 }
-REMEMBER = ["memit-history", "alphaedit", "encore"]
+REMEMBER = ["memit-history", "alphaedit", "encore", "betaedit", "evoedit"]
 
 
 def tiny(family: str = "llama") -> EditableModel:

@@ -64,6 +64,10 @@ def llama(tmp_path: Path) -> EditableModel:
     ("name", "said"),
     [
         ("easyeditor:IKE", "does not change weights (it writes facts into the prompt)"),
+        ("wise", "wise does not change weights (it routes inputs to a side memory): there is no update to regularize"),
+        ("SCR", "SCR does not change weights (it writes facts that it looked up into the prompt)"),
+        ("grace", "grace does not change weights"),
+        ("memoir", "memoir does not change weights"),
         ("easyeditor:serac", "easyeditor:SERAC does not change weights"),
         ("easyeditor:rome", "did you mean 'easyeditor:ROME'?"),
         ("easyeditor:FOO", "of EasyEdit there are easyeditor:FT, easyeditor:KN"),

@@ -15,6 +15,7 @@ from modelfolder.errors import InputError
 from rect import editors, regularizers
 from rect.editors import hyperparameters
 from rect.editors.alphaedit import AlphaEditHparams
+from rect.editors.betaedit import refreshed
 from rect.editors.value_search import search as values
 from rect.facts import Fact
 from rect.history import History
@@ -52,19 +53,25 @@ def test_the_second_operation_equals_the_formula(family: str, name: str) -> None
     k, past, n = keys(second, matrix), keys(first, matrix), width(model)
     eye, cov = torch.eye(n, dtype=torch.float64), c.matrix(0)
     p, h, weight, mu = eye, past @ past.T, 2.0, 0.0
-    if name == "alphaedit":
-        _, vectors = torch.linalg.eigh(cov)
+    if name in ("alphaedit", "betaedit", "evoedit"):
+        seen = (h / 2 + weight * cov) / (weight + 1) if name == "betaedit" else cov  # its two facts are due
+        _, vectors = torch.linalg.eigh(seen)
         u = vectors[:, : round(0.6 * n)]
-        p, weight, mu = u @ u.T, 0.0, 1.0
+        p, mu = u @ u.T, 1.0
+    if name in ("alphaedit", "evoedit"):
+        weight = 0.0
+    if name == "evoedit":
+        p = p - p @ past @ torch.linalg.inv(past.T @ p @ past) @ past.T @ p
     if name == "encore":
         mu = 1.0
-    if name in ("memit", "emmet"):
+    if name in ("memit", "emmet", "evoedit"):
         h = 0 * h
     expected = residual @ torch.linalg.solve(p @ (k @ k.T + h + weight * cov) + mu * eye, p @ k).T
     dense = inputs(second, model, matrix)
     assert torch.allclose(dense, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
-    if name == "alphaedit":
-        assert (dense @ (eye - p)).norm() < 1e-6 * dense.norm()
+    assert (dense @ (eye - p)).norm() < 1e-6 * dense.norm()
+    if name == "evoedit":
+        assert (dense @ past).norm() < 1e-5 * dense.norm() * past.norm()  # earlier keys are not touched
 
 
 def test_memit_is_what_it_was_to_the_bit_and_ignores_a_history() -> None:
@@ -113,6 +120,34 @@ def test_an_edited_model_without_its_history_is_refused(name: str) -> None:
         method.compute(model, FACTS[2:], after)
     with pytest.raises(InputError, match="mom2_adjustment: must be true"):
         editor(name, model, mom2_adjustment=False)
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 5, 7, 100])
+@pytest.mark.parametrize("sizes", [[], [1] * 9, [3] * 5, [2, 5, 1, 1, 4], [10]])
+def test_betaedit_refreshes_when_so_many_facts_are_new(every: int, sizes: list[int]) -> None:
+    """Against a walk through the facts, one by one, that asks before each operation."""
+    edited = known = 0
+    for size in [*sizes, 0]:
+        known = edited if edited - known >= every else known
+        for _ in range(size):
+            edited += 1
+    assert refreshed(sizes, every) == known
+
+
+def test_betaedit_before_it_refreshes_is_alphaedit_with_c_in_the_solve() -> None:
+    model = tiny()
+    late, now = (editor("betaedit", model, refresh_every=every) for every in (3, 2))
+    first = late.compute(model, FACTS[:2], History())
+    same = now.compute(model, FACTS[:2], History())
+    name, after = model.mlp_out_name(0), History().after(first)
+    assert torch.equal(first.dense(name), same.dense(name))  # nothing was edited yet
+    k = keys(first, name)
+    assert not torch.equal(late.adjusted(0, name, k, after), now.adjusted(0, name, k, after))
+    c = late.covariance
+    u = c.of(0).null_space(share=60)[1]
+    p, h = u @ u.T, k @ k.T
+    wanted = torch.linalg.solve(p @ (k @ k.T + h + 2.0 * c.matrix(0)) + torch.eye(len(p)), p @ k)
+    assert torch.allclose(late.adjusted(0, name, k, after), wanted, rtol=0, atol=1e-8 * float(wanted.abs().max()))
 
 
 class TestNullSpace:
