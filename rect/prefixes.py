@@ -112,10 +112,14 @@ class Prefixes:
         made_of = {} if model.folder is None else {"content": model.content}
         return cls(templates, {**cls.recipe(seed, lengths), **made_of})
 
+    def to_bytes(self) -> bytes:
+        """As JSON."""
+        text = json.dumps({"templates": self.templates, "origin": self.origin}, indent=1, ensure_ascii=False)
+        return f"{text}\n".encode()
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write them as JSON."""
-        text = json.dumps({"templates": self.templates, "origin": self.origin}, indent=1, ensure_ascii=False)
-        whole_files.write(path, f"{text}\n".encode())
+        whole_files.write(path, self.to_bytes())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Prefixes:
@@ -125,13 +129,21 @@ class Prefixes:
             InputError: no such file, or something else in it.
         """
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            return cls.from_bytes(Path(path).read_bytes(), str(path))
+        except OSError as error:
             raise InputError(f"{path}: cannot read context prefixes ({error})") from None
+
+    @classmethod
+    def from_bytes(cls, data: bytes, source: str) -> Prefixes:
+        """The same, from a file's content. `source` is what errors call it."""
+        try:
+            content = json.loads(data)
+        except ValueError as error:
+            raise InputError(f"{source}: cannot read context prefixes ({error})") from None
         if isinstance(content, list):
             return cls(content)
         if not isinstance(content, dict) or not isinstance(content.get("templates"), list):
-            raise InputError(f"{path}: not context prefixes; right would be a JSON list of templates with {{}}")
+            raise InputError(f"{source}: not context prefixes; right would be a JSON list of templates with {{}}")
         return cls(content["templates"], content.get("origin"))
 
 

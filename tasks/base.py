@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from modelfolder.errors import InputError
 from tasks import chance
@@ -153,8 +153,13 @@ class Task(ABC):
             raise InputError(f"task {self.name!r} has no fixed set of answers: no likelihood mode")
         if self.mode == "likelihood":
             return self
+        return self.as_form("likelihood", LIKELIHOOD, mode="likelihood")
+
+    def as_form(self, form: str, version: str, **attributes: Any) -> Self:
+        """A copy with other attributes, under a name and a version of its own: rows of the two are never mixed."""
         task = copy.copy(self)
-        task.name, task.version, task.mode = f"{self.name}:likelihood", f"{self.version}-{LIKELIHOOD}", "likelihood"
+        vars(task).update(attributes, version=f"{self.version}-{version}")
+        task.name = f"{self.name}:{form}" if form else self.name
         return task
 
     # What knowing nothing scores ------------------------------------------------------------------------------------
@@ -183,9 +188,7 @@ class Task(ABC):
         """
         if self.chat:
             return self
-        task = copy.copy(self)
-        task.name, task.version, task.chat = f"{self.name}:chat", f"{self.version}-chat", True
-        return task
+        return self.as_form("chat", "chat", chat=True)
 
 
 def paired(outputs: Sequence[Any], examples: Sequence[Example]) -> list[tuple[Any, Example]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 from modelfolder.errors import InputError
@@ -47,9 +46,7 @@ class OpenDomainQA(Task):
         """The version that asks the question alone: its rows are never mixed with the other's."""
         if self.template is CLOSED_BOOK:
             return self
-        task = copy.copy(self)
-        task.template, task.version = CLOSED_BOOK, f"{self.version}-closed-book"
-        return task
+        return self.as_form("", "closed-book", template=CLOSED_BOOK)
 
     def parse(self, record: fields.Record, index: str) -> list[Example]:
         """`question`, `answer` (list), `output` (list of one passage) or `passage`. Gold: the list of answers."""

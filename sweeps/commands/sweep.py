@@ -37,17 +37,19 @@ def run(
     loaded = configuration.load(config, given, scale)  # a slip in it is told before anything heavy is imported
 
     from sweeps.report.gather import report as make_report
+    from sweeps.results.headlines import count
     from sweeps.run.driver import run as run_sweep
 
     folder = out or f"results/{loaded.name}"
     console = shared.console()
     outcome = run_sweep(loaded, folder, address, limit_cells, retry_failed, console)
     make_report(folder, console)
-    console.print(f"{_cells(outcome.done)} done; tradeoff.csv and report.html are in {folder}", highlight=False)
+    console.print(f"{count(outcome.done, 'cell')} done; tradeoff.csv and report.html are in {folder}", highlight=False)
     if outcome.remaining:
-        console.print(f"{_cells(outcome.remaining)} remain: run the same command again", highlight=False)
+        console.print(f"{count(outcome.remaining, 'cell')} remain: run the same command again", highlight=False)
     if outcome.failed:
-        shared.error(f"{_cells(len(outcome.failed))} failed, as listed above; --retry-failed runs what failed again")
+        failed = count(len(outcome.failed), "cell")
+        shared.error(f"{failed} failed, as listed above; --retry-failed runs what failed again")
         raise typer.Exit(1)
 
 
@@ -98,7 +100,3 @@ def report(
     from sweeps.report.gather import report as make_report
 
     make_report(folder, shared.console(), everything)
-
-
-def _cells(number: int) -> str:
-    return "1 cell" if number == 1 else f"{number} cells"

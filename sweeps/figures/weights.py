@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from modelfolder.errors import InputError
 from sweeps.figures import paper, render, style
 from sweeps.figures.specs import Figure
+from sweeps.results.headlines import count
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -119,7 +120,7 @@ def draw(found: Sequence[Change], title: str, formats: Sequence[str]) -> dict[st
                 extent=(0, cols, 0, rows),
                 interpolation="nearest",
             )
-            axes.set_title(_after(one.n_edits))
+            axes.set_title(count(one.n_edits, "edit"))
         left.supxlabel("column", fontsize=9)
         left.supylabel("row", fontsize=9)
         left.colorbar(image, ax=list(grid.flat), label="|change| / |weight|, cut off at 1", shrink=0.9)
@@ -127,7 +128,7 @@ def draw(found: Sequence[Change], title: str, formats: Sequence[str]) -> dict[st
         for i, one in enumerate(shown):
             colour, _ = style.of(str(i))
             density = [n / one.histogram.total for n in one.histogram.counts]
-            axes.stairs(density, one.histogram.edges, color=colour, label=_after(one.n_edits), linewidth=1.3)
+            axes.stairs(density, one.histogram.edges, color=colour, label=count(one.n_edits, "edit"), linewidth=1.3)
         for limit in (0.077, 0.171):
             axes.axvline(limit, color="#777777", linewidth=0.8, linestyle=":")
         axes.set_xscale("log")
@@ -138,7 +139,3 @@ def draw(found: Sequence[Change], title: str, formats: Sequence[str]) -> dict[st
         matrix = shown[0].matrix.removesuffix(".weight")
         canvas.suptitle(f"{title}: {paper.shown(shown[0].model)}, {matrix}", fontsize=10)
         return render.save(canvas, formats)
-
-
-def _after(n_edits: int) -> str:
-    return f"{n_edits} edit{'' if n_edits == 1 else 's'}"

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -159,13 +157,10 @@ class Workplace:
         if recipe is None:
             return None
         name = f"prefixes/{identify(base_state(self._spec, self.plan.contents.get(self._spec)), recipe)}.json"
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "prefixes.json"
-            if not self.store.folder.exists(name):
-                Prefixes.sample(self._model, recipe["seed"], recipe["lengths"]).save(path)
-                self.store.folder.write_if_absent(name, path.read_bytes())
-            path.write_bytes(self.store.folder.read(name))
-            return Prefixes.load(path)
+        kept = self.store.folder.read_or_none(name)
+        if kept is None:
+            kept = self.store.shared(name, Prefixes.sample(self._model, recipe["seed"], recipe["lengths"]).to_bytes())
+        return Prefixes.from_bytes(kept, name)
 
     def _covariance(self, method: MethodSpec) -> Covariance | None:
         """Covariance of keys, from the cache or computed now; None where the hyperparameters ask for none."""

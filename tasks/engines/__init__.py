@@ -68,13 +68,12 @@ def create(
     from tasks.engines.transformers_engine import TransformersEngine
     from tasks.engines.vllm_engine import VLLMEngine
 
+    common: dict[str, Any] = {"dtype": dtype, "max_model_len": max_model_len, "trust_remote_code": trust_remote_code}
     if which(name) == "transformers":
-        return TransformersEngine(folder, dtype=dtype, max_model_len=max_model_len, trust_remote_code=trust_remote_code)
+        return TransformersEngine(folder, **common)
     return VLLMEngine(
         folder,
-        dtype=dtype,
-        max_model_len=max_model_len,
-        trust_remote_code=trust_remote_code,
+        **common,
         kv_cache_gib=kv_cache_gib,
         gpu_memory_utilization=gpu_memory_utilization,
         tensor_parallel_size=tensor_parallel_size,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tasks.engines.likelihood import Likelihood
 
 DTYPES = ("float32", "bfloat16", "float16")
+FIRST_ROUND = 16  # tokens that a text is first continued by; each round is twice as long as the one before
 
 
 class EngineError(RuntimeError):
@@ -55,8 +56,7 @@ class Engine(ABC):
 
         if dtype not in DTYPES:
             raise InputError(f"engine dtype {dtype!r} is unknown: choose one of {', '.join(DTYPES)}")
-        self.folder = Path(folder)
-        self.dtype = dtype
+        self.folder, self.dtype, self.trust_remote_code = Path(folder), dtype, trust_remote_code
         config = configs.load(self.folder, trust_remote_code=trust_remote_code).get_text_config()
         self.checkpoint = Checkpoint(self.folder, tied=bool(config.tie_word_embeddings))
         self.texts = Texts(self.folder, config, max_model_len, trust_remote_code=trust_remote_code)
@@ -107,8 +107,6 @@ class Engine(ABC):
             prompts, budgets: each pair fits into the context.
             ended: (index, ids so far) -> whether the text is over; it may come out somewhat longer.
         """
-        from tasks.engines.stopping import until
-
         return until(self._sorted, prompts, budgets, lambda i, ids: not self.texts.end.isdisjoint(ids) or ended(i, ids))
 
     def _prepared(
@@ -205,3 +203,29 @@ class Engine(ABC):
     @abstractmethod
     def _write(self, tensors: Mapping[str, Tensor], back_to_base: frozenset[str]) -> None:
         """Write these tensors over the weights, and the base over those of `back_to_base`."""
+
+
+def until(
+    generate: Callable[[list[list[int]], list[int]], list[list[int]]],
+    prompts: Sequence[list[int]],
+    budgets: Sequence[int],
+    ended: Callable[[int, list[int]], bool],
+) -> list[list[int]]:
+    """New token ids of each prompt, up to its budget or a little beyond where `ended(index, ids)` says that it is over.
+
+    A prompt that goes on is asked again with what it has said: an engine with a prefix cache reads it from there.
+
+    Args:
+        generate: (prompts, budgets) -> new ids, fewer than the budget only where a text has ended.
+    """
+    said: list[list[int]] = [[] for _ in prompts]
+    going = [index for index, budget in enumerate(budgets) if budget > 0]
+    step = FIRST_ROUND
+    while going:
+        steps = [min(step, budgets[index] - len(said[index])) for index in going]
+        new = generate([prompts[index] + said[index] for index in going], steps)
+        for index, ids in zip(going, new, strict=True):
+            said[index] = said[index] + ids
+        going = [index for index in going if len(said[index]) < budgets[index] and not ended(index, said[index])]
+        step *= 2
+    return said

@@ -28,23 +28,16 @@ class TransformersEngine(Engine):
 
     name = "transformers"
 
-    def __init__(
-        self,
-        folder: str | Path,
-        *,
-        dtype: str = "float32",
-        max_model_len: int = 2048,
-        trust_remote_code: bool = False,
-        device: str = "auto",
-    ) -> None:
-        super().__init__(folder, dtype=dtype, max_model_len=max_model_len, trust_remote_code=trust_remote_code)
+    def __init__(self, folder: str | Path, *, device: str = "auto", **common: Any) -> None:
+        super().__init__(folder, **common)
         import torch
 
         from modelfolder import loading
 
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        model = loading.causal_lm(self.folder, getattr(torch, dtype), trust_remote_code=trust_remote_code)
+        kind = getattr(torch, self.dtype)
+        model = loading.causal_lm(self.folder, kind, trust_remote_code=self.trust_remote_code)
         self._model = model.to(device).eval().requires_grad_(False)
 
     def close(self) -> None:

@@ -6,14 +6,14 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modelfolder.errors import InputError
 from tasks.engines.base import Engine, EngineError
 from tasks.engines.likelihood import Likelihood
-from tasks.engines.memory_file import memory_file
 from tasks.engines.process import PACKAGE, EngineProcess
 
 if TYPE_CHECKING:
@@ -63,9 +63,6 @@ class VLLMEngine(Engine):
         self,
         folder: str | Path,
         *,
-        dtype: str = "float32",
-        max_model_len: int = 2048,
-        trust_remote_code: bool = False,
         kv_cache_gib: float = 1.0,
         gpu_memory_utilization: float = 0.5,
         tensor_parallel_size: int = 1,
@@ -73,8 +70,9 @@ class VLLMEngine(Engine):
         seed: int = 0,
         wait: bool = True,
         start_timeout: float = 1800.0,
+        **common: Any,
     ) -> None:
-        super().__init__(folder, dtype=dtype, max_model_len=max_model_len, trust_remote_code=trust_remote_code)
+        super().__init__(folder, **common)
         if kv_cache_gib <= 0:
             raise InputError(f"kv_cache_gib must be above 0, not {kv_cache_gib}")
         if not 0 < gpu_memory_utilization <= 1:
@@ -82,7 +80,7 @@ class VLLMEngine(Engine):
         self._options = {
             "package": str(PACKAGE),
             "folder": str(self.folder.resolve()),
-            "dtype": dtype,
+            "dtype": self.dtype,
             "max_model_len": self.max_model_len,
             "kv_cache_gib": kv_cache_gib,
             "cpu_block_size": 32,  # tokens; the granularity at which prefixes are shared
@@ -90,7 +88,7 @@ class VLLMEngine(Engine):
             "tensor_parallel_size": tensor_parallel_size,
             "model_impl": model_impl,
             "seed": seed,
-            "trust_remote_code": trust_remote_code,
+            "trust_remote_code": self.trust_remote_code,
         }
         self._start_timeout = start_timeout
         self._process: EngineProcess | None = None
@@ -165,3 +163,30 @@ class VLLMEngine(Engine):
             self._ready = True
             log.info("vLLM engine started in %.0f s (process %d)", time.monotonic() - self._started, self._process.pid)
         return self._process
+
+
+@contextmanager
+def memory_file(tensors: Mapping[str, Tensor]) -> Iterator[str]:
+    """Path of the tensors as a safetensors file, for processes of this user on this machine, while the context lasts.
+
+    The file is anonymous memory (memfd_create) reached through /proc: the kernel frees it when its last user ends, in
+    whatever way. Who has mapped it keeps a valid map when the context ends. Where the system has no memfd (macOS) it is
+    a temporary file, removed at the end of the context.
+    """
+    from safetensors.torch import save
+
+    content = save(dict(tensors))
+    if not hasattr(os, "memfd_create"):
+        with tempfile.NamedTemporaryFile(suffix=".safetensors") as named:
+            named.write(content)
+            named.flush()
+            yield named.name
+        return
+    descriptor = os.memfd_create("changed-tensors", os.MFD_CLOEXEC)
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        del content
+        yield f"/proc/{os.getpid()}/fd/{descriptor}"
+    finally:
+        os.close(descriptor)

@@ -20,9 +20,8 @@ import transformers
 from safetensors.torch import load_file
 
 from tasks.engines import EngineError
-from tasks.engines.memory_file import memory_file
 from tasks.engines.transformers_engine import TransformersEngine
-from tasks.engines.vllm_engine import VLLMEngine
+from tasks.engines.vllm_engine import VLLMEngine, memory_file
 from tests.tiny import save_tiny
 
 pytestmark = [pytest.mark.vllm, pytest.mark.model]

@@ -18,8 +18,8 @@ import torch
 
 from tasks.engines import EngineError
 from tasks.engines.channel import Channel
-from tasks.engines.memory_file import memory_file
 from tasks.engines.process import EngineProcess
+from tasks.engines.vllm_engine import memory_file
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CHILD = "tests.tasks.engine_child"

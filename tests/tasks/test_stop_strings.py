@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tasks.engines.stopping import until
+from tasks.engines.base import until
 from tasks.engines.transformers_engine import TransformersEngine
 from tests.tiny import SENTENCES, save_tiny
 

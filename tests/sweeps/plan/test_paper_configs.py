@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import paper_hours
 from sweeps.config import config
-from sweeps.figures import cost
 from sweeps.figures.specs import FIGURES
 from sweeps.plan.identity import make_plan
 
@@ -89,7 +89,7 @@ def test_readme_lists_every_configuration_with_its_cost() -> None:
     for name, figure in FIGURES.items():
         (line,) = [line for line in text.splitlines() if line.startswith(f"| [{name}]")]
         assert figure.statement in line
-        hours = cost.gpu_hours(make_plan(config.load(FOLDER / f"{name}.yaml")))
+        hours = paper_hours.gpu_hours(make_plan(config.load(FOLDER / f"{name}.yaml")))
         said = re.findall(r"\| ([\d.]+) \|", line)
         assert said == [f"{hours:.2g}" if hours < 10 else f"{hours:.0f}"], name
     assert {path.stem for path in FOLDER.glob("*.yaml")} == set(FIGURES)
