@@ -7,9 +7,10 @@ import string
 import unicodedata
 from collections.abc import Iterable
 
+from modelfolder.scripts import is_unspaced
+
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
-_UNSPACED = ("CJK ", "HIRAGANA", "KATAKANA", "BOPOMOFO", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 
 
 def normalize(text: str) -> str:
@@ -40,10 +41,6 @@ def contains(text: str, answers: Iterable[str]) -> bool:
 def _stands_in(answer: str, text: str) -> bool:
     if not answer:
         return False
-    before = "" if _unspaced(answer[0]) else r"(?<!\w)"
-    after = "" if _unspaced(answer[-1]) else r"(?!\w)"
+    before = "" if is_unspaced(answer[0]) else r"(?<!\w)"
+    after = "" if is_unspaced(answer[-1]) else r"(?!\w)"
     return re.search(f"{before}{re.escape(answer)}{after}", text) is not None
-
-
-def _unspaced(character: str) -> bool:
-    return unicodedata.name(character, "").startswith(_UNSPACED)

@@ -44,7 +44,7 @@ _HOMES = {
     "EditableModel": "rect.model",
     "History": "rect.history",
     "InputError": "modelfolder.errors",
-    **dict.fromkeys(("Fact", "Locality"), "rect.facts"),
+    **dict.fromkeys(("Fact", "Locality", "Portability"), "rect.facts"),
     **dict.fromkeys(("Dense", "LowRank", "Update", "UpdateError"), "rect.update"),
 }
 _MODULES = (

@@ -129,11 +129,11 @@ def _answers(
     """(token accuracy, preference) per fact over its prompts."""
     tokenizer = model.tokenizer
     targets = [
-        [queries.query(tokenizer, prompt, fact.target) for prompt in rows]
+        [queries.query(tokenizer, prompt, fact.target, fact.space) for prompt in rows]
         for fact, rows in zip(facts, prompts, strict=True)
     ]
     originals = [
-        [queries.query(tokenizer, prompt, fact.original) for prompt in rows] if fact.original else []
+        [queries.query(tokenizer, prompt, fact.original, fact.space) for prompt in rows] if fact.original else []
         for fact, rows in zip(facts, prompts, strict=True)
     ]
     for asked in (targets, originals):

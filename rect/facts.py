@@ -14,6 +14,7 @@ import pydantic
 
 from modelfolder.errors import InputError, closest
 from modelfolder.values import shown
+from rect.joint import joint
 from rect.order import permutation
 
 
@@ -193,6 +194,8 @@ class Fact(_Record):
         instances: what it is edited for together with other facts.
         tests: those of RippleEdits.
         openings: beginnings of texts about the subject, which a metric has continued; no part of the digest.
+        space: whether a space stands between its prompts and its target or original answer; None: as the text has it
+            (`rect.joint`).
     """
 
     subject: Answer
@@ -207,6 +210,7 @@ class Fact(_Record):
     instances: tuple[Instance, ...] = ()
     tests: tuple[RippleTest, ...] = ()
     openings: tuple[Text, ...] = ()
+    space: bool | None = None
     _where: str = pydantic.PrivateAttr("")
 
     def __eq__(self, other: object) -> bool:
@@ -322,7 +326,7 @@ def _together(records: Sequence[Fact]) -> Fact:
 
 def digest(facts: Sequence[Fact]) -> str:
     """SHA-256 of the facts as canonical JSON, their ids and openings aside."""
-    records = [_said(fact.model_dump(exclude={"id", "openings"})) for fact in facts]
+    records = [_said(fact.model_dump(exclude={"id", "openings", "space"})) | _joints(fact) for fact in facts]
     text = json.dumps(records, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -331,3 +335,11 @@ def _said(record: dict[str, Any]) -> dict[str, Any]:
     """A fact without those of `LATER` that are empty, in its locality prompts too."""
     locality = [{key: value for key, value in one.items() if value or key not in LATER} for one in record["locality"]]
     return {key: value for key, value in record.items() if value or key not in LATER} | {"locality": locality}
+
+
+def _joints(fact: Fact) -> dict[str, str]:
+    """Where answers follow without a space, as they once did nowhere: {"joints": what stands there}; {} if nowhere."""
+    prompts, answers = (fact.filled, *fact.rephrasings), [one for one in (fact.target, fact.original) if one]
+    found = [joint(prompt, answer, fact.space) for prompt in prompts for answer in answers]
+    found += [joint(one.prompt, one.answer) for one in fact.locality if one.answer]
+    return {} if all(found) else {"joints": ",".join(found)}

@@ -59,12 +59,12 @@ def target_logits(
             yield index, apply_head(model, states[len(query.prompt) - 1 : query.length])
 
 
-def target_probability(model: EditableModel, prompt: str, target: str) -> tuple[float, int]:
+def target_probability(model: EditableModel, prompt: str, target: str, space: bool | None = None) -> tuple[float, int]:
     """Probability of the target after the prompt, and the number of its tokens.
 
     p = prod_i p(t_i | prompt, t_1 ... t_{i-1}), all from one forward pass.
     """
-    ids, targets = continue_with(model.tokenizer, prompt, target)
+    ids, targets = continue_with(model.tokenizer, prompt, target, space)
     [(_, logits)] = target_logits(model, [Query(tuple(ids), tuple(targets))])  # (target tokens, vocabulary)
     chosen = logits.log_softmax(-1).gather(1, torch.tensor(targets, device=logits.device)[:, None])
     return math.exp(float(chosen.sum())), len(targets)

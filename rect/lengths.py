@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from modelfolder.errors import InputError
 from rect.facts import Fact, Question
-from rect.prompts import continue_with, edit_rows, encode, kl_row, spaced, subject_end
+from rect.joint import joint
+from rect.prompts import continue_with, edit_rows, encode, kl_row, subject_end
 
 if TYPE_CHECKING:
     from rect.model import EditableModel
@@ -90,15 +91,15 @@ def _of_edit(tokenizer: Any, limit: int | None, fact: Fact, templates: Sequence[
 
 
 def _of_evaluation(tokenizer: Any, limit: int | None, fact: Fact) -> Iterator[str]:
-    asked: list[tuple[str, str, str | None]]
-    asked = [(f"rephrasing {i}", text, fact.target) for i, text in enumerate(fact.rephrasings, 1)]
+    asked: list[tuple[str, str, str | None, bool | None]]
+    asked = [(f"rephrasing {i}", text, fact.target, fact.space) for i, text in enumerate(fact.rephrasings, 1)]
     if fact.original:
-        asked += [("the prompt", fact.filled, fact.original)]
-        asked += [(f"rephrasing {i}", text, fact.original) for i, text in enumerate(fact.rephrasings, 1)]
-    asked += [(f"locality prompt {i}", one.prompt, one.answer) for i, one in enumerate(fact.locality, 1)]
-    asked += [(what, one.prompt, answer) for what, one in _followed(fact) for answer in one.answers]
-    for what, text, answer in asked:
-        ids, targets = continue_with(tokenizer, text, answer) if answer else (encode(tokenizer, text), [0])
+        asked += [("the prompt", fact.filled, fact.original, fact.space)]
+        asked += [(f"rephrasing {i}", text, fact.original, fact.space) for i, text in enumerate(fact.rephrasings, 1)]
+    asked += [(f"locality prompt {i}", one.prompt, one.answer, None) for i, one in enumerate(fact.locality, 1)]
+    asked += [(what, one.prompt, answer, None) for what, one in _followed(fact) for answer in one.answers]
+    for what, text, answer, space in asked:
+        ids, targets = continue_with(tokenizer, text, answer, space) if answer else (encode(tokenizer, text), [0])
         if reason := of_tokens(ids, targets, limit):
             yield f"{what} {reason}"
 
@@ -119,11 +120,12 @@ def _unknown(tokenizer: Any, vocabulary: int | None, fact: Fact) -> Iterator[str
     if vocabulary is None:
         return
     answers = [answer for answer in (fact.target, fact.original) if answer]
-    pairs = [(text, answer) for text in (fact.filled, *fact.rephrasings) for answer in answers]
-    pairs += [(one.prompt, one.answer or "") for one in fact.locality]
-    pairs += [(one.prompt, answer) for _, one in _followed(fact) for answer in one.answers]
-    for text, answer in pairs:
-        token = max(encode(tokenizer, text + (spaced(answer) if answer else "")), default=0)
+    pairs = [(text, joint(text, one, fact.space) + one) for text in (fact.filled, *fact.rephrasings) for one in answers]
+    others = [(one.prompt, one.answer or "") for one in fact.locality]
+    others += [(one.prompt, answer) for _, one in _followed(fact) for answer in one.answers]
+    pairs += [(text, joint(text, one) + one if one else "") for text, one in others]
+    for text, behind in pairs:
+        token = max(encode(tokenizer, text + behind), default=0)
         if token >= vocabulary:
             said = tokenizer.decode([token])
             yield f"{text[:60]!r}: the tokenizer's token {token} ({said!r}) is none of the model's {vocabulary}"
@@ -151,9 +153,9 @@ def _covers(tokenizer: Any, fact: Fact) -> bool:
 
 def _told_apart(tokenizer: Any, fact: Fact) -> bool:
     """Whether prompt and target, cut into tokens, say together what they say as one text, white space aside."""
-    text = fact.filled + spaced(fact.target)
+    text = fact.filled + joint(fact.filled, fact.target, fact.space) + fact.target
     whole = encode(tokenizer, text)
-    ids, targets = continue_with(tokenizer, fact.filled, fact.target)
+    ids, targets = continue_with(tokenizer, fact.filled, fact.target, fact.space)
     if whole == [*ids, *targets]:
         return True
     said, meant = (tokenizer.decode(tokens, skip_special_tokens=True) for tokens in ([*ids, *targets], whole))

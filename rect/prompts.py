@@ -2,7 +2,7 @@
 
 Everything is filled by replacement, so braces in a prompt, a subject or a prefix mean themselves. Rules of this file:
 
-- One space is put before a target that does not begin with one, as it follows a prompt that does not end with one.
+- Whether a space stands before a target follows from the text, or the fact says it (`rect.joint`).
 - The lookup position of a row is the token that holds the subject's last character. Where `{}` stands in a prompt more
   than once, the first one counts; the subject's name elsewhere in the prompt does not.
 """
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rect.facts import Fact
+from rect.joint import joint
 
 KL_TEMPLATE = "{} is a"
 
@@ -37,35 +38,39 @@ class Row:
         return len(self.ids)
 
 
-def spaced(target: str) -> str:
-    """The target as it follows a prompt: with one space before it, unless it begins with one."""
-    return target if target.startswith(" ") else f" {target}"
-
-
 def encode(tokenizer: Any, text: str) -> list[int]:
     """Tokens of a text that stands at the beginning, with the special tokens that the tokenizer puts there."""
     return list(tokenizer(text)["input_ids"])
 
 
-def continue_with(tokenizer: Any, prompt: str, target: str) -> tuple[list[int], list[int]]:
-    """Tokens of a prompt and of the target behind it.
+def continue_with(tokenizer: Any, prompt: str, target: str, space: bool | None = None) -> tuple[list[int], list[int]]:
+    """Tokens of a prompt and of the target behind it; `space` as in `rect.joint`.
 
     The two are tokenized as one text. Where the target's beginning would change the prompt's own tokens they are
     tokenized apart, so that the prompt stays what a user would type.
     """
-    ids, whole = encode(tokenizer, prompt), encode(tokenizer, prompt + spaced(target))
+    behind = joint(prompt, target, space) + target
+    ids, whole = encode(tokenizer, prompt), encode(tokenizer, prompt + behind)
     if len(whole) > len(ids) and whole[: len(ids)] == ids:
         return ids, whole[len(ids) :]
-    return ids, _apart(tokenizer, ids, spaced(target))
+    return ids, _apart(tokenizer, ids, behind)
 
 
 def _apart(tokenizer: Any, ids: list[int], target: str) -> list[int]:
     """Tokens of a target by itself that read as the target behind the prompt's tokens.
 
-    Some tokenizers put a space before whatever they are given: the target's own space would be doubled.
+    Some tokenizers put a space before whatever they are given: the target's own would be doubled, and one that has none
+    would get it. Behind a line end it gets none.
     """
     before = _text(tokenizer, ids)
-    pieces = [list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in (target, target[1:])]
+    alone, line, behind = (
+        list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in (target, "\n", f"\n{target}")
+    )
+    pieces = [alone]
+    if target.startswith(" "):
+        pieces.append(list(tokenizer(target[1:], add_special_tokens=False)["input_ids"]))
+    elif behind[: len(line)] == line:
+        pieces.append(behind[len(line) :])
     return next((piece for piece in pieces if _text(tokenizer, ids + piece) == before + target), pieces[0])
 
 
@@ -94,7 +99,7 @@ def edit_rows(tokenizer: Any, fact: Fact, templates: Sequence[str]) -> list[Row]
     for template in templates:
         before, after = template.split("{}", 1)
         text = before + fact.filled + after
-        ids, targets = continue_with(tokenizer, text, fact.target)
+        ids, targets = continue_with(tokenizer, text, fact.target, fact.space)
         lookup = token_at(tokenizer, text, ids, len(before) + subject_end(fact.prompt, fact.subject))
         rows.append(Row((*ids, *targets[:-1]), lookup, tuple(targets)))
     return rows

@@ -29,9 +29,9 @@ def read(model: EditableModel, queries: Sequence[Query]) -> list[tuple[float, fl
     return found
 
 
-def query(tokenizer: Any, prompt: str, answer: str) -> Query:
-    """An answer behind a prompt; one space is put before it where it has none."""
-    ids, target = continue_with(tokenizer, prompt, answer)
+def query(tokenizer: Any, prompt: str, answer: str, space: bool | None = None) -> Query:
+    """An answer behind a prompt, with a space before it or without (`rect.joint`)."""
+    ids, target = continue_with(tokenizer, prompt, answer, space)
     return Query(tuple(ids), tuple(target))
 
 

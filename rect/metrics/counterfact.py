@@ -66,8 +66,8 @@ def _of_kind(
     nll, right = {}, {}
     for which, texts in answers.items():
         asked = [
-            [queries.query(model.tokenizer, prompt, text) for prompt in rows]
-            for rows, text in zip(prompts, texts, strict=True)
+            [queries.query(model.tokenizer, prompt, text, fact.space) for prompt in rows]
+            for fact, rows, text in zip(facts, prompts, texts, strict=True)
         ]
         queries.check(model, facts, f"{kind} prompt", asked)
         flat = queries.flat(asked)

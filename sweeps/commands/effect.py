@@ -46,7 +46,7 @@ class State:
     def of(model: EditableModel, fact: Fact, prompts: Sequence[str], new_tokens: int) -> State:
         from rect import forcing
 
-        probability, _ = forcing.target_probability(model, fact.filled, fact.target)
+        probability, _ = forcing.target_probability(model, fact.filled, fact.target, fact.space)
         return State(probability, [model.complete(prompt, max_new_tokens=new_tokens) for prompt in prompts])
 
 
@@ -122,7 +122,7 @@ def make(request: Request, fact: Fact, k: float, more: Sequence[str]) -> Made:
         raw=raw,
         kept=kept,
         prompts=prompts,
-        tokens=forcing.target_probability(model, fact.filled, fact.target)[1],
+        tokens=forcing.target_probability(model, fact.filled, fact.target, fact.space)[1],
         before=before,
         after=State.of(model, fact, prompts, request.new_tokens),
         statistics=weights.statistics(model),

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from rect.facts import Fact
-from rect.prompts import Row, continue_with, edit_rows, encode, kl_row, spaced, token_at
+from rect.joint import joint
+from rect.prompts import Row, continue_with, edit_rows, encode, kl_row, token_at
 from tests.tiny import byte_level_tokenizer, metaspace_tokenizer
 
 TEMPLATES = ["{}", "The answer is. {}", "{} And so on."]
@@ -66,7 +67,7 @@ def test_rows_hold_the_prompt_and_all_of_the_target_but_its_last_token(tokenizer
         assert list(row.ids[: row.length - n + 1]) == encode(tokenizer, text)
         assert row.ids[row.length - n + 1 :] == row.targets[:-1]
         whole = tokenizer.decode([*row.ids, row.targets[-1]], skip_special_tokens=True)
-        assert whole.strip() == f"{text} {fact.target}"
+        assert whole.strip() == text + joint(text, fact.target) + fact.target
 
 
 def test_the_kl_row_ends_with_the_subject(tokenizer: Any) -> None:
@@ -75,8 +76,30 @@ def test_the_kl_row_ends_with_the_subject(tokenizer: Any) -> None:
     assert text_until(tokenizer, row) == "Albert Einstein"
 
 
-def test_one_space_before_a_target() -> None:
-    assert spaced("Rome") == spaced(" Rome") == " Rome"
+@pytest.mark.parametrize("space", [None, True, False])
+@pytest.mark.parametrize(
+    ("prompt", "answer"),
+    [
+        ("法国的首都是", "巴黎"),
+        ("フランスの首都は", "パリです"),
+        ("He said it", ", and left"),
+        ("The capital is", "Rome"),
+        ("The number is", "-5"),
+        ("法国的首都是", "Paris"),
+        ("ประเทศไทย", "กรุงเทพ"),
+        ("프랑스의 수도는", "파리"),
+    ],
+)
+def test_an_answer_reads_behind_its_prompt_as_the_text_does(
+    tokenizer: Any, prompt: str, answer: str, space: bool | None
+) -> None:
+    ids, target = continue_with(tokenizer, prompt, answer, space)
+    assert ids == encode(tokenizer, prompt)
+    said = tokenizer.decode([*ids, *target], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    assert said.strip() == prompt + joint(prompt, answer, space) + answer
+    fact = Fact(subject=prompt[:2], prompt="{}" + prompt[2:], target=answer, space=space)
+    [row] = edit_rows(tokenizer, fact, ["{}"])
+    assert row.targets == tuple(target)  # edited as it is evaluated
 
 
 def test_beginning_of_sequence_token_counts() -> None:
@@ -99,6 +122,23 @@ def test_a_target_that_would_change_the_prompts_tokens_is_tokenized_apart(tokeni
     ids, target = continue_with(Merging(), "one two three", "four")
     assert ids == encode(tokenizer, "one two three")
     assert ids + target == encode(tokenizer, "one two three four")  # the space between them stands there once
+
+
+@pytest.mark.parametrize("tail", ["巴黎", ", he"])
+def test_an_answer_without_a_space_that_is_tokenized_apart_gets_none(tokenizer: Any, tail: str) -> None:
+    """Where prompt and answer would share a token, and the tokenizer puts a space before what it is given alone."""
+
+    class Merging:
+        def __call__(self, text: str, **how: Any) -> dict[str, list[int]]:
+            ids = tokenizer(text, **how)["input_ids"]
+            return {"input_ids": ids[::-1] if text.endswith(f"three{tail}") else ids}
+
+        def decode(self, ids: list[int], **how: Any) -> str:
+            return str(tokenizer.decode(ids, **how))
+
+    ids, target = continue_with(Merging(), "one two three", tail)
+    assert ids == encode(tokenizer, "one two three")
+    assert tokenizer.decode([*ids, *target], skip_special_tokens=True).strip() == f"one two three{tail}"
 
 
 def test_without_offsets_the_subject_is_counted(tokenizer: Any) -> None:

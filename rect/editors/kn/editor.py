@@ -137,7 +137,7 @@ class Kn(Editor):
         from rect.editors.kn import attribution
         from rect.update import UpdateError
 
-        ids, target = continue_with(model.tokenizer, prompt, fact.original or fact.target)
+        ids, target = continue_with(model.tokenizer, prompt, fact.original or fact.target, fact.space)
         if reason := lengths.of_tokens(ids, target, lengths.context(model.hf.config)):
             raise InputError(f"{fact.shown}: {prompt[:80]!r} with the answer {reason}")
         answer = target if fact.original else attribution.greedy(model, ids, len(target))
@@ -154,7 +154,7 @@ class Kn(Editor):
 
         from rect.editors.kn import attribution
 
-        ids, target = continue_with(model.tokenizer, fact.filled, fact.target)
+        ids, target = continue_with(model.tokenizer, fact.filled, fact.target, fact.space)
         old = attribution.greedy(model, ids, len(target))
         embedding = model.hf.get_input_embeddings().weight
         scale = self.hparams.lr_scale * (2 if len(target) == 1 else 1)

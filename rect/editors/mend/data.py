@@ -17,8 +17,9 @@ from torch import Tensor
 from modelfolder.errors import InputError
 from rect import lengths
 from rect.facts import Fact
+from rect.joint import joint
 from rect.order import permutation
-from rect.prompts import continue_with, encode, spaced
+from rect.prompts import continue_with, encode
 
 NOTHING = -100
 
@@ -54,11 +55,11 @@ class Example:
     only: tuple[int, ...] = ()
 
 
-def answered(tokenizer: Any, pairs: Sequence[tuple[str, str]], device: torch.device) -> Rows:
-    """Rows of a prompt and its answer, of which the answer's tokens are asked."""
+def answered(tokenizer: Any, asked: Sequence[tuple[str, str, bool | None]], device: torch.device) -> Rows:
+    """Rows of a prompt and its answer, with `rect.joint`'s `space`, of which the answer's tokens are asked."""
     ids, targets = [], []
-    for prompt, answer in pairs:
-        before, after = continue_with(tokenizer, prompt, answer)
+    for prompt, answer, space in asked:
+        before, after = continue_with(tokenizer, prompt, answer, space)
         ids.append([*before, *after[:-1]])
         targets.append([*[NOTHING] * (len(before) - 1), *after])
     return _padded(ids, targets, device)
@@ -80,7 +81,11 @@ def _padded(ids: list[list[int]], targets: list[list[int]], device: torch.device
 
 def locality_texts(fact: Fact) -> list[str]:
     """The fact's prompts out of scope, with their answers where they are known."""
-    return [one.prompt + (spaced(one.answer) if one.answer else "") for one in fact.locality]
+    return [_with_answer(one.prompt, one.answer) for one in fact.locality]
+
+
+def _with_answer(prompt: str, answer: str | None, space: bool | None = None) -> str:
+    return prompt + joint(prompt, answer, space) + answer if answer else prompt
 
 
 def trouble(tokenizer: Any, limit: int | None, fact: Fact, vocabulary: int | None = None) -> str | None:
@@ -148,9 +153,11 @@ class Examples:
     def example(self, facts: Sequence[Fact], number: int) -> Example:
         """The edit of given facts; `number` chooses among their rephrasings and locality prompts."""
         tokenizer, device = self.tokenizer, self.device
-        edit = answered(tokenizer, [(fact.filled, fact.target) for fact in facts], device)
+        edit = answered(tokenizer, [(fact.filled, fact.target, fact.space) for fact in facts], device)
         other = [
-            (self._choice(fact.rephrasings, number, "rephrasing"), fact.target) for fact in facts if fact.rephrasings
+            (self._choice(fact.rephrasings, number, "rephrasing"), fact.target, fact.space)
+            for fact in facts
+            if fact.rephrasings
         ]
         texts = [self._choice(self._out_of_scope(fact), number, "locality") for fact in facts]
         only = tuple(i for i, fact in enumerate(facts) if not fact.rephrasings)
@@ -162,7 +169,7 @@ class Examples:
         texts = locality_texts(fact) or self._pool
         if not texts:
             others = [other for other in self.facts if other.subject != fact.subject]
-            texts = [other.filled + (spaced(other.original) if other.original else "") for other in others]
+            texts = [_with_answer(other.filled, other.original, other.space) for other in others]
         if not texts:
             raise InputError("MEND training needs prompts out of scope: facts with locality prompts, or several facts")
         return texts

@@ -151,7 +151,7 @@ class Mend(Editor):
 
         if seen := self.trained.seen(facts):
             log.warning("mend: %d of %d facts were trained on, such as %r", len(seen), len(facts), seen[0].filled)
-        rows = answered(model.tokenizer, [(fact.filled, fact.target) for fact in facts], model.device)
+        rows = answered(model.tokenizer, [(fact.filled, fact.target, fact.space) for fact in facts], model.device)
         gradients = Editing(model, self.network).gradients(rows)
         with torch.no_grad():
             factors = self.network(gradients)  # (tokens, in) and (tokens, out)

@@ -121,7 +121,8 @@ class UltraEdit(Editor):
         upper = Upper(model, self.names(model))
         found: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in upper.names}
         for begin in range(0, len(facts), TOGETHER):
-            texts = [continue_with(model.tokenizer, f.filled, f.target) for f in facts[begin : begin + TOGETHER]]
+            some = facts[begin : begin + TOGETHER]
+            texts = [continue_with(model.tokenizer, f.filled, f.target, f.space) for f in some]
             width = max(len(prompt) + len(target) for prompt, target in texts)
             fill = [[*prompt, *target, *[target[-1]] * (width - len(prompt) - len(target))] for prompt, target in texts]
             lengths = torch.tensor([[len(prompt) + len(target)] for prompt, target in texts], device=model.device)

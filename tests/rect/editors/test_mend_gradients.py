@@ -19,6 +19,7 @@ from rect.update import LowRank, Update
 from tests.tiny import FAMILIES, tiny_model
 
 PAIRS = [("The capital of France is", "Rome"), ("What language do people speak in Spain?", "French and English")]
+ASKED = [(*pair, None) for pair in PAIRS]
 
 
 def tiny(family: str) -> EditableModel:
@@ -38,7 +39,7 @@ def grad_of(pair: Pair, transposed: bool) -> torch.Tensor:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_gradients_taken_apart_are_those_of_the_weights(family: str) -> None:
     model = tiny(family)
-    rows = answered(model.tokenizer, PAIRS, model.device)
+    rows = answered(model.tokenizer, ASKED, model.device)
     pairs = editing(model).gradients(rows)
     parameters = dict(model.hf.named_parameters())
     for name in pairs:
@@ -60,7 +61,7 @@ def test_the_upper_blocks_give_what_the_whole_model_gives(family: str) -> None:
     model = tiny(family)
     upper = Upper(model, edited_names(model, 1))
     assert upper.first == model.n_layers - 1
-    rows = answered(model.tokenizer, PAIRS, model.device)
+    rows = answered(model.tokenizer, ASKED, model.device)
     state = upper.read(rows.ids)
     for i, (prompt, _) in enumerate(PAIRS):
         ids = torch.tensor([model.tokenizer(prompt)["input_ids"]])
@@ -81,7 +82,7 @@ def test_an_edit_in_passing_is_the_edit_of_the_weights(family: str) -> None:
         a, b = torch.randn(3, inner, generator=generator), 0.02 * torch.randn(3, outer, generator=generator)
         factors[name] = (a, b)
         entries[name] = LowRank(a.T, b) if model.architecture.transposed else LowRank(b.T, a)
-    rows = answered(model.tokenizer, PAIRS, model.device)
+    rows = answered(model.tokenizer, ASKED, model.device)
     with torch.no_grad():
         state = upper.read(rows.ids)
         plain = read_logits(model, upper.run(state))
@@ -97,8 +98,8 @@ def test_an_edit_in_passing_is_the_edit_of_the_weights(family: str) -> None:
 def test_the_gradients_of_a_batch_are_those_of_its_facts_side_by_side() -> None:
     model = tiny("llama")
     work = editing(model)
-    together = work.gradients(answered(model.tokenizer, PAIRS, model.device))
-    alone = [work.gradients(answered(model.tokenizer, [pair], model.device)) for pair in PAIRS]
+    together = work.gradients(answered(model.tokenizer, ASKED, model.device))
+    alone = [work.gradients(answered(model.tokenizer, [one], model.device)) for one in ASKED]
     for name, (x, delta) in together.items():
         assert torch.allclose(x, torch.cat([one[name][0] for one in alone]), rtol=1e-4, atol=1e-4)
         assert torch.allclose(delta, torch.cat([one[name][1] for one in alone]), rtol=1e-4, atol=1e-4)
@@ -106,7 +107,7 @@ def test_the_gradients_of_a_batch_are_those_of_its_facts_side_by_side() -> None:
 
 def test_losses_are_means_over_the_target_tokens_of_each_row() -> None:
     model = tiny("llama")
-    rows = answered(model.tokenizer, PAIRS, model.device)
+    rows = answered(model.tokenizer, ASKED, model.device)
     losses = per_row(model.hf(rows.ids, use_cache=False).logits[rows.targets != -100], rows)
     for (prompt, answer), loss in zip(PAIRS, losses, strict=True):
         ids = torch.tensor([model.tokenizer(f"{prompt} {answer}")["input_ids"]])
@@ -124,7 +125,7 @@ def test_the_edit_loss_is_the_release_s() -> None:
     ]
     at_work = editing(model)
     outcome = at_work.step(Examples(model.tokenizer, facts, 2, 0, model.device).example(facts, 0))
-    edit = answered(model.tokenizer, [(fact.filled, fact.target) for fact in facts], model.device)
+    edit = answered(model.tokenizer, [(fact.filled, fact.target, fact.space) for fact in facts], model.device)
     factors = at_work.network(at_work.gradients(edit))
     entries = {name: LowRank(b.T.contiguous(), a.contiguous()) for name, (a, b) in factors.items()}
     losses = []
