@@ -53,6 +53,7 @@ def rect_feedback(
         wanted = entry.dense()
         error = past.last(name, ERROR)
         if error is not None:
+            error = error.to(wanted.device)
             wanted = wanted + input_rows(_returned(name, entry, input_rows(error, model), keys, model), model)
         if k == 100:
             entries[name] = entry if error is None else Dense(wanted)
@@ -72,5 +73,5 @@ def _returned(name: str, entry: LowRank | Dense, error: Tensor, keys: Tensor, mo
     _, right = factors(entry, model)  # adj^T, (facts, in)
     if len(right) != len(keys):
         raise InputError(f"rect-feedback: {name}: {len(keys)} keys, but an update of rank {len(right)}")
-    double = error.to(right.device).double()
-    return returned(double, keys.T.to(double), right.T.double()).to(error)
+    double = error.double()
+    return returned(double, keys.T.to(double), right.T.to(double)).to(error)

@@ -27,6 +27,7 @@ from rect.editors.hyperparameters import Hparams
 from rect.prompts import continue_with
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from rect.editors.ultraedit.shift import Moments
@@ -105,7 +106,7 @@ class UltraEdit(Editor):
         entries, memory = {}, {}
         for name, (keys, gradients) in self.rows(model, facts).items():
             moments = Moments.of(_side_by_side(keys, gradients))
-            before = _earlier(name, history)
+            before = _earlier(name, history, keys.device)
             moments = moments if before is None else before + moments
             left, right = shift(keys, gradients, moments.mean, moments.deviation, self.hparams.lr)
             entries[name] = outer(left.float(), right.float().T, model.architecture.transposed)
@@ -160,8 +161,8 @@ def _side_by_side(keys: Tensor, gradients: Tensor) -> Tensor:
     return torch.cat([keys, gradients], dim=1)
 
 
-def _earlier(name: str, history: History) -> Moments | None:
-    """What the operations before left of a matrix; None before the first one.
+def _earlier(name: str, history: History, device: torch.device) -> Moments | None:
+    """What the operations before left of a matrix, on a device; None before the first one.
 
     Raises:
         InputError: the last one left nothing.
@@ -170,7 +171,10 @@ def _earlier(name: str, history: History) -> Moments | None:
 
     if not len(history):
         return None
-    parts = {part: history.last(name, part) for part in ("count", "mean", "square")}
-    if any(tensor is None for tensor in parts.values()):
-        raise InputError(f"{name}: the last operation of the history left no moments: it is of another method")
-    return Moments.kept(parts)  # type: ignore[arg-type]
+    parts: dict[str, Tensor] = {}
+    for part in ("count", "mean", "square"):
+        tensor = history.last(name, part)
+        if tensor is None:
+            raise InputError(f"{name}: the last operation of the history left no moments: it is of another method")
+        parts[part] = tensor.to(device)
+    return Moments.kept(parts)
