@@ -342,7 +342,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         if device.type in WITHOUT_FLOAT64:
             raise RuntimeError("it has no float64, in which covariances, solves and metrics are computed")
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.empty(0, dtype=torch.float64, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise InputError(f"device {name!r} cannot be used ({reason(error)}); auto, cpu, cuda, cuda:1 ...") from None
     return device
