@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sweeps.plan.identity import Questions
+from sweeps.plan.identity import Exam
 from sweeps.run.scoring import answers
 from sweeps.store.schema import Row
 from tasks.engines.base import Engine
 
 
-def ask(engine: Engine, questions: Sequence[Questions], keep_texts: bool = True) -> tuple[list[Row], list[Row]]:
+def ask(engine: Engine, questions: Sequence[Exam], keep_texts: bool = True) -> tuple[list[Row], list[Row]]:
     """(rows, outputs) of all tasks. Raises what the first of them failed with."""
     rows: list[Row] = []
     outputs: list[Row] = []

@@ -15,7 +15,7 @@ from modelfolder.errors import InputError
 from rect import models
 from sweeps.config.config import EngineSpec, ModelSpec, TasksSpec
 from sweeps.config.strict import Strict, parse
-from sweeps.plan.identity import Questions, questions_of, unedited
+from sweeps.plan.identity import Exam, exam_of, unedited
 from sweeps.run import driver, rehearsal, scoring
 from sweeps.store.schema import Row, measurement
 from sweeps.store.store import Store
@@ -65,7 +65,7 @@ def evaluate(request: Request, console: Console) -> list[Row]:
         store.folder.check_writable(f"--out {request.out}")
     engine = engines.which(request.engine.name)
     folder = models.resolve(request.model.name, request.model.revision)
-    questions = [questions_of(request.tasks, name, engine, request.engine) for name in request.tasks.names]
+    questions = [exam_of(request.tasks, name, engine, request.engine) for name in request.tasks.names]
     cell = unedited(request.model, models.content_of(folder))
     if store is not None:
         _check_empty(store, request, questions, cell.id)
@@ -109,7 +109,7 @@ def evaluate(request: Request, console: Console) -> list[Row]:
     return rows
 
 
-def _check_empty(store: Store, request: Request, questions: Sequence[Questions], cell: str) -> None:
+def _check_empty(store: Store, request: Request, questions: Sequence[Exam], cell: str) -> None:
     """Raises InputError where some of these scores are there: a second measurement of a thing would not be seen."""
     if store.folder.exists("config.yaml"):
         raise InputError(f"--out {request.out}: is the folder of a sweep; name another")
@@ -118,7 +118,7 @@ def _check_empty(store: Store, request: Request, questions: Sequence[Questions],
         raise InputError(f"--out {request.out}: holds {', '.join(there)} of {request.model.name}; name another folder")
 
 
-def table(rows: Sequence[Row], questions: Sequence[Questions]) -> Table:
+def table(rows: Sequence[Row], questions: Sequence[Exam]) -> Table:
     """One line per task: n, its scores with their standard errors, and how many prompts were cut."""
     values = {row["name"]: row for row in rows if row["kind"] == "task"}
     shown = Table(caption="+- standard error; cut: prompts whose passage did not fit", caption_justify="left", box=None)

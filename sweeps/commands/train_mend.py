@@ -44,7 +44,7 @@ def train(
     places.check_folder(f"out: {config.folder}", config.folder)
     if config.workers > 1:
         mend_training.facts_for(config)  # what is wrong with them is told here, not in a worker
-        mend_training.spread(config, console, address)
+        mend_training.over_workers(config, console, address)
     return _train_here(config, console, device)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from modelfolder.errors import InputError
-from sweeps.plan.kept import Kept, kept_plan
+from sweeps.plan.kept import KeptPlan, kept_plan
 from sweeps.store.folder import StoreError
 from sweeps.store.store import Store
 
@@ -36,7 +36,7 @@ class Entry:
     unused_bytes: int
 
 
-def used(plan: Kept) -> dict[str, set[str]]:
+def used(plan: KeptPlan) -> dict[str, set[str]]:
     """Ids of the updates and of the states that the cells of a plan go through: {"updates": ..., "states": ...}."""
     found: dict[str, set[str]] = {"updates": set(), "states": set()}
     for cell in plan.cells:
@@ -46,7 +46,7 @@ def used(plan: Kept) -> dict[str, set[str]]:
     return found
 
 
-def unused(store: Store, plan: Kept) -> dict[str, int]:
+def unused(store: Store, plan: KeptPlan) -> dict[str, int]:
     """Updates and states that no cell of the plan uses: {name: bytes}."""
     wanted = used(plan)
     return {

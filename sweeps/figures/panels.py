@@ -13,7 +13,7 @@ import pandas as pd
 
 from sweeps.figures import paper
 from sweeps.figures.specs import Figure
-from sweeps.results import tradeoff
+from sweeps.results import curves, tradeoff
 from sweeps.results.headlines import count
 
 EDITING = ("reliability", "generalization", "locality")
@@ -82,12 +82,12 @@ def regularizer_title(name: str) -> str:
 
 
 def points_of(rows: pd.DataFrame) -> pd.DataFrame:
-    """`tradeoff.curves` with `shown` (the paper's name of the model) and `level` ("rect 40").
+    """`curves.curves` with `shown` (the paper's name of the model) and `level` ("rect 40").
 
     Raises:
         InputError: two models, or two methods on a model, would be one line.
     """
-    points = tradeoff.curves(rows, ("edit", "task"))
+    points = curves.curves(rows, ("edit", "task"))
     shown = pd.Series([paper.shown(model) for model in points["model"]], points.index, dtype=str)
     method = points["method"].str.split(" (", regex=False).str[0]  # "mend (GPT-2 XL)": a label says for which model
     paper.check_apart(points.assign(as_model=shown, as_method=method))

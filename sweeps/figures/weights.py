@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rect.analysis import Histogram
     from sweeps.plan.grid import Cell
-    from sweeps.plan.kept import Kept
+    from sweeps.plan.kept import KeptPlan
     from sweeps.store.store import Store
 
 PICTURE = (240, 80)  # points of a heat map: rows, columns
@@ -40,7 +40,7 @@ class Change:
     histogram: Histogram
 
 
-def changes(store: Store, plan: Kept, figure: Figure) -> list[Change]:
+def changes(store: Store, plan: KeptPlan, figure: Figure) -> list[Change]:
     """Replay the unregularized cell of the figure's method; at each of its checkpoints one entry per edited matrix.
 
     Reads the edited matrices from the model's files, not the model. Only updates that the sweep has left are used;
@@ -81,7 +81,7 @@ def changes(store: Store, plan: Kept, figure: Figure) -> list[Change]:
     return found
 
 
-def _cell(plan: Kept, figure: Figure) -> Cell:
+def _cell(plan: KeptPlan, figure: Figure) -> Cell:
     fitting = [
         cell
         for cell in plan.cells

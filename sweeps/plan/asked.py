@@ -17,7 +17,7 @@ import yaml
 
 from modelfolder.errors import InputError
 from sweeps.plan import search
-from sweeps.plan.kept import Kept, kept_plan
+from sweeps.plan.kept import KeptPlan, kept_plan
 from sweeps.results.tradeoff import IDS, UNEDITED
 from sweeps.store.store import Store
 
@@ -41,7 +41,7 @@ class Asked:
     store: Store
     rows: pd.DataFrame
     outputs: pd.DataFrame
-    plan: Kept | None = None
+    plan: KeptPlan | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     text: str = ""
     left_out: int = 0
@@ -98,7 +98,7 @@ def apart(rows: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def plan_of(config: str, store: Store) -> Kept | None:
+def plan_of(config: str, store: Store) -> KeptPlan | None:
     """The plan of a folder's configuration; None where it has none, or its facts or examples are not to be had here."""
     if not config:
         return None
@@ -109,7 +109,7 @@ def plan_of(config: str, store: Store) -> Kept | None:
         return None
 
 
-def _wanted(frame: pd.DataFrame, plan: Kept) -> pd.DataFrame:
+def _wanted(frame: pd.DataFrame, plan: KeptPlan) -> pd.DataFrame:
     """Rows or outputs of the plan's cells and evaluations; rows of kind `time` belong to no evaluation."""
     cells = {cell.id for cell in plan.cells} - plan.scanned
     wanted = {evaluation for cell in plan.cells for evaluation in plan.wanted(cell)} | {plan.stopped}
@@ -119,7 +119,7 @@ def _wanted(frame: pd.DataFrame, plan: Kept) -> pd.DataFrame:
     return frame[frame["cell"].isin(cells) & keep].reset_index(drop=True)
 
 
-def _as_called(rows: pd.DataFrame, plan: Kept) -> pd.DataFrame:
+def _as_called(rows: pd.DataFrame, plan: KeptPlan) -> pd.DataFrame:
     """The axes by their present names: a label may have changed since a cell was run, its id has not."""
     axes: Iterable[dict[str, Any]] = ({"cell": cell.id, **cell.axes()} for cell in plan.cells)
     named = rows[["cell"]].merge(pd.DataFrame(axes, columns=["cell", *IDS]).drop_duplicates("cell"), how="left")

@@ -42,7 +42,7 @@ class Operation(Link):
 
 
 @dataclass(frozen=True)
-class Questions:
+class Exam:
     """A task with the examples it is asked on, and the id of that evaluation.
 
     Attributes:
@@ -87,7 +87,7 @@ class Plan(Outline):
 
     dropped: tuple[tuple[str, str], ...]
     facts: tuple[Fact, ...]
-    questions: tuple[Questions, ...]
+    questions: tuple[Exam, ...]
     engine: str
     editors: Mapping[tuple[ModelSpec, MethodSpec], Mapping[str, Any]]
     skipped: Mapping[ModelSpec, Mapping[int, str]] = field(default_factory=dict)
@@ -186,7 +186,7 @@ def make_plan(config: Config, contents: Mapping[str, str | None] | None = None) 
         tuple(replace(cell, id=_sequence(cell, declared, content, made_of[cell.model])) for cell in part)
         for part in (cells, looked)
     )
-    questions = tuple(questions_of(config.tasks, name, engine, config.engine) for name in config.tasks.names)
+    questions = tuple(exam_of(config.tasks, name, engine, config.engine) for name in config.tasks.names)
     plan = Plan(
         config=config,
         cells=named,
@@ -332,7 +332,7 @@ def evaluation_of(kind: str, dtype: str) -> str:
     return identify("evaluation", kind, VERSIONS[kind], {WEIGHTS: THRESHOLDS}.get(kind, dtype))
 
 
-def questions_of(spec: TasksSpec, name: str, engine: str, limits: EngineSpec) -> Questions:
+def exam_of(spec: TasksSpec, name: str, engine: str, limits: EngineSpec) -> Exam:
     """A task with its examples, as it is asked of an engine ("vllm" or "transformers")."""
     import tasks
 
@@ -342,4 +342,4 @@ def questions_of(spec: TasksSpec, name: str, engine: str, limits: EngineSpec) ->
     content = [[example.id, example.fields, example.gold] for example in drawn]
     how = [engine, limits.dtype, limits.max_model_len]
     evaluation = identify("evaluation", "task", task.name, task.version, identify(content), *how)
-    return Questions(task, tuple(drawn), evaluation, drawn.provenance)
+    return Exam(task, tuple(drawn), evaluation, drawn.provenance)

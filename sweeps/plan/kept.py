@@ -30,7 +30,7 @@ NAMED_FACTS = 500  # facts whose texts the report can name
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept(Outline):
+class KeptPlan(Outline):
     """An outline with what else readers tell.
 
     Attributes:
@@ -51,7 +51,7 @@ class Kept(Outline):
             yield from chain.links(batches[:n_edits])
 
 
-def kept_plan(store: Store) -> Kept:
+def kept_plan(store: Store) -> KeptPlan:
     """The plan, with what its search has picked. Looks at a model only where no run has said what it is made of.
 
     Raises:
@@ -107,10 +107,10 @@ def _as_json(plan: Plan, config: bytes) -> str:
     return json.dumps(record, ensure_ascii=False)
 
 
-def _from(record: Mapping[str, Any], config: Config) -> Kept:
+def _from(record: Mapping[str, Any], config: Config) -> KeptPlan:
     cells, candidates = (tuple(_cell(config, one) for one in record[part]) for part in ("cells", "candidates"))
     batches = {(model, seed, size): digests for model, seed, size, digests in record["batches"]}
-    return Kept(
+    return KeptPlan(
         config=config,
         cells=cells,
         candidates=candidates,

@@ -16,7 +16,7 @@ from rect import places
 from sweeps.plan import asked
 from sweeps.report import gather
 from sweeps.report.webpage import Material
-from sweeps.results import agreement, answered, controls, ranking, retention, tradeoff
+from sweeps.results import agreement, answered, controls, curves, ranking, retention, tradeoff
 from sweeps.results.measured import EDITING
 from sweeps.store.store import Store
 
@@ -29,7 +29,7 @@ SHORT += ["edit_retention", "task_score", "task_retention", "drift", "perplexity
 TABLES: dict[str, Callable[[Material], pd.DataFrame]] = {
     "tradeoff": lambda made: made.tradeoff,
     "seeds": lambda made: _seeds(made),
-    "curves": lambda made: tradeoff.curves(made.rows),
+    "curves": lambda made: curves.curves(made.rows),
     "ranking": lambda made: ranking.ranking(made.table, made.sides),
     "paired": lambda made: controls.paired(made.rows, made.outputs),
     "smallest-k": lambda made: _smallest_k(made),

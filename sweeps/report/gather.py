@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from modelfolder.errors import InputError
 from sweeps.plan import asked
-from sweeps.plan.kept import Kept
+from sweeps.plan.kept import KeptPlan
 from sweeps.report import terminal, webpage
 from sweeps.report.webpage import Material
 from sweeps.results import collateral, tradeoff
@@ -82,7 +82,7 @@ def _environments(store: Store, rows: pd.DataFrame) -> list[dict[str, Any]]:
     return [about for name, about in store.environments().items() if name in named or not named]
 
 
-def _fact_names(plan: Kept, rows: pd.DataFrame) -> dict[str, list[str]]:
+def _fact_names(plan: KeptPlan, rows: pd.DataFrame) -> dict[str, list[str]]:
     """The facts that rows of their own tell about, in the order of editing."""
     count = rows["name"].str.extract(r"/fact-(\d+)$", expand=False).astype(float).max()
     if pd.isna(count):
@@ -98,7 +98,7 @@ def _command(words: list[str]) -> str:
     return shlex.join([program, *words[1:]])
 
 
-def _missing(plan: Kept, store: Store, failures: dict[str, str]) -> list[tuple[str, str]]:
+def _missing(plan: KeptPlan, store: Store, failures: dict[str, str]) -> list[tuple[str, str]]:
     done = store.done()
     found = []
     for cell in plan.cells:

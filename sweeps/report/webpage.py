@@ -18,7 +18,7 @@ import pandas as pd
 from sweeps.plan.search import Found
 from sweeps.report import answers, controls
 from sweeps.report.plain import plain
-from sweeps.results import ability, collateral, retention, tradeoff
+from sweeps.results import ability, collateral, curves, retention, tradeoff
 from sweeps.results.fronts import TEXT
 from sweeps.results.headlines import headlines
 
@@ -126,13 +126,13 @@ def page_data(material: Material) -> dict[str, Any]:
 
 
 def _curves(rows: pd.DataFrame) -> dict[str, Any]:
-    """`tradeoff.curves`, packed: what many lines share is there once.
+    """`curves.curves`, packed: what many lines share is there once.
 
     `groups`: the columns of what a line belongs to; `names` of measurements; `edits`: lists of numbers of edits;
     `lines`: [group, name, edits, means, half widths of the interval, edited models it is over]: 1 where it is over the
     facts or examples of one.
     """
-    points = tradeoff.curves(rows)
+    points = curves.curves(rows)
     ids = ["model", "method", "setting", "batch_size", "regularizer", "k"]
     packed: dict[str, dict[Any, int]] = {"groups": {}, "names": {}, "edits": {}}
 

@@ -7,13 +7,12 @@ file, and the order of the rows changes no result.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from rect.regularizers import REGULARIZERS
-from sweeps.results import intervals
 from sweeps.results.fronts import front, furthest
 
 UNEDITED = "unedited"
@@ -55,9 +54,9 @@ def one_evaluation(rows: pd.DataFrame) -> pd.DataFrame:
     """
     if "evaluation" not in rows or rows.empty:
         return rows
-    spread = rows.groupby(["kind", "name", "evaluation"], dropna=False).agg(points=("cell", "size"), n=("n", "max"))
-    spread = spread.reset_index().sort_values(["points", "n", "evaluation"], ascending=[False, False, True])
-    chosen = spread.drop_duplicates(["kind", "name"])[["kind", "name", "evaluation"]]
+    coverage = rows.groupby(["kind", "name", "evaluation"], dropna=False).agg(points=("cell", "size"), n=("n", "max"))
+    coverage = coverage.reset_index().sort_values(["points", "n", "evaluation"], ascending=[False, False, True])
+    chosen = coverage.drop_duplicates(["kind", "name"])[["kind", "name", "evaluation"]]
     return rows.merge(chosen, on=["kind", "name", "evaluation"], how="inner")
 
 
@@ -145,45 +144,6 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     return _sorted(mean)
 
 
-def curves(rows: pd.DataFrame, kinds: Iterable[str] = ("edit", "task", "ability")) -> pd.DataFrame:
-    """Every averaged measurement over the number of edits: mean over seeds and its 95% interval.
-
-    The interval is over edited models, on the task's examples as they are. On a curve of a single seed it is over the
-    facts or examples of that edited model; on one of several, a point that only one has (the unedited model) has none.
-
-    The unedited model is the point `n_edits` = 0 of each of its model's curves. In the setting `batch-single` each
-    batch size is a cell of its own and one point of a curve: there `n_edits` is the batch size, `batch_size` is NaN.
-
-    Returns:
-        `model, method, setting, batch_size, regularizer, k, kind, name, n_edits, mean, low, high, stderr, seeds`;
-        `stderr` is the root mean square of the rows' own standard errors (over examples or facts, not over seeds).
-    """
-    rows = one_evaluation(rows)
-    rows = rows[rows["kind"].isin(list(kinds))]
-    averaged = rows["name"].isin([*EDIT_METRICS, *ABILITIES, *more_metrics(rows)]) | (rows["kind"] == "task")
-    rows = rows[averaged].copy()
-    rows["batch_size"] = rows["batch_size"].astype(float)
-    single = rows["setting"] == "batch-single"
-    rows.loc[single, "n_edits"] = rows.loc[single, "batch_size"].astype(int)
-    rows.loc[single, "batch_size"] = np.nan
-    unedited = rows["setting"] == UNEDITED
-    keys = ["model", "method", "setting", "batch_size", "regularizer", "k"]
-    edited = rows[~unedited]
-    starts = edited[keys].drop_duplicates().merge(rows[unedited].drop(columns=keys[1:]), on="model")
-    points = pd.concat([edited, starts[edited.columns]], ignore_index=True) if len(starts) else edited
-    points = points.assign(square=points["stderr"].astype(float) ** 2)
-    groups = points.groupby([*keys, "kind", "name", "n_edits"], dropna=False, sort=True)
-    told = {"seeds": ("seed", "nunique"), "square": ("square", "mean"), "n": ("n", "sum")}
-    out = groups.agg(mean=("value", "mean"), count=("value", "count"), spread=("value", "var"), **told).reset_index()
-    out["stderr"] = np.sqrt(out["square"])
-    out["n"] = out["n"].where(out["kind"] != "ability", 0)  # no share of so many: nothing follows from equal values
-    of, df = intervals.variance(*(out[name].to_numpy(dtype=float) for name in ("spread", "count", "square", "n")))
-    several = out.groupby([*keys, "kind", "name"], dropna=False)["count"].transform("max") > 1
-    of = np.where(several & (out["count"] < 2), np.nan, of)
-    out["low"], out["high"] = intervals.bounds(out["mean"].to_numpy(dtype=float), of, df)
-    return out[[*keys, "kind", "name", "n_edits", "mean", "low", "high", "stderr", "seeds"]]
-
-
 def smallest_k(table: pd.DataFrame, share: float = 0.95, metric: str = "edit_retention") -> pd.DataFrame:
     """The smallest k of each regularizer whose mean over seeds of `metric` is at least `share`.
 
@@ -213,13 +173,6 @@ def smallest_k(table: pd.DataFrame, share: float = 0.95, metric: str = "edit_ret
         lines.append(line)
     columns = [*GROUP, "regularizer", "n_edits", "k", "edit_retention", "task_retention", "reason"]
     return pd.DataFrame(lines, columns=columns)
-
-
-def missing(rows: pd.DataFrame, expected: pd.DataFrame) -> pd.DataFrame:
-    """Lines of `expected` (columns `cell`, `n_edits`, more) of which the rows have no measurement."""
-    there = pd.MultiIndex.from_frame(rows[["cell", "n_edits"]].drop_duplicates())
-    wanted = pd.MultiIndex.from_frame(expected[["cell", "n_edits"]])
-    return expected[~wanted.isin(there)].reset_index(drop=True)
 
 
 def label(regularizer: str, k: float | None) -> str:

@@ -20,7 +20,7 @@ from rect import models
 from sweeps.config.config import Config
 from sweeps.plan import costs, kept, needs, remarks, search, skipped
 from sweeps.plan.grid import Cell
-from sweeps.plan.identity import Plan, Questions, contents_here, make_plan
+from sweeps.plan.identity import Exam, Plan, contents_here, make_plan
 from sweeps.run import cluster, experiment, rehearsal, surroundings, tracking
 from sweeps.run.job import Job
 from sweeps.run.progress import Live
@@ -301,7 +301,7 @@ def check_modules() -> None:
                              "remove it from PYTHONPATH or the working directory")  # fmt: skip
 
 
-def environment(engine: str, questions: Sequence[Questions]) -> dict[str, Any]:
+def environment(engine: str, questions: Sequence[Exam]) -> dict[str, Any]:
     """Where and with what the sweep ran."""
     versions = {}
     for name in PACKAGES:

@@ -14,7 +14,7 @@ from rect import evaluation, metrics, perplexity
 from rect import weights as weight_statistics
 from rect.facts import Fact, Locality, distinct
 from rect.model import EditableModel
-from sweeps.plan.identity import THRESHOLDS, Questions
+from sweeps.plan.identity import THRESHOLDS, Exam
 from sweeps.run import scoring
 from sweeps.store.schema import Row, measurement
 from tasks.engines.base import Engine
@@ -162,7 +162,7 @@ def swap(engine: Engine, model: EditableModel) -> Row:
 
 
 def tasks(
-    engine: Engine, questions: Sequence[Questions], keep_texts: bool = True
+    engine: Engine, questions: Sequence[Exam], keep_texts: bool = True
 ) -> Iterator[tuple[list[Row], list[Row], dict[str, Exception]]]:
     """Scores of the tasks as they come, from an engine as it is.
 

@@ -57,7 +57,7 @@ def line(metrics: Metrics) -> str:
     return ", ".join(f"{name} {metrics[name]:.3f}" for name in SHOWN)
 
 
-def spread(config: TrainConfig, console: Console, address: str | None) -> None:
+def over_workers(config: TrainConfig, console: Console, address: str | None) -> None:
     """Train with several workers; the checkpoints in the folder are what they leave, and what they resume from.
 
     Each worker takes a GPU where the cluster has enough of them (written for CUDA, not run on it).

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from modelfolder.errors import InputError
-from sweeps.plan.identity import Questions
+from sweeps.plan.identity import Exam
 from tasks.base import Task
 from tasks.engines.base import Engine
 from tasks.records import Example
@@ -41,12 +41,12 @@ class Prompts:
         skipped: {id of an example that cannot be asked: why}.
     """
 
-    one: Questions
+    one: Exam
     asked: list[Prompt] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def prepared(one: Questions, engine: Engine) -> Prompts:
+def prepared(one: Exam, engine: Engine) -> Prompts:
     """The prompts of a task that is asked and scored here.
 
     Raises:
@@ -67,7 +67,7 @@ def prepared(one: Questions, engine: Engine) -> Prompts:
     return found
 
 
-def refusal(one: Questions, skipped: dict[str, str]) -> None:
+def refusal(one: Exam, skipped: dict[str, str]) -> None:
     """Raise InputError unless the examples that cannot be asked may be skipped: some of a public data set."""
     if not skipped or not (one.task.own or len(skipped) == len(one.examples)):
         return

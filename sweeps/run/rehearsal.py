@@ -9,7 +9,7 @@ from modelfolder.errors import InputError
 from rect import models
 from rect.facts import Fact
 from sweeps.config.config import EngineSpec, ModelSpec
-from sweeps.plan.identity import Plan, Questions
+from sweeps.plan.identity import Exam, Plan
 from sweeps.plan.outline import metric_kind
 from sweeps.run import answering
 from sweeps.store.store import Done
@@ -57,9 +57,7 @@ def dry_engine(model: ModelSpec, limits: EngineSpec, revision: str | None = None
     )
 
 
-def of_model(
-    model: ModelSpec, questions: Sequence[Questions], limits: EngineSpec, revision: str | None = None
-) -> list[str]:
+def of_model(model: ModelSpec, questions: Sequence[Exam], limits: EngineSpec, revision: str | None = None) -> list[str]:
     """One line for each task of which examples are skipped.
 
     Args:
@@ -85,7 +83,7 @@ def of_model(
     return lines
 
 
-def _skipped(one: Questions, engine: DryEngine) -> dict[str, str]:
+def _skipped(one: Exam, engine: DryEngine) -> dict[str, str]:
     from sweeps.run import prompting, scoring
 
     if one.task.mode == "harness":

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelfolder.errors import InputError
-from sweeps.plan.identity import Questions
+from sweeps.plan.identity import Exam
 from sweeps.run.prompting import Prompt, Prompts, prepared
 from sweeps.store.schema import Row, measurement
 from tasks.engines.base import Engine
@@ -36,14 +36,14 @@ class Answered:
         failed: why nothing came of it.
     """
 
-    one: Questions
+    one: Exam
     rows: list[Row] = field(default_factory=list)
     outputs: list[Row] = field(default_factory=list)
     skipped: Mapping[str, str] = field(default_factory=dict)
     failed: Exception | None = None
 
 
-def answers(engine: Engine, questions: Sequence[Questions], keep_texts: bool = True) -> Iterator[list[Answered]]:
+def answers(engine: Engine, questions: Sequence[Exam], keep_texts: bool = True) -> Iterator[list[Answered]]:
     """What comes of the tasks: one call of the engine for all that is generated, one for all log-probabilities.
 
     Args:
@@ -72,10 +72,10 @@ def answers(engine: Engine, questions: Sequence[Questions], keep_texts: bool = T
 
 Given = list[Any]  # what the engine gave for each prompt: a text, or the log-probabilities of the choices
 Call = Callable[["Engine", Sequence[Prompt]], Given]
-Scoring = Callable[[Questions, Sequence["Example"], Sequence[Prompt], Given], tuple[Mapping[str, "Score"], list[Row]]]
+Scoring = Callable[[Exam, Sequence["Example"], Sequence[Prompt], Given], tuple[Mapping[str, "Score"], list[Row]]]
 
 
-def _put(engine: Engine, questions: Sequence[Questions], call: Call, scoring: Scoring) -> list[Answered]:
+def _put(engine: Engine, questions: Sequence[Exam], call: Call, scoring: Scoring) -> list[Answered]:
     """Prepare the prompts of some tasks, have them answered, score the answers."""
     ready: list[Prompts] = []
     found: dict[str, Answered] = {}
@@ -131,7 +131,7 @@ def _scored(prompts: Prompts, given: Given, scoring: Scoring) -> Answered:
     return Answered(one, rows, outputs, prompts.skipped)
 
 
-def _failed(one: Questions, error: Exception) -> Answered:
+def _failed(one: Exam, error: Exception) -> Answered:
     bad_input = isinstance(error, InputError)  # one line says it all
     log.warning("%s failed: %s: %s", one.name, type(error).__name__, error, exc_info=None if bad_input else error)
     return Answered(one, failed=error)
@@ -142,7 +142,7 @@ def _generate(engine: Engine, prompts: Sequence[Prompt]) -> Given:
 
 
 def _said(
-    one: Questions, examples: Sequence[Example], prompts: Sequence[Prompt], texts: Given
+    one: Exam, examples: Sequence[Example], prompts: Sequence[Prompt], texts: Given
 ) -> tuple[Mapping[str, Score], list[Row]]:
     """Scores and outputs of a task that is scored by what the model says."""
     scores = [one.task.judge(text, example).score for text, example in zip(texts, examples, strict=True)]
@@ -159,7 +159,7 @@ def _weigh(engine: Engine, prompts: Sequence[Prompt]) -> Given:
 
 
 def _weighed(
-    one: Questions, examples: Sequence[Example], prompts: Sequence[Prompt], logprobs: Given
+    one: Exam, examples: Sequence[Example], prompts: Sequence[Prompt], logprobs: Given
 ) -> tuple[Mapping[str, Score], list[Row]]:
     """Scores and outputs of a task that is scored by the log-probabilities of its choices.
 
@@ -181,7 +181,7 @@ def _listed(choices: Sequence[str], logprobs: Sequence[float]) -> str:
 # Asked and scored by the lm-evaluation-harness
 
 
-def _of_the_harness(engine: Engine, one: Questions) -> Answered:
+def _of_the_harness(engine: Engine, one: Exam) -> Answered:
     try:
         scores, said, skipped = run_harness(engine, one)
         rows = _rows(one, scores, {index: s.cut for index, s in said.items()})
@@ -192,9 +192,7 @@ def _of_the_harness(engine: Engine, one: Questions) -> Answered:
     return Answered(one, rows, outputs, skipped)
 
 
-def run_harness(
-    engine: Engine, one: Questions, **settings: Any
-) -> tuple[dict[str, Score], dict[int, Said], dict[str, str]]:
+def run_harness(engine: Engine, one: Exam, **settings: Any) -> tuple[dict[str, Score], dict[int, Said], dict[str, str]]:
     """Have the harness ask and score a task, without the examples of a public one that cannot be asked.
 
     Args:
@@ -217,7 +215,7 @@ def run_harness(
                 raise
 
 
-def _rows(one: Questions, scores: Mapping[str, Score], asked: Mapping[int, bool]) -> list[Row]:
+def _rows(one: Exam, scores: Mapping[str, Score], asked: Mapping[int, bool]) -> list[Row]:
     """Rows of a task.
 
     Args:
@@ -234,7 +232,7 @@ def _rows(one: Questions, scores: Mapping[str, Score], asked: Mapping[int, bool]
     ]
 
 
-def _output(one: Questions, index: int, prompt: str, text: str, score: float) -> Row:
+def _output(one: Exam, index: int, prompt: str, text: str, score: float) -> Row:
     example = one.examples[index]
     parts = one.task.counts(text, example) if one.task.mode == "generate" else None
     return {

@@ -9,7 +9,7 @@ import pytest
 
 from modelfolder.errors import InputError
 from sweeps.config.config import EngineSpec, TasksSpec
-from sweeps.plan.identity import questions_of
+from sweeps.plan.identity import exam_of
 from sweeps.run import scoring
 from tasks.engines.vllm_engine import VLLMEngine
 from tests.sweeps import odd_task
@@ -21,7 +21,7 @@ def test_vllm_that_refuses_one_task_answers_the_others(tmp_path: Path) -> None:
     folder, odd = odd_task.save_model(tmp_path / "model"), odd_task.save_task(tmp_path)
     limits = EngineSpec(max_model_len=256)
     spec = TasksSpec(names=("nli", str(odd), "sentiment"), examples=2)
-    questions = [questions_of(spec, name, "vllm", limits) for name in spec.names]
+    questions = [exam_of(spec, name, "vllm", limits) for name in spec.names]
     with VLLMEngine(folder, max_model_len=256) as engine:
         (found,) = scoring.answers(engine, questions)
         expected = asking.ask(engine, [questions[0], questions[2]])

@@ -10,7 +10,7 @@ import pytest
 
 import tasks
 from sweeps.config.config import EngineSpec, TasksSpec
-from sweeps.plan.identity import questions_of
+from sweeps.plan.identity import exam_of
 from tasks import engines
 
 pytestmark = [pytest.mark.vllm, pytest.mark.model, pytest.mark.slow]
@@ -23,8 +23,8 @@ def test_both_engines_say_the_same_and_weigh_alike(default_model_folder: Path) -
     spec = TasksSpec(names=(*tasks.NAMES, *CHOICES), examples=4)
     with engines.create("vllm", default_model_folder, max_model_len=1024, wait=False) as vllm:
         with engines.create("transformers", default_model_folder, max_model_len=1024) as other:
-            rows, expected = asking.ask(other, [questions_of(spec, name, other.name, limits) for name in spec.names])
-        found_rows, found = asking.ask(vllm, [questions_of(spec, name, vllm.name, limits) for name in spec.names])
+            rows, expected = asking.ask(other, [exam_of(spec, name, other.name, limits) for name in spec.names])
+        found_rows, found = asking.ask(vllm, [exam_of(spec, name, vllm.name, limits) for name in spec.names])
     assert len(expected) == len(found) == 4 * (len(tasks.NAMES) + 3 + len(CHOICES))
     for one, other_one in zip(found, expected, strict=True):
         assert one["prompt"] == other_one["prompt"]

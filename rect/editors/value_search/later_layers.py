@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from rect.editors.value_search.calls import axis, cache_name, each, first
 from rect.editors.value_search.packing import Packing, applies, packed
-from rect.editors.value_search.prefix_cache import Kept, freeze
+from rect.editors.value_search.prefix_cache import Earlier, freeze
 from rect.hooks import hooked
 from rect.model import EditableModel
 from rect.prompts import Row
@@ -27,7 +27,7 @@ from rect.prompts import Row
 class _Join:
     """Stands in for the model's cache: puts the kept keys and values before the new ones, and keeps nothing new."""
 
-    def __init__(self, kept: Kept, packing: Packing | None = None) -> None:
+    def __init__(self, kept: Earlier, packing: Packing | None = None) -> None:
         self.kept, self.packing = kept, packing
 
     def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:

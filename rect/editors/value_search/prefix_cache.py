@@ -21,7 +21,7 @@ from rect.model import EditableModel
 from rect.prompts import Row
 
 
-class Kept:
+class Earlier:
     """Keys and values of each row's first positions, (rows, heads, positions, head size) by layer.
 
     Args:
@@ -34,10 +34,10 @@ class Kept:
         self.values: dict[int, Tensor] = {}
 
 
-class _Keep:
+class _Recorder:
     """Stands in for the model's cache: keeps keys and values; nothing after those of the last block is run."""
 
-    def __init__(self, kept: Kept, last: int | None = None) -> None:
+    def __init__(self, kept: Earlier, last: int | None = None) -> None:
         self.kept, self.last = kept, last
 
     def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
@@ -65,7 +65,7 @@ class Frozen:
     mlp: Tensor
     block_in: Tensor
     block_out: Tensor
-    kept: Kept
+    kept: Earlier
     calls: dict[int, Call]
     length: int
 
@@ -82,7 +82,7 @@ def freeze(model: EditableModel, rows: Sequence[Row], layer: int, last: int, fro
         from_mlp: the vector is added inside of block L, not to its output.
     """
     blocks = Blocks(model, max((row.ids for row in rows), key=len), last)
-    kept = Kept(max(1, *(row.lookup for row in rows)))  # never none, to spare a special case
+    kept = Earlier(max(1, *(row.lookup for row in rows)))  # never none, to spare a special case
     which = torch.arange(len(rows), device=model.device)[:, None]
     lookups = torch.tensor([[row.lookup] for row in rows], device=model.device)
     hidden = blocks.enter([row.ids for row in rows])
@@ -96,13 +96,13 @@ def freeze(model: EditableModel, rows: Sequence[Row], layer: int, last: int, fro
 
     projection = model.module(model.path(model.architecture.mlp_out, layer))
     with hooked(projection.register_forward_hook(see)):
-        hidden = blocks.run(hidden, layer, _Keep(kept) if from_mlp else None)
+        hidden = blocks.run(hidden, layer, _Recorder(kept) if from_mlp else None)
     steps = max(row.length - row.lookup for row in rows)
     positions = (lookups + torch.arange(steps, device=model.device)).clamp(max=hidden.shape[1] - 1)
     block_out = hidden[which, positions]
     hidden = hidden[:, : kept.positions]
     with contextlib.suppress(Stop):
         for each in range(layer + 1, last + 1):
-            hidden = blocks.run(hidden, each, _Keep(kept, last))
+            hidden = blocks.run(hidden, each, _Recorder(kept, last))
     calls = {each: blocks.calls[each] for each in range(layer, last + 1)}
     return Frozen(seen["keys"], seen["mlp"], block_in, block_out, kept, calls, blocks.length)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rect.editors.value_search.blocks import Blocks
-from rect.editors.value_search.prefix_cache import Kept, freeze
+from rect.editors.value_search.prefix_cache import Earlier, freeze
 from rect.editors.value_search.rise import alike
 from rect.model import EditableModel
 from rect.prompts import Row
@@ -61,7 +61,7 @@ def test_what_is_frozen_is_what_the_model_has(family: str, from_mlp: bool) -> No
     model = tiny(family)
     rows = [Row(ids, max(0, len(ids) - 3)) for ids in ROWS]
     found = freeze(model, rows, 0, 1, from_mlp)
-    assert isinstance(found.kept, Kept)
+    assert isinstance(found.kept, Earlier)
     assert sorted(found.kept.keys) == ([0, 1] if from_mlp else [1])
     for i, row in enumerate(rows):
         out = model.hf(torch.tensor([row.ids]), use_cache=True, output_hidden_states=True)

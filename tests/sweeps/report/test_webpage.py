@@ -10,7 +10,7 @@ import pytest
 
 from sweeps.report import webpage
 from sweeps.report.webpage import Material
-from sweeps.results import tradeoff
+from sweeps.results import curves, tradeoff
 from tests.sweeps.results import test_ability
 from tests.sweeps.synthetic_rows import outputs, row, sweep, unedited
 
@@ -157,7 +157,7 @@ def test_flat() -> None:
 def test_curves_are_packed_without_loss() -> None:
     rows = sweep(seeds=(0, 1), ks=(20,), tasks=("ner", "nli"))
     packed = webpage.page_data(material(rows))["curves"]
-    points = tradeoff.curves(rows)
+    points = curves.curves(rows)
     groups = points.groupby(["regularizer", "k", "name"], dropna=False)
     assert len(packed["lines"]) == len(groups)
     for group, name, edits, mean, half, seeds in packed["lines"]:

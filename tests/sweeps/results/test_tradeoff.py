@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import tasks as task_package
-from sweeps.results import fronts, tradeoff
+from sweeps.results import curves, fronts, tradeoff
 from tests.sweeps.synthetic_rows import NONE, row, sweep, unedited
 
 RECT40 = {"regularizer": "rect", "k": 40.0}
@@ -212,7 +212,7 @@ def test_order_of_rows_changes_nothing(seed: int) -> None:
     shuffled = rows.sample(frac=1.0, random_state=seed)
     table = tradeoff.tradeoff(rows)
     pd.testing.assert_frame_equal(table, tradeoff.tradeoff(shuffled))
-    pd.testing.assert_frame_equal(tradeoff.curves(rows), tradeoff.curves(shuffled))
+    pd.testing.assert_frame_equal(curves.curves(rows), curves.curves(shuffled))
     pd.testing.assert_frame_equal(tradeoff.smallest_k(table), tradeoff.smallest_k(tradeoff.tradeoff(shuffled)))
 
 
@@ -293,7 +293,7 @@ def test_a_regularizer_that_ended_early_throughout_has_no_smallest_k() -> None:
 def test_curves_by_hand(small: pd.DataFrame) -> None:
     second = small[small["cell"] == "none"].assign(cell="none-1", seed=1)
     second.loc[second["name"] == "ner/score", "value"] += 0.04
-    curve = tradeoff.curves(pd.concat([small, second]))
+    curve = curves.curves(pd.concat([small, second]))
     ner = curve[(curve["regularizer"] == "none") & (curve["name"] == "ner/score")].set_index("n_edits")
     assert list(ner.index) == [0, 1, 3]
     assert list(ner["seeds"]) == [1, 2, 2]
@@ -314,7 +314,7 @@ def test_curves_by_hand(small: pd.DataFrame) -> None:
 def test_batch_sizes_of_batch_single_form_one_curve() -> None:
     ids = {"setting": "batch-single", "method": "memit"}
     lines = [row(f"b{b}", 1, "task", "ner/score", 0.4 - b / 100, batch_size=b, **ids) for b in (1, 10)]
-    curve = tradeoff.curves(pd.DataFrame(lines))
+    curve = curves.curves(pd.DataFrame(lines))
     assert list(curve["n_edits"]) == [1, 10]
     assert curve["batch_size"].isna().all()
 
@@ -356,14 +356,8 @@ def test_smallest_k() -> None:
     assert tradeoff.smallest_k(table, share=0.5).set_index("regularizer").loc["rect", "k"] == 20.0
 
 
-def test_missing_names_cells_and_checkpoints(small: pd.DataFrame) -> None:
-    expected = pd.DataFrame({"cell": ["rect", "rect", "other"], "n_edits": [3, 5, 3]})
-    found = tradeoff.missing(small, expected)
-    assert list(found.itertuples(index=False, name=None)) == [("rect", 5), ("other", 3)]
-
-
 def test_empty_rows_give_an_empty_table(small: pd.DataFrame) -> None:
     empty = small.iloc[:0]
     assert tradeoff.tradeoff(empty).empty
-    assert tradeoff.curves(empty).empty
+    assert curves.curves(empty).empty
     assert tradeoff.smallest_k(tradeoff.tradeoff(empty)).empty

@@ -12,7 +12,7 @@ import pytest
 import tasks
 from sweeps.commands import app
 from sweeps.config.config import EngineSpec, TasksSpec
-from sweeps.plan.identity import EDIT, Plan, Questions, evaluation_of, make_plan, questions_of
+from sweeps.plan.identity import EDIT, Exam, Plan, evaluation_of, exam_of, make_plan
 from sweeps.run import scoring
 from sweeps.run.cell import CellRun
 from sweeps.run.job import Job
@@ -45,9 +45,9 @@ def engine(folder: Path) -> Iterator[TransformersEngine]:
         yield engine
 
 
-def asked(*names: str) -> list[Questions]:
+def asked(*names: str) -> list[Exam]:
     wanted = TasksSpec(names=names, examples=2)
-    return [questions_of(wanted, name, "transformers", LIMITS) for name in names]
+    return [exam_of(wanted, name, "transformers", LIMITS) for name in names]
 
 
 def test_an_engine_that_fails_on_one_task_answers_the_others(engine: TransformersEngine, odd: Path) -> None:

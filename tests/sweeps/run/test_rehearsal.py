@@ -12,7 +12,7 @@ import pytest
 
 from modelfolder.errors import InputError
 from sweeps.config.config import EngineSpec, ModelSpec, TasksSpec
-from sweeps.plan.identity import Questions, questions_of
+from sweeps.plan.identity import Exam, exam_of
 from sweeps.run import driver, prompting, rehearsal
 from sweeps.store.store import Store
 from tasks.engines.dry_engine import DryEngine
@@ -53,9 +53,9 @@ def own(folder: Path, *countries: str, **changes: Any) -> str:
     return str(path)
 
 
-def asked(*names: str, source: Path | str = "bundled", **spec: Any) -> list[Questions]:
+def asked(*names: str, source: Path | str = "bundled", **spec: Any) -> list[Exam]:
     wanted = TasksSpec(names=names, source=str(source), **spec)
-    return [questions_of(wanted, name, "transformers", LIMITS) for name in names]
+    return [exam_of(wanted, name, "transformers", LIMITS) for name in names]
 
 
 def test_a_question_that_is_too_long_is_skipped_and_counted(engine: TransformersEngine, data: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import tasks
 from sweeps.config.config import EngineSpec, TasksSpec
-from sweeps.plan.identity import Questions, make_plan, questions_of
+from sweeps.plan.identity import Exam, exam_of, make_plan
 from sweeps.report import gather
 from sweeps.store.schema import Row
 from sweeps.store.store import Store
@@ -36,9 +36,9 @@ def engine(folder: Path) -> Iterator[TransformersEngine]:
         yield engine
 
 
-def asked(*names: str, **spec: Any) -> list[Questions]:
+def asked(*names: str, **spec: Any) -> list[Exam]:
     wanted = TasksSpec(names=names, examples=4, **spec)
-    return [questions_of(wanted, name, "transformers", LIMITS) for name in names]
+    return [exam_of(wanted, name, "transformers", LIMITS) for name in names]
 
 
 def by_name(rows: list[Row]) -> dict[str, Row]:
