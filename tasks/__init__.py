@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from modelfolder.errors import InputError
     from tasks.base import Judgement, Task
     from tasks.records import Example, Examples
-    from tasks.registry import NAMES, TASKS, get
+    from tasks.registry import GLUE, NAMES, SETS, TASKS, get
     from tasks.scores import Score
 
 _HOMES = {
@@ -27,7 +27,7 @@ _HOMES = {
     "Score": "tasks.scores",
     **dict.fromkeys(("Example", "Examples"), "tasks.records"),
     **dict.fromkeys(("Judgement", "Task"), "tasks.base"),
-    **dict.fromkeys(("NAMES", "TASKS", "get"), "tasks.registry"),
+    **dict.fromkeys(("GLUE", "NAMES", "SETS", "TASKS", "get"), "tasks.registry"),
 }
 __all__ = sorted(_HOMES)
 

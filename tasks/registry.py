@@ -9,6 +9,7 @@ from modelfolder.errors import InputError, nearest
 from tasks.base import Task
 from tasks.closed_domain_qa import ClosedDomainQA
 from tasks.dialogue import Dialogue
+from tasks.glue.sets import GlueCoLA, GlueMMLU, GlueMRPC, GlueNLI, GlueRTE, GlueSST
 from tasks.ner import NER
 from tasks.nli import NLI
 from tasks.open_domain_qa import OpenDomainQA
@@ -27,6 +28,11 @@ TASKS: dict[str, Task] = {
     "sentiment": Sentiment(),
 }
 NAMES: tuple[str, ...] = tuple(TASKS)
+GLUE: dict[str, Task] = {
+    task.name: task for task in (GlueSST(), GlueMRPC(), GlueCoLA(), GlueRTE(), GlueMMLU(), GlueNLI())
+}
+SETS: dict[str, tuple[str, ...]] = {"all": NAMES, "glue": tuple(GLUE)}
+"""Words for several tasks."""
 
 _FILES = (".yaml", ".yml", ".jsonl")
 _HARNESS = "lm_eval:"
@@ -41,8 +47,8 @@ def get(name: str | Path) -> Task:
     Raises InputError that names the nearest known one.
     """
     text = str(name)
-    if text in TASKS:
-        return TASKS[text]
+    if text in TASKS | GLUE:
+        return (TASKS | GLUE)[text]
     for suffix, form in _FORMS.items():
         if text.endswith(suffix):
             return form(get(text.removesuffix(suffix)))
@@ -54,7 +60,7 @@ def get(name: str | Path) -> Task:
         from tasks import custom
 
         task = custom.load(Path(text))
-        if task.name in TASKS:
+        if task.name in TASKS | GLUE:
             raise InputError(f"{text}: the name {task.name!r} is taken by a task of the package; choose another")
         return task
-    raise InputError(f"unknown task {text!r}; {nearest(text, NAMES)}; or the path of a .yaml or .jsonl file")
+    raise InputError(f"unknown task {text!r}; {nearest(text, (*NAMES, *GLUE))}; or the path of a .yaml or .jsonl file")

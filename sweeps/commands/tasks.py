@@ -33,7 +33,7 @@ def list_tasks() -> None:
         table.add_column(title, no_wrap=title == "task")
     for title in ("size", "new tokens"):
         table.add_column(title, justify="right", no_wrap=True)
-    for name, task in tasks.TASKS.items():
+    for name, task in (tasks.TASKS | tasks.GLUE).items():
         data = task.data
         mark = " *" if task.has_choices else ""
         table.add_row(name + mark, data.title, data.split, str(data.size), str(task.max_new_tokens))

@@ -218,9 +218,12 @@ class TasksSpec(Strict):
     def _all(cls, value: Any) -> Any:
         import tasks
 
-        if value == "all":
-            return tasks.NAMES
-        return (value,) if isinstance(value, str) else value
+        given = [value] if isinstance(value, str) else value
+        if not isinstance(given, list | tuple):
+            return given
+        return tuple(
+            name for one in given for name in (tasks.SETS.get(one, (one,)) if isinstance(one, str) else (one,))
+        )
 
     @field_validator("names")
     @classmethod

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from sklearn.metrics import f1_score
 
 from modelfolder import answers
 from sweeps.plan.identity import make_plan
@@ -81,3 +82,26 @@ def test_ripple(folder: Path, tmp_path: Path) -> None:
     assert rows.loc["ripple/Forgetfulness/counted", "value"] == 1
     [said] = [text for text, gold in zip(outputs["output"], golds, strict=True) if gold["kind"] == "Forgetfulness"]
     assert rows.loc["ripple/Forgetfulness/passed", "value"] == answers.contains(said, ["Norway", "Kingdom of Norway"])
+
+
+def test_glue(folder: Path, tmp_path: Path) -> None:
+    """A set of tasks from files beside one of the eight; f1 stands in the rows, and is of the outputs."""
+    records = [{"sentence": f"film {i}", "label": i % 2} for i in range(8)]
+    (tmp_path / "sst2.jsonl").write_text("\n".join(json.dumps(record) for record in records))
+    config = small_config(
+        folder,
+        settings=[{"kind": "instance-sequential", "edits": 1}],
+        regularizers=["none"],
+        tasks={"names": ["glue_sst", "glue_sst:likelihood"], "source": str(tmp_path), "examples": 6},
+    )
+    plan, store = make_plan(config), Store(tmp_path / "results")
+    run_here(plan, store)
+    rows, outputs = store.rows(), store.outputs()
+    own = rows[(rows["kind"] == "task") & (rows["n_edits"] == 1)].set_index("name")["value"]
+    assert {f"glue_sst/{one}" for one in ("score", "f1", "score_release", "answered", "chance")} <= set(own.index)
+    assert 0 <= own["glue_sst:likelihood/f1"] <= 1
+    said = outputs[(outputs["task"] == "glue_sst:likelihood") & (outputs["n_edits"] == 1)]
+    likeliest = [max(json.loads(one), key=lambda pair: pair[1])[0].strip() for one in said["output"]]
+    golds = [json.loads(gold) for gold in said["gold"]]
+    assert own["glue_sst:likelihood/f1"] == pytest.approx(f1_score(golds, likeliest, average="weighted"))
+    assert tradeoff(rows)["method"].tolist() == ["none", "rome"]
