@@ -103,11 +103,11 @@ def state(name: str) -> str:
     """In a few words, whether a model is there, without loading or fetching anything."""
     if name in known():
         return _known_state(known()[name])
-    folder = places.expanded(name)
-    if gguf.is_named(name) and not os.path.isdir(folder):
-        return f"a GGUF file, {folder}" if folder.is_file() else "no such file"
-    if name and os.path.isdir(folder):
+    if folder := _local(name):
         return f"ready in {folder}" if (folder / "config.json").is_file() else f"{folder} has no config.json"
+    if gguf.is_named(name):
+        file = places.expanded(name)
+        return f"a GGUF file, {file}" if file.is_file() else "no such file"
     if not hub.is_id(name):
         return "no such folder"
     from huggingface_hub import try_to_load_from_cache

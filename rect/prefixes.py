@@ -6,6 +6,7 @@ are an explicit object that is drawn with a seed, saved and passed on.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -32,6 +33,7 @@ LENGTHS = ((5, 10), (10, 10))
 TOP_K = 5
 
 
+@dataclasses.dataclass(frozen=True)
 class Prefixes:
     """Context templates, each with `{}` where the prompt stands; the first is `{}` alone.
 
@@ -43,24 +45,17 @@ class Prefixes:
         InputError: a template without exactly one `{}`.
     """
 
-    def __init__(self, templates: Sequence[str], origin: dict[str, Any] | None = None) -> None:
-        for template in templates:
+    templates: Sequence[str]
+    origin: dict[str, Any] | None = dataclasses.field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for template in self.templates:
             if not isinstance(template, str) or template.count("{}") != 1:
                 raise InputError(f"context prefix {template!r}: needs {{}} exactly once, where the prompt stands")
-        self.templates = ("{}", *(t for t in templates if t != "{}"))
-        self.origin = origin
+        object.__setattr__(self, "templates", ("{}", *(t for t in self.templates if t != "{}")))
 
     def __len__(self) -> int:
         return len(self.templates)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Prefixes) and self.templates == other.templates
-
-    def __hash__(self) -> int:
-        return hash(self.templates)
-
-    def __repr__(self) -> str:
-        return f"Prefixes({list(self.templates)!r})"
 
     @property
     def digest(self) -> str:

@@ -90,11 +90,8 @@ def _own_modules() -> Iterator[Finding]:
     for name in ("modelfolder", "rect", "tasks", "sweeps"):
         spec = importlib.util.find_spec(name)
         found = Path(spec.origin).resolve().parent if spec and spec.origin else None
-        if found == home / name:
-            yield Finding(f"module {name}", str(found))
-        else:
-            advice = f"Expected {home / name}: remove the other one from PYTHONPATH or the working directory"
-            yield Finding(f"module {name}", str(found or "not found"), "wrong", advice)
+        advice = f"Expected {home / name}: remove the other one from PYTHONPATH or the working directory"
+        yield _judged(f"module {name}", str(found or "not found"), (found != home / name, "wrong", advice))
 
 
 def _devices() -> Iterator[Finding]:
@@ -144,30 +141,21 @@ def _disk() -> Iterator[Finding]:
     for what, path in (("disk of the cache", models.cache_folder()), ("disk here", Path.cwd())):
         free = shutil.disk_usage(_existing(path)).free
         text = f"{free / GIB:.1f} GiB free for {path}"
-        if free < DISK_WRONG:
-            yield Finding(
-                what, text, "wrong", f"Free at least {DISK_CLOSE // GIB} GiB, or set RECT_SWEEPS_CACHE or --out"
-            )
-        elif free < DISK_CLOSE:
-            yield Finding(what, text, "note", "Enough for the demo; a larger model may fill it")
-        else:
-            yield Finding(what, text)
+        full = f"Free at least {DISK_CLOSE // GIB} GiB, or set RECT_SWEEPS_CACHE or --out"
+        close = "Enough for the demo; a larger model may fill it"
+        yield _judged(what, text, (free < DISK_WRONG, "wrong", full), (free < DISK_CLOSE, "note", close))
 
 
 def _shared_memory() -> Iterator[Finding]:
     path = Path("/dev/shm")
     if not path.is_dir():
-        yield Finding(
-            "shared memory", "no /dev/shm", "note", "Changed weights go to the engine through the temporary folder"
-        )
+        advice = "Changed weights go to the engine through the temporary folder"
+        yield Finding("shared memory", "no /dev/shm", "note", advice)
         return
     free = shutil.disk_usage(path).free
+    advice = "Changed weights may go through the temporary folder, and Ray slows down; docker run --shm-size=8g"
     text = f"{free / GIB:.1f} GiB free in {path}"
-    if free < SHARED_MEMORY_CLOSE:
-        advice = "Changed weights may go through the temporary folder, and Ray slows down; docker run --shm-size=8g"
-        yield Finding("shared memory", text, "note", advice)
-    else:
-        yield Finding("shared memory", text)
+    yield _judged("shared memory", text, (free < SHARED_MEMORY_CLOSE, "note", advice))
 
 
 def _ray() -> Iterator[Finding]:
@@ -195,6 +183,13 @@ def _ray() -> Iterator[Finding]:
         yield Finding("Ray token", f"none in {file}", "wrong", advice)
     else:
         yield Finding("Ray token", token or "a local Ray makes one when it starts")
+
+
+def _judged(what: str, found: str, *troubles: tuple[bool, State, str]) -> Finding:
+    """What was found, with the first of the troubles (is there, state, advice) that is there."""
+    return next(
+        (Finding(what, found, state, advice) for there, state, advice in troubles if there), Finding(what, found)
+    )
 
 
 def _version(name: str) -> str | None:

@@ -21,11 +21,9 @@ from rect.metrics import METRICS
 from sweeps.config import dotted, scales
 from sweeps.config.restrict import Restricted
 from sweeps.config.search import SearchSpec, StopSpec
-from sweeps.config.strict import Named, Strict, known_name, parse
+from sweeps.config.strict import Count, Named, Percent, Strict, known_name, parse
 
 Dtype = Literal["float32", "bfloat16", "float16"]
-Count = Annotated[int, Field(ge=1)]
-Percent = Annotated[float, Field(gt=0, le=100)]
 
 
 class Labelled(Named):

@@ -9,9 +9,8 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from rect.regularizers import REGULARIZERS
-from sweeps.config.strict import Strict, known_name
+from sweeps.config.strict import Count, Percent, Strict, known_name
 
-Percent = Annotated[float, Field(gt=0, le=100)]
 ABILITIES = ("drift", "perplexity")
 EDITING = ("reliability", "generalization", "locality")
 
@@ -23,7 +22,7 @@ class OptunaSpec(Strict):
     `storage`: Optuna's database; default a SQLite file in the output folder.
     """
 
-    trials: Annotated[int, Field(ge=1)] = 20
+    trials: Count = 20
     low: Percent = 1.0
     high: Percent = 100.0
     step: Annotated[float, Field(gt=0)] = 0.5
@@ -107,7 +106,7 @@ class StopSpec(Strict):
     figure: str
     at_most: float | None = None
     at_least: float | None = None
-    checkpoints: Annotated[int, Field(ge=1)] = 1
+    checkpoints: Count = 1
 
     @model_validator(mode="after")
     def _one_bound(self) -> StopSpec:

@@ -146,11 +146,11 @@ def run(
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         table.to_csv(out, index=False)
     sure = table[table["p_adjusted"] < alpha]
-    console.print(
-        f"{len(table)} figures in common, {len(sure)} of them differ (adjusted p < {alpha:g}); a: {first}, b: {second}",
-        highlight=False,
-        markup=False,
-    )
+
+    def say(text: str, style: str | None = None) -> None:
+        console.print(text, style=style, highlight=False, markup=False)
+
+    say(f"{len(table)} figures in common, {len(sure)} of them differ (adjusted p < {alpha:g}); a: {first}, b: {second}")
     shown = Table(box=None, pad_edge=False)
     for title in ("cell", "edits", "what", "a", "b", "b - a", "95% interval", "p", "how"):
         shown.add_column(title, justify="left" if title in ("cell", "what", "how") else "right", overflow="fold")
@@ -167,17 +167,17 @@ def run(
     if len(table):
         console.print(shown)
     if (table["models"] < 2).any():
-        console.print("one model each: interval and p are over its facts or examples, of these two models alone")
+        say("one model each: interval and p are over its facts or examples, of these two models alone")
     if len(table) > 40:
-        console.print(f"and {len(table) - 40} more; --out FILE writes all", highlight=False)
+        say(f"and {len(table) - 40} more; --out FILE writes all")
     for one in (a, b):
         if one.left_out:
-            console.print(f"{one.name}: {asked.told(one.left_out)}", style="yellow", highlight=False, markup=False)
+            say(f"{one.name}: {asked.told(one.left_out)}", "yellow")
     for name, gone in ((first, only(a, b)), (second, only(b, a))):
         for line in gone.head(20).to_dict("records"):
-            console.print(f"only in {name}: {_cell(line)}, {line['n_edits']} edits", highlight=False, markup=False)
+            say(f"only in {name}: {_cell(line)}, {line['n_edits']} edits")
         if len(gone) > 20:
-            console.print(f"only in {name}: and {len(gone) - 20} more", highlight=False, markup=False)
+            say(f"only in {name}: and {len(gone) - 20} more")
     return table
 
 

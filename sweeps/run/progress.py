@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sweeps.plan.grid import Cell
@@ -72,7 +72,6 @@ class _Process:
     host: str = ""
 
 
-@dataclass
 class Tracker:
     """Follows the journals of a sweep.
 
@@ -81,22 +80,18 @@ class Tracker:
         store: its output folder.
     """
 
-    plan: Outline
-    store: Store
-    _failed: dict[str, str] = field(default_factory=dict)
-    _processes: dict[str, _Process] = field(default_factory=dict)
-    _began: float | None = None  # of the last run
-    _at_begin: int = 0
-    _collateral: tuple[str, ...] = ()
-    _stale: bool = True  # whether rows have come that tell how far edits alone move a model
-
-    def __post_init__(self) -> None:
-        self._done = self.store.done()
-        self._failed = self.store.failures()
-        self._cells = {cell.id: cell for cell in self.plan.cells}
-        self._missing = {cell.id: self.plan.missing(cell, self._done) for cell in self.plan.cells}
-        self._checkpoints = sum(len(cell.checkpoints) for cell in self.plan.cells)
-        self._reader = journal.Reader(self.store.folder)
+    def __init__(self, plan: Outline, store: Store) -> None:
+        self.plan, self.store = plan, store
+        self._done, self._failed = store.done(), store.failures()
+        self._cells = {cell.id: cell for cell in plan.cells}
+        self._missing = {cell.id: plan.missing(cell, self._done) for cell in plan.cells}
+        self._checkpoints = sum(len(cell.checkpoints) for cell in plan.cells)
+        self._reader = journal.Reader(store.folder)
+        self._processes: dict[str, _Process] = {}
+        self._began: float | None = None  # of the last run
+        self._at_begin = 0
+        self._collateral: tuple[str, ...] = ()
+        self._stale = True  # whether rows have come that tell how far edits alone move a model
 
     def snapshot(self) -> Snapshot:
         """The state as of now."""
