@@ -178,7 +178,9 @@ class EditableModel:
             InputError: there is no parameter of this name.
         """
         if name not in self._parameters:
-            raise InputError(f"{self.name} has no parameter {name!r}{self._tied_to(name)}")
+            tied = f": its head is tied to {self.architecture.embedding}.weight, which cannot be edited"
+            is_head = name == f"{self.architecture.head}.weight"
+            raise InputError(f"{self.name} has no parameter {name!r}{tied * is_head}")
         return self._parameters[name].data
 
     def original(self, name: str) -> Tensor:
@@ -258,17 +260,9 @@ class EditableModel:
                 raise InputError(f"{name} is both token embedding and head of {self.name} (tied); it cannot be edited")
         update.check_finite()
 
-    def _ends(self) -> tuple[Any, Any]:
-        return self.hf.get_input_embeddings(), self.hf.get_output_embeddings()
-
     def _is_tied(self, name: str) -> bool:
-        embedding, head = self._ends()
+        embedding, head = self.hf.get_input_embeddings(), self.hf.get_output_embeddings()
         return head is not None and embedding.weight is head.weight and self._parameters[name] is head.weight
-
-    def _tied_to(self, name: str) -> str:
-        if name == f"{self.architecture.head}.weight":
-            return f": its head is tied to {self.architecture.embedding}.weight, which cannot be edited"
-        return ""
 
     @exclusive
     def changed(self) -> dict[str, Tensor]:

@@ -54,7 +54,9 @@ def explanations(old: torch.dtype, new: torch.dtype) -> list[Explanation]:
         if chain[-1] == new and _bits(new) <= _bits(old):
             found.append(Explanation(f"the base was rounded to {words}", _rounded(chain)))
         if chain[-1] == old and _bits(old) <= _bits(new):
-            found.append(Explanation(f"what was edited was rounded to {words} in the base", _flipped(_rounded(chain))))
+            found.append(
+                Explanation(f"what was edited was rounded to {words} in the base", _rounded(chain, reverse=True))
+            )
     if {old, new} == set(LOWER):
         found.append(Explanation("both were rounded from the same weights", _overlap))
     return found
@@ -83,17 +85,16 @@ def explanation(pairs: Iterable[Pair]) -> Explanation:
     return EXACT if held[EXACT.words] * 2 >= held[most] or held[most] < least else known[most]
 
 
-def _rounded(chain: tuple[torch.dtype, ...]) -> Callable[[Tensor, Tensor], Tensor]:
+def _rounded(chain: tuple[torch.dtype, ...], reverse: bool = False) -> Callable[[Tensor, Tensor], Tensor]:
+    """Whether the one is the other as rounded along the chain: the new the old, or in reverse."""
+
     def holds(old: Tensor, new: Tensor) -> Tensor:
+        old, new = (new, old) if reverse else (old, new)
         for kind in chain:
             old = old.to(kind)
         return _exact(old, new)
 
     return holds
-
-
-def _flipped(holds: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-    return lambda old, new: holds(new, old)
 
 
 def _overlap(old: Tensor, new: Tensor) -> Tensor:

@@ -238,12 +238,9 @@ class Update(Mapping[str, LowRank | Dense]):
         """
         from rect.checkpoints import differences
 
-        provenance = {"difference": [str(base)[:200], str(edited)[:200]] if _are_paths(base, edited) else "tensors"}
+        paths = [str(one)[:200] for one in (base, edited) if isinstance(one, (str, os.PathLike))]
+        provenance = {"difference": paths if len(paths) == 2 else "tensors"}
         return cls({name: Dense(delta) for name, delta in differences(base, edited)}, provenance)
-
-
-def _are_paths(*sources: object) -> bool:
-    return all(isinstance(source, (str, os.PathLike)) for source in sources)
 
 
 def _sum(name: str, a: LowRank | Dense, b: LowRank | Dense) -> LowRank | Dense:

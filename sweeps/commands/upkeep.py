@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from modelfolder.errors import InputError
 from sweeps.plan.kept import KeptPlan, kept_plan
 from sweeps.store.folder import StoreError
 from sweeps.store.store import Store
@@ -21,7 +20,6 @@ KINDS = {
     "rows": (".parquet", "measurements"),
     "outputs": (".parquet", "generations"),
 }
-TABLES = ("rows", "outputs")
 
 
 @dataclass(frozen=True)
@@ -71,50 +69,31 @@ def inventory(store: Store) -> list[Entry]:
 def verify(store: Store) -> list[str]:
     """Open everything. Returns what is wrong, one line per file; nothing is changed."""
     kept_plan(store)
-    return [*_bad_updates(store), *_bad_vectors(store), *_bad_records(store), *_bad_tables(store), *_left_behind(store)]
-
-
-def _bad_updates(store: Store) -> Iterable[str]:
-    from rect.update import UpdateError
-
-    for name in store.folder.names("updates", ".safetensors"):
-        try:
-            update = store.update(_id(name))
-            if update is not None:
-                update.check_finite()
-        except (InputError, UpdateError) as error:
-            yield f"{name}: {str(error).removeprefix(name + ': ')}"
-
-
-def _bad_vectors(store: Store) -> Iterable[str]:
-    for name in store.folder.names("vectors", ".safetensors"):
-        try:
-            store.vectors(_id(name))
-        except InputError as error:
-            yield str(error)
-
-
-def _bad_records(store: Store) -> Iterable[str]:
-    for kind in ("states", "prefixes", "unedited", "failures", "skipped"):
-        for name in store.folder.names(kind, ".json"):
+    opened: dict[str, Callable[[str], object]] = {
+        "updates": lambda name: _open_update(store, _id(name)),
+        "vectors": lambda name: store.vectors(_id(name)),
+        **dict.fromkeys(("rows", "outputs"), store.check_part),
+    }
+    wrong = []
+    for kind in (*KINDS, "failures", "skipped"):
+        look = opened.get(kind, lambda name: json.loads(store.folder.read(name)))
+        for name in store.folder.names(kind, KINDS[kind][0] if kind in KINDS else ".json"):
             try:
-                json.loads(store.folder.read(name))
-            except ValueError:
-                yield f"{name}: not valid JSON"
-
-
-def _bad_tables(store: Store) -> Iterable[str]:
-    for table in TABLES:
-        for name in store.folder.names(table, ".parquet"):
-            try:
-                store.check_part(name)
+                look(name)
+            except json.JSONDecodeError:
+                wrong.append(f"{name}: not valid JSON")
             except StoreError as error:
-                yield f"{name}: {str(error).rpartition(': ')[2]}"
+                wrong.append(f"{name}: {str(error).rpartition(': ')[2]}")
+            except ValueError as error:
+                wrong.append(f"{name}: {str(error).removeprefix(name + ': ')}")
+    left = [os.path.relpath(path, store.folder.root) for path in store.folder.orphans()]
+    return [*wrong, *(f"{path}: left behind by a process that was killed (prune removes it)" for path in left)]
 
 
-def _left_behind(store: Store) -> Iterable[str]:
-    for path in store.folder.orphans():
-        yield f"{os.path.relpath(path, store.folder.root)}: left behind by a process that was killed (prune removes it)"
+def _open_update(store: Store, operation: str) -> None:
+    update = store.update(operation)
+    if update is not None:
+        update.check_finite()
 
 
 def prune(store: Store, really: bool) -> dict[str, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import PurePath
-from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -57,7 +56,8 @@ def gather(out: str | os.PathLike[str], everything: bool = False) -> Material:
     else:
         failed = [(str(cell), failures[cell.id]) for cell in plan.cells if cell.id in failures]
         missing = _missing(plan, store, failures)
-    environments = _environments(store, rows)
+    named = set(rows["environment"])
+    environments = [about for name, about in store.environments().items() if name in named or not named]
     return Material(
         name=found.config.get("name") or os.fspath(out).rstrip("/").rpartition("/")[2],
         rows=rows,
@@ -74,12 +74,6 @@ def gather(out: str | os.PathLike[str], everything: bool = False) -> Material:
         environments=environments,
         config=found.text,
     )
-
-
-def _environments(store: Store, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """What the runs were made with that measured these rows, the earliest first."""
-    named = set(rows["environment"])
-    return [about for name, about in store.environments().items() if name in named or not named]
 
 
 def _fact_names(plan: KeptPlan, rows: pd.DataFrame) -> dict[str, list[str]]:

@@ -170,16 +170,10 @@ def hide_devices(assigned: Sequence[str]) -> None:
 @contextlib.contextmanager
 def engine_devices(split: int) -> Iterator[None]:
     """What is started within sees the engine's GPUs alone: the last `split` ones, if it is split over several."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    mine = visible.split(",")
-    if split == 1 or len(mine) <= split:
+    mine = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    alone = split > 1 and len(mine) > split
+    with interrupts.environment({"CUDA_VISIBLE_DEVICES": ",".join(mine[-split:])} if alone else {}):
         yield
-        return
-    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mine[-split:])
-    try:
-        yield
-    finally:
-        os.environ["CUDA_VISIBLE_DEVICES"] = visible
 
 
 def concurrency(config: Config, cells: int, local: bool) -> int:

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import FrameType
 
 MARK = "RECT_SWEEPS_STARTED_BY"
@@ -63,14 +63,22 @@ def _handled(handlers: dict[signal.Signals, signal._HANDLER]) -> Iterator[None]:
 @contextlib.contextmanager
 def marked() -> Iterator[str]:
     """What is started within, and what that starts, carries a mark in its environment. Yields it."""
-    before, mark = os.environ.get(MARK), uuid.uuid4().hex
-    os.environ[MARK] = mark
-    try:
+    mark = uuid.uuid4().hex
+    with environment({MARK: mark}):
         yield mark
+
+
+@contextlib.contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables for a while; afterwards they are what they were."""
+    before = {name: os.environ.pop(name) for name in values if name in os.environ}
+    os.environ.update(values)
+    try:
+        yield
     finally:
-        os.environ.pop(MARK)
-        if before is not None:
-            os.environ[MARK] = before
+        for name in values:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 def end(mark: str) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from modelfolder.errors import InputError
 from rect import places
+from sweeps.run import interrupts
 
 LONGEST = 103 if sys.platform == "darwin" else 107
 """Bytes of a Unix socket's path: unix(7), `sun_path` without its final NUL."""
@@ -156,13 +157,8 @@ def _unfit(folder: str) -> str | None:
 @contextlib.contextmanager
 def set_where_unset(**values: str) -> Iterator[None]:
     """Environment variables for a while; those that somebody has set stay as they are."""
-    new = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(new)
-    try:
+    with interrupts.environment({name: value for name, value in values.items() if name not in os.environ}):
         yield
-    finally:
-        for name in new:
-            os.environ.pop(name, None)
 
 
 def token_in_memory() -> dict[str, str]:

@@ -122,18 +122,15 @@ class Editing:
 
     def _logits(self, hidden: Tensor, rows: Rows) -> Tensor:
         """Logits where something is asked, or at all real tokens where nothing is, (positions, vocabulary), float32."""
-        return read_logits(self.model, hidden[:, : rows.ids.shape[1]][_read_at(rows)]).float()
+        asked = rows.targets != NOTHING
+        read = asked if bool(asked.any()) else rows.real
+        return read_logits(self.model, hidden[:, : rows.ids.shape[1]][read]).float()
 
 
 def _together(parts: Sequence[Rows]) -> Tensor:
     """The tokens of all parts, (rows, positions of the longest)."""
     width = max(rows.ids.shape[1] for rows in parts)
     return torch.cat([F.pad(rows.ids, (0, width - rows.ids.shape[1])) for rows in parts])
-
-
-def _read_at(rows: Rows) -> Tensor:
-    asked = rows.targets != NOTHING
-    return asked if bool(asked.any()) else rows.real
 
 
 def per_token(logits: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
