@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from modelfolder.errors import InputError
+from modelfolder.errors import InputError, reason
 from rect import hub, sampling
 from rect.order import permutation
 
@@ -117,10 +117,9 @@ class Corpus:
         except KeyError:
             raise InputError(f"corpus {self.source!r}: its rows have no 'text'") from None
         except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().split("\n")[0]
             raise InputError(
                 f"corpus {self.source!r}: neither a .txt or .jsonl file nor a data set that can be had from the hub "
-                f"({reason})"
+                f"({reason(error)})"
             ) from None
 
 

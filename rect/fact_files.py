@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from modelfolder import json_files
-from modelfolder.errors import InputError
+from modelfolder.errors import InputError, reason
 from modelfolder.values import shown
 from rect import hub as hub_repositories
 from rect import places
@@ -155,8 +155,7 @@ def _on_hub(
     try:
         rows = datasets.load_dataset(str(folder), config, split=split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(f"data set {name!r}, split {split!r}: cannot be loaded ({reason})") from None
+        raise InputError(f"data set {name!r}, split {split!r}: cannot be loaded ({reason(error)})") from None
     records = ((f"record {index}", row) for index, row in enumerate(rows))
     source = f"{name}, split {split}"
     return _usable(source, _look(source, records, format), format, strict, told)

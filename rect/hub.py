@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from modelfolder.errors import InputError
+from modelfolder.errors import InputError, reason
 
 TIMEOUT = 10  # seconds that the hub may take to answer
 
@@ -80,9 +80,8 @@ def snapshot(
     except errors.RepositoryNotFoundError:
         raise InputError(f"{what}: no such folder, nor is it on the hub (if it is private, set HF_TOKEN)") from None
     except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
-        reason = str(error).strip().split("\n")[0]
         raise InputError(
-            f"{what}: no such folder, not in the hub's cache, and the hub cannot be reached ({reason})"
+            f"{what}: no such folder, not in the hub's cache, and the hub cannot be reached ({reason(error)})"
         ) from None
     return Path(path)
 

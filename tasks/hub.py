@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from modelfolder.errors import InputError
+from modelfolder.errors import InputError, reason
 from tasks.readers import Located
 from tasks.records import Parser
 
@@ -27,10 +27,8 @@ def records(task: Parser) -> tuple[Iterator[Located], dict[str, str]]:
         revision = None if constants.HF_HUB_OFFLINE else HfApi().dataset_info(at.path).sha
         loaded = datasets.load_dataset(at.path, at.config, split=at.split, revision=revision)
     except Exception as error:  # the client raises errors of three libraries: no network, no such data set, no access
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise InputError(
-            f"{at.path}: cannot be loaded from the hub ({reason}); a directory works without it"
-        ) from error
+        why = reason(error)[:200]
+        raise InputError(f"{at.path}: cannot be loaded from the hub ({why}); a directory works without it") from error
     provenance = {
         "source": "hub",
         "dataset": at.path,

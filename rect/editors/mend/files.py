@@ -8,7 +8,7 @@ from typing import Any
 
 import safetensors
 
-from modelfolder.errors import InputError
+from modelfolder.errors import InputError, reason
 
 FORMAT = "rect-mend/1"
 FILE = "mend.safetensors"
@@ -55,8 +55,7 @@ def find(name: str, revision: str | None = None) -> Path:
     try:
         return Path(huggingface_hub.hf_hub_download(name, FILE, revision=revision))
     except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"MEND checkpoint {name!r}: no such file, and not on the hub ({reason})") from None
+        raise InputError(f"MEND checkpoint {name!r}: no such file, and not on the hub ({reason(error)})") from None
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -69,7 +68,7 @@ def read_header(path: Path) -> dict[str, Any]:
         with safetensors.safe_open(path, "np") as file:
             metadata = file.metadata() or {}
     except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path}: not a MEND checkpoint ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{path}: not a MEND checkpoint ({reason(error)})") from None
     if metadata.get("format") != FORMAT:
         raise InputError(f"{path}: not a MEND checkpoint (its header does not say format {FORMAT!r})")
     return json.loads(metadata["header"])
