@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from rect import regularizers
+from rect.covariance import Covariance
 from rect.history import History
 from rect.model import EditableModel
 from rect.update import Dense, Update
@@ -163,9 +164,12 @@ class CellRun:
 
     def _informed(self, model: EditableModel) -> regularizers.Weights:
         """The model, with the covariance of keys where the method has one."""
-        assert self.cell.method is not None
-        covariance = getattr(self.place.editor(self.cell.method), "covariance", None)
+        covariance = self._covariance()
         return model if covariance is None else regularizers.WithCovariance(model, covariance)
+
+    def _covariance(self) -> Covariance | None:
+        """Of keys, where the method has one."""
+        return getattr(self.place.editor(self.cell.method), "covariance", None) if self.cell.method else None
 
     def _measure(self, model: EditableModel, n_edits: int, spent: list[Row]) -> dict[str, Any]:
         """Make the missing evaluations of a checkpoint; each is committed before the next one can fail."""
@@ -182,7 +186,7 @@ class CellRun:
             more, failed = self._metrics(model, n_edits, kinds)
             rows += more
         if WEIGHTS in kinds:
-            rows += measure.weights(model, self._shares, kinds[WEIGHTS])
+            rows += measure.weights(model, self._shares, kinds[WEIGHTS], self._covariance())
         self._stage(n_edits, "writing")
         ended = self._commit(n_edits, rows, [])
         self._tell(n_edits, failed)

@@ -12,6 +12,7 @@ import torch
 
 from rect import evaluation, metrics, perplexity
 from rect import weights as weight_statistics
+from rect.covariance import Covariance
 from rect.facts import Fact, Locality, distinct
 from rect.model import EditableModel
 from sweeps.plan.identity import THRESHOLDS, Exam
@@ -133,16 +134,22 @@ def _exp(value: float) -> float:
     return math.exp(min(value, 700.0))
 
 
-def weights(model: EditableModel, shares: Sequence[Mapping[str, Mapping[str, float]]], identity: str) -> list[Row]:
+def weights(
+    model: EditableModel,
+    shares: Sequence[Mapping[str, Mapping[str, float]]],
+    identity: str,
+    covariance: Covariance | None = None,
+) -> list[Row]:
     """Per edited matrix: how far it is from the unedited one, and how much of the updates was kept.
 
     Args:
         model: as it stands.
         shares: per operation so far, per matrix, `rect.regularizers.shares`; their mean is given.
         identity: of this evaluation.
+        covariance: of the method, where it has one: then it is told how much of the edits text feels (`leak`).
     """
     rows = []
-    for name, figures in weight_statistics.statistics(model, THRESHOLDS).items():
+    for name, figures in weight_statistics.statistics(model, THRESHOLDS, covariance).items():
         rows += [
             measurement("weights", f"{name}/{what}", value, evaluation=identity) for what, value in figures.items()
         ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from rect import EditableModel, weights
+from rect.covariance import Covariance
 from rect.update import Dense, Update
 from tests import tiny
 
@@ -51,3 +53,23 @@ def test_low_precision_is_summed_in_full() -> None:
     model.weight(name).fill_(1.0)
     model.add(Update({name: Dense(torch.ones(64, 160))}))
     assert weights.statistics(model)[name]["manhattan"] == 64 * 160
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_leak_is_what_the_output_moves_on_the_text_of_the_covariance(family: str) -> None:
+    """Against the mean over keys, one by one, of the squared change of the output; Frobenius against numpy."""
+    model = EditableModel(*tiny.tiny_model(family))
+    name, other = model.mlp_out_name(1), model.mlp_in_names(0)[0]
+    weight = model.weight(name)
+    draw = torch.Generator().manual_seed(0)
+    inside = weight.shape[0] if family == "gpt2" else weight.shape[1]
+    keys = torch.randn(400, inside, generator=draw)
+    delta = torch.randn(weight.shape, generator=draw) * 0.01
+    before = weight.clone()
+    model.add(Update({name: Dense(delta), other: Dense(torch.ones(model.weight(other).shape))}))
+    moved = keys @ (weight - before) if family == "gpt2" else keys @ (weight - before).T  # (keys, out)
+    found = weights.statistics(model, covariance=Covariance({1: keys.T @ keys / 400}, 400, {}))
+    assert found[name]["leak"] == pytest.approx(float(moved.double().square().sum(1).mean()), rel=1e-5)
+    assert found[name]["frobenius"] == pytest.approx(np.linalg.norm((weight - before).numpy()), rel=1e-5)
+    assert "leak" not in found[other]  # of its inputs nothing is known
+    assert "leak" not in weights.statistics(model)[name]

@@ -55,6 +55,14 @@ def test_every_cell_is_measured_and_the_regularizers_differ(config: Any, whole: 
         assert group["value"].nunique() == group["cell"].nunique() == 6
 
 
+def test_what_text_feels_of_the_edits_is_told(whole: Store) -> None:
+    """Per matrix and checkpoint, where C is known."""
+    rows = whole.rows()
+    rows = rows[(rows["kind"] == "weights") & rows["name"].str.endswith("/leak")]
+    assert len(rows) == 2 * 6 * 2 * 2  # methods, regularizers, checkpoints, layers
+    assert (rows["value"] > 0).all()
+
+
 def test_cut_short_and_continued_it_gives_the_same_bits_and_no_key_is_computed_anew(
     config: Any, whole: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
