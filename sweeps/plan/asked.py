@@ -68,7 +68,8 @@ def read(out: str | os.PathLike[str], everything: bool = False) -> Asked:
         return Asked(store, apart(rows), outputs, None, config, text)
     found = search.results(plan, rows)
     there = set(rows["cell"]) - plan.scanned  # of those the search's own lines tell
-    rows, outputs = _wanted(rows, plan), _wanted(outputs, plan)
+    judged = store.judged()
+    rows, outputs = _wanted(rows, plan, judged), _wanted(outputs, plan, judged)
     left_out = len(there) - rows["cell"].nunique()
     return Asked(store, _as_called(rows, plan), outputs, plan, config, text, left_out, tuple(found))
 
@@ -109,11 +110,14 @@ def plan_of(config: str, store: Store) -> KeptPlan | None:
         return None
 
 
-def _wanted(frame: pd.DataFrame, plan: KeptPlan) -> pd.DataFrame:
-    """Rows or outputs of the plan's cells and evaluations; rows of kind `time` belong to no evaluation."""
+def _wanted(frame: pd.DataFrame, plan: KeptPlan, judged: Mapping[str, str]) -> pd.DataFrame:
+    """Rows or outputs of the plan's cells and evaluations, and of what a judge says of these.
+
+    Rows of kind `time` belong to no evaluation.
+    """
     cells = {cell.id for cell in plan.cells} - plan.scanned
     wanted = {evaluation for cell in plan.cells for evaluation in plan.wanted(cell)} | {plan.stopped}
-    keep = frame["evaluation"].isin(wanted)
+    keep = frame["evaluation"].isin(wanted | {judge for judge, of in judged.items() if of in wanted})
     if "kind" in frame:
         keep |= frame["kind"] == "time"
     return frame[frame["cell"].isin(cells) & keep].reset_index(drop=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -20,6 +20,7 @@ HEAD = {
     "exact_match": "exact",
     "contains_at_period": 'contains, to "."',
     "exact_match_at_period": 'exact, to "."',
+    "judged": "judged",
     "lost": "forced alone (95%)",
     "lost_exact": "forced, not exact",
 }
@@ -29,11 +30,12 @@ def beside(rows: pd.DataFrame, table: pd.DataFrame) -> list[Section]:
     """Tables of `results.answered`, one per metric, kind and place: `title`, `sentence`, `head` and `lines`."""
     sections: list[Section] = []
     for _, part in answered.beside(rows, table).groupby(["metric", "kind", *PLACES], dropna=False, sort=False):
-        lines = [[_who(line), *_figures(line), str(int(line["facts"]))] for _, line in part.iterrows()]
+        head = {name: title for name, title in HEAD.items() if part[name].notna().any()}
+        lines = [[_who(line), *_figures(line, head), str(int(line["facts"]))] for _, line in part.iterrows()]
         sections.append({
             "title": f"{_where(part)}: {part['kind'].iloc[0]} by {part['metric'].iloc[0]}",
             "sentence": _worst(part),
-            "head": ["method and regularizer", *HEAD.values(), "edits"],
+            "head": ["method and regularizer", *head.values(), "edits"],
             "lines": lines,
         })  # fmt: skip
     return sections
@@ -58,10 +60,11 @@ def _where(part: pd.DataFrame) -> str:
     return place([model, setting], float(batch_size), float(n_edits))
 
 
-def _figures(line: pd.Series) -> Iterator[str]:
-    for name in HEAD:
+def _figures(line: pd.Series, names: Iterable[str]) -> Iterator[str]:
+    for name in names:
         known = name == "lost" and not pd.isna(line["low"])
-        yield f"{line[name]:.0%}" + (f" ({line['low']:.0%} to {line['high']:.0%})" if known else "")
+        value = "–" if pd.isna(line[name]) else f"{line[name]:.0%}"
+        yield value + (f" ({line['low']:.0%} to {line['high']:.0%})" if known else "")
 
 
 def alike(table: pd.DataFrame) -> list[Section]:

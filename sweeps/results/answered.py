@@ -14,9 +14,10 @@ from sweeps.results.tradeoff import GROUP, one_evaluation
 
 FORCED = "token_accuracy"
 SAID = ("contains", "exact_match", "contains_at_period", "exact_match_at_period")
+JUDGED = "judged"
 KINDS = ("reliability", "generalization", "portability")
 PLACE = [*GROUP, "regularizer", "k", "n_edits"]
-COLUMNS = [*PLACE, "metric", "kind", "forced", *SAID, "lost", "low", "high", "lost_exact", "lost_released"]
+COLUMNS = [*PLACE, "metric", "kind", "forced", *SAID, "lost", "low", "high", "lost_exact", "lost_released", JUDGED]
 COLUMNS += ["models", "facts"]
 
 
@@ -35,7 +36,8 @@ def beside(rows: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
         one line per metric, kind and group of cells that differ in the seed alone: `PLACE`, `metric`, `kind`; shares of
         the edits that have both: `forced`, each of `SAID`; `lost`, counted by the first and not by `contains`, with
         its 95% interval `low` to `high` over edited models (of one: over its facts); `lost_exact`, `lost_released`:
-        likewise by `exact_match`, `contains_at_period`; `models`: edited models; `facts`: edits, over all models.
+        likewise by `exact_match`, `contains_at_period`; `judged`, by a judge of the user's (NaN without); `models`:
+        edited models; `facts`: edits, over all models.
     """
     found = list(_lines(one_evaluation(rows[rows["kind"] == "edit"]), table))
     return pd.DataFrame(found, columns=COLUMNS)
@@ -61,12 +63,16 @@ def _lines(rows: pd.DataFrame, table: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def _counted(values: Mapping[str, float], metric: str, kind: str) -> np.ndarray:
-    """Whether each edit counts under teacher forcing, and by each of `SAID`: (edits that have all, 5)."""
-    names = [f"{kind}/{FORCED}", *(f"{metric}/{kind}/{said}" for said in SAID)]
+    """Whether each edit counts under teacher forcing, by each of `SAID` and the judge: (edits that have all, 6).
+
+    Of the judge NaN where it has not judged.
+    """
+    names = [f"{kind}/{FORCED}", *(f"{metric}/{kind}/{said}" for said in (*SAID, JUDGED))]
     facts = [name.rpartition("-")[2] for name in values if name.startswith(f"{names[0]}/fact-")]
     lines = [[values.get(f"{name}/fact-{fact}", np.nan) for name in names] for fact in facts]
     counted = np.array(lines, dtype=float).reshape(-1, len(names))
-    return (counted[~np.isnan(counted).any(1)] >= 1).astype(float)
+    counted = counted[~np.isnan(counted[:, :-1]).any(1)]
+    return np.where(np.isnan(counted), np.nan, counted >= 1)
 
 
 def _shares(each: list[tuple[int, np.ndarray]]) -> dict[str, Any]:
@@ -77,7 +83,7 @@ def _shares(each: list[tuple[int, np.ndarray]]) -> dict[str, Any]:
     estimate = intervals.mean(of_each)
     return {
         "forced": means[0],
-        **dict(zip(SAID, means[1:], strict=True)),
+        **dict(zip((*SAID, JUDGED), means[1:], strict=True)),
         "lost": estimate.value,
         "low": float(np.clip(estimate.low, 0, 1)),
         "high": float(np.clip(estimate.high, 0, 1)),

@@ -173,6 +173,12 @@ class Store:
         """Keep what was asked in an evaluation, and where its examples come from."""
         self.folder.write_if_absent(f"evaluations/{evaluation}.json", json.dumps(record, sort_keys=True).encode())
 
+    def judged(self) -> dict[str, str]:
+        """{evaluation by a judge: the evaluation whose answers it judged}"""
+        found = {name: json.loads(self.folder.read(name)) for name in self.folder.names("evaluations", ".json")}
+        judges = {name: str(record["of"]) for name, record in found.items() if "judge" in record}
+        return {name.rpartition("/")[2].removesuffix(".json"): of for name, of in judges.items()}
+
     def shared(self, name: str, data: bytes) -> bytes:
         """Put once, read by all: returns what is kept under this name, the first writer's."""
         self.folder.write_if_absent(name, data)

@@ -78,3 +78,15 @@ def test_no_interval_of_a_single_edit() -> None:
     assert one["facts"] == 1
     assert math.isnan(one["low"])
     assert math.isnan(one["high"])
+
+
+def test_a_judge_stands_beside_them_where_it_has_judged() -> None:
+    assert math.isnan(of(rows()).iloc[0]["judged"])
+    judged = [
+        row("c", 5, "edit", f"generation/reliability/judged/fact-{i}", v, evaluation="judge")
+        for i, v in enumerate((1.0, 0.5, 0.0, 1.0, 1.0))
+    ]
+    one = of([*rows(), *judged]).iloc[0]
+    assert one["judged"] == pytest.approx(3 / 5)
+    assert one["lost"] == pytest.approx(2 / 5)
+    assert math.isnan(of([*rows(), *judged[:-1]]).iloc[0]["judged"])
