@@ -73,7 +73,8 @@ class History:
         return keys
 
     def past(self, name: str, dimension: int) -> Tensor | None:
-        """Keys of a matrix over all operations, K_p (in, facts) in float64; None before the first one.
+        """Keys of a matrix over all operations, K_p (in, facts) in float64, where the last ones lie; None before the
+        first one.
 
         Raises:
             InputError: an operation left none, or keys of another dimension.
@@ -85,7 +86,7 @@ class History:
             return None
         if wrong := {part.shape[1] for part in keys} - {dimension}:
             raise InputError(f"{name}: the history's keys have {min(wrong)} dimensions, those of the model {dimension}")
-        return torch.cat([part.double() for part in keys]).T
+        return torch.cat([part.to(keys[-1].device, torch.float64) for part in keys]).T
 
     def last(self, name: str, part: str) -> Tensor | None:
         """What the last operation left of a matrix under a name, if it did."""

@@ -138,14 +138,18 @@ class Store:
     def put_update(self, operation: str, update: Update) -> Update:
         """Keep a raw update unless the operation has one. Returns what is kept: the loser of a race uses the winner's.
 
+        It comes as a later reader will have it, on the CPU and with factors as they lie in the file, so that what is
+        made of it here has the bits of a replay.
+
         Raises:
             UpdateError: it holds NaN or infinity; nothing is kept.
         """
+        from rect.update import Update
+
         update.check_finite()
-        if self.folder.write_if_absent(f"updates/{operation}.safetensors", update.to_bytes()):
-            return update
-        kept = self.update(operation)
-        return update if kept is None else kept
+        name, data = f"updates/{operation}.safetensors", update.to_bytes()
+        kept = None if self.folder.write_if_absent(name, data) else self.update(operation)
+        return Update.from_bytes(data, name) if kept is None else kept
 
     def vectors(self, name: str) -> Vectors | None:
         """What was found of some facts on the unedited model, or None."""
