@@ -293,6 +293,16 @@ class TestModel:
         close(there + read, here + here)
         close(read + there, here + here)
 
+    @pytest.mark.parametrize("order", [(DEVICE, "cpu"), ("cpu", DEVICE)])
+    def test_a_history_of_stored_and_computed_operations(self, order: tuple[str, str]) -> None:
+        model, history, alone = tiny("llama"), History(), History()
+        for seed, device in enumerate(order):
+            history, alone = history.after(update(model, seed, device)), alone.after(update(model, seed))
+        name, n = model.mlp_out_name(0), covariance.dimension(model, 0)
+        there, here = history.past(name, n), alone.past(name, n)
+        assert there is not None
+        same(there, here)
+
     def test_a_device_without_float64_is_refused(self, tmp_path: Path) -> None:
         folder = save_tiny("llama", tmp_path / "model")
         said = r"device 'pretended' cannot be used \(pretended has no torch.float64\)"
