@@ -23,10 +23,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from sweeps.results import intervals
+from sweeps.results import intervals, skewed
 
 HARD = 0.6  # correlation of latent difficulty between models
-AT_ONCE = 2_000_000  # models times units that are held in memory
+AT_ONCE = 300_000  # models times units: as many as stay in a cache
 Truth = Callable[[np.ndarray], np.ndarray]
 
 
@@ -121,15 +121,20 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> Many:
     return Many(values, (above - values[..., None] * below) / total[..., None])
 
 
-def estimate(of: Many, common: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean over models, its standard error and degrees of freedom, of each run: what `intervals.mean` gives."""
+def estimate(of: Many, common: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Mean over models, its standard error, degrees of freedom and skewness, of each run, as `intervals.mean` gives."""
     _, seeds, size = of.terms.shape
     square = ((of.terms**2).sum(-1) * size / (size - 1)).mean(-1)
     spread = of.values.var(-1, ddof=1) if seeds > 1 else np.full(len(square), np.nan)
     found, df = intervals.variance(spread, np.full(len(square), seeds), square, np.full(len(square), seeds * size))
     if common and seeds > 1:
         found, df = intervals.together([(found, df), (size / (size - 1) * intervals.in_common(of.terms), size - 1)])
-    return of.values.mean(-1), np.sqrt(found), df
+    if seeds == 1:
+        return of.values[:, 0], np.sqrt(found), df, np.zeros(len(square))
+    mean = of.terms.mean(1, keepdims=True) if common else of.terms / seeds  # (runs, seeds or 1, units)
+    third = size**2 / ((size - 1) * (size - 2)) * (mean**3).sum((1, 2))
+    skew = skewed.skewness(third, size / (size - 1) * (mean**2).sum((1, 2)), found)
+    return of.values.mean(-1), np.sqrt(found), df, skew
 
 
 def run(kind: Kind, seeds: int, size: int, spread: float, runs: int, random: np.random.Generator) -> dict[str, float]:
@@ -140,15 +145,16 @@ def run(kind: Kind, seeds: int, size: int, spread: float, runs: int, random: np.
     share = float(many[0].mean()) * inverse
     edge = float(many[0].mean()) / (1 / inverse if kind.common else float(many[2].mean()))
     hits: dict[str, list[np.ndarray]] = {name: [] for name in ("false", "covers", "kept", "inferior", "own")}
-    least = (1 - intervals.LEVEL) / 2
     at_once = max(1, AT_ONCE // (seeds * size))
     for start in range(0, runs, at_once):
         drawn, models = draw(kind, seeds, size, spread, min(at_once, runs - start), random)
         found = {name: estimate(of, kind.common) for name, of in figures(models, edge).items()}
 
         def within(name: str, true: float | np.ndarray, found: dict[str, tuple[np.ndarray, ...]] = found) -> np.ndarray:
-            value, stderr, df = found[name]
-            return special.stdtr(df, -np.abs(value - true) / stderr) >= least
+            value, stderr, df, skew = found[name]
+            edge = special.stdtrit(df, (1 + intervals.LEVEL) / 2)
+            distance = (value - true) / stderr
+            return (distance <= skewed.reach(edge, skew, df)) & (-distance <= skewed.reach(edge, -skew, df))
 
         hits["covers"].append(within("pairs", truth))
         if seeds == 1:
@@ -156,8 +162,8 @@ def run(kind: Kind, seeds: int, size: int, spread: float, runs: int, random: np.
             continue
         hits["false"].append(~within("same", 0.0))
         hits["kept"].append(within("kept", share))
-        value, stderr, df = found["above"]  # at the edge of the claim
-        hits["inferior"].append(special.stdtr(df, -value / stderr) < 2 * least)
+        value, stderr, df, skew = found["above"]  # at the edge of the claim
+        hits["inferior"].append(value / stderr > skewed.reach(special.stdtrit(df, intervals.LEVEL), skew, df))
     return {name: 100 * float(np.mean(np.concatenate(of))) if of else float("nan") for name, of in hits.items()}
 
 

@@ -15,7 +15,8 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 
-from sweeps.results.units import Measured
+from sweeps.results import skewed
+from sweeps.results.units import Measured, average
 
 LEVEL = 0.95
 UNKNOWN = float("nan")
@@ -35,6 +36,7 @@ class Estimate:
     Attributes:
         models: edited models that the value is taken over.
         units: facts and examples behind it, over all models.
+        skew: skewness of the value's error (`sweeps.results.skewed`).
     """
 
     value: float
@@ -42,35 +44,39 @@ class Estimate:
     df: float
     models: int
     units: int
+    skew: float = 0.0
 
     @property
     def low(self) -> float:
         """Lower end of the two-sided interval at `LEVEL`."""
-        return self.value - self._half(1 - (1 - LEVEL) / 2)
+        return self.value - self._reach(1 - (1 - LEVEL) / 2, self.skew)
 
     @property
     def high(self) -> float:
-        return self.value + self._half(1 - (1 - LEVEL) / 2)
+        return self.value + self._reach(1 - (1 - LEVEL) / 2, -self.skew)
 
     @property
     def at_least(self) -> float:
         """Lower end of the one-sided interval at `LEVEL`: the claim "at least so much" that the test below shows."""
-        return self.value - self._half(LEVEL)
+        return self.value - self._reach(LEVEL, self.skew)
 
     @property
     def at_most(self) -> float:
-        return self.value + self._half(LEVEL)
+        return self.value + self._reach(LEVEL, -self.skew)
 
     def p(self, null: float = 0.0) -> float:
-        """Two-sided p of "the true value is `null`"."""
-        return 2 * float(_special().stdtr(self.df, -abs(self.value - null) / self.stderr))
+        """Two-sided p of "the true value is `null`": below 1 - `LEVEL` where the interval does not hold it."""
+        return 2 * float(_special().stdtr(self.df, -abs(self._quantile(null))))
 
     def p_below(self, bound: float) -> float:
         """One-sided p of "the true value is below `bound`": small where "at least `bound`" is shown."""
-        return float(_special().stdtr(self.df, (bound - self.value) / self.stderr))
+        return float(_special().stdtr(self.df, -self._quantile(bound)))
 
-    def _half(self, quantile: float) -> float:
-        return float(_special().stdtrit(self.df, quantile)) * self.stderr
+    def _reach(self, level: float, skew: float) -> float:
+        return float(skewed.reach(_special().stdtrit(self.df, level), skew, self.df)) * self.stderr
+
+    def _quantile(self, null: float) -> float:
+        return skewed.quantile((self.value - null) / self.stderr, self.skew, self.df)
 
 
 NONE = Estimate(UNKNOWN, UNKNOWN, UNKNOWN, 0, 0)
@@ -81,7 +87,7 @@ def mean(models: Sequence[Measured]) -> Estimate:
 
     Variance: that of the values over their number, and what examples that all models were asked have in common: it does
     not shrink with more models (`shared`). Where several models agree to the last digit, or one is right everywhere,
-    see `variance`.
+    see `variance`. How the error of several leans their units tell; of one it is plain t.
     """
     known = [one for one in models if not math.isnan(one.value)]
     if not known:
@@ -92,10 +98,11 @@ def mean(models: Sequence[Measured]) -> Estimate:
     spread = float(values.var(ddof=1)) if len(known) > 1 else UNKNOWN
     found, df = (float(x[0]) for x in variance(*(np.array([x]) for x in (spread, len(known), square, units))))
     if len(known) == 1:
-        df = known[0].df if found == square else df
-    else:
-        found, df = (float(x) for x in together([(found, df), *shared(known)]))
-    return Estimate(float(values.mean()), math.sqrt(found), df, len(known), units)
+        return Estimate(float(values[0]), math.sqrt(found), known[0].df if found == square else df, 1, units)
+    found, df = (float(x) for x in together([(found, df), *shared(known)]))
+    of = average(known)
+    skew = float(skewed.skewness(of.third, of.variance, found))
+    return Estimate(float(values.mean()), math.sqrt(found), df, len(known), units, skew)
 
 
 def variance(
@@ -144,7 +151,9 @@ def welch(a: Sequence[Measured], b: Sequence[Measured]) -> Estimate:
     total, below = sum(squares), squares[0] ** 2 / first.df + squares[1] ** 2 / second.df
     df = total**2 / below if below else UNKNOWN
     models = min(first.models, second.models)
-    return Estimate(second.value - first.value, math.sqrt(total), df, models, first.units + second.units)
+    third = second.skew * second.stderr**3 - first.skew * first.stderr**3
+    skew = float(skewed.skewness(third, total, total))
+    return Estimate(second.value - first.value, math.sqrt(total), df, models, first.units + second.units, skew)
 
 
 def holm(p: pd.Series) -> pd.Series:

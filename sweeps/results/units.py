@@ -43,6 +43,12 @@ class Part:
     def variance(self) -> float:
         return self.scale * float((self.terms**2).sum())
 
+    @property
+    def third(self) -> float:
+        """Third cumulant of the figure's error; 0 where fewer than three units tell it."""
+        n = len(self.terms)
+        return n**2 / ((n - 1) * (n - 2)) * float((self.terms**3).sum()) if n > 2 else 0.0
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -67,6 +73,11 @@ class Measured:
     def variance(self) -> float:
         """Over new draws of the units; NaN where a standard error is not known."""
         return sum(part.variance for part in self.parts.values()) if self.parts else UNKNOWN
+
+    @property
+    def third(self) -> float:
+        """Third cumulant over new draws of the units, as far as it is known."""
+        return sum(part.third for part in self.parts.values())
 
     @property
     def stderr(self) -> float:

@@ -55,7 +55,8 @@ def test_several_edited_models_are_averaged_and_give_the_interval() -> None:
     (one,) = of([*rows(), *rows("d", 1, (1.0, 1.0, 1.0, 0.0, 0.0)), *rows("e", 2, (1.0,) * 5)]).to_dict("records")
     assert one["lost"] == pytest.approx((0.4 + 0.2 + 0) / 3)
     low, high = stats.t.interval(0.95, 2, 0.2, stats.sem([0.4, 0.2, 0]))
-    assert (one["low"], one["high"]) == (max(0, low), pytest.approx(min(1, high)))
+    assert low < 0 == one["low"]
+    assert high < one["high"] < high + (high - 0.2) / 2  # few are lost: it leans upwards
     assert (one["models"], one["facts"]) == (3, 15)
 
 
