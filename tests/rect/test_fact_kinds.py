@@ -242,6 +242,36 @@ def test_any_value_in_any_key_gives_facts_or_an_input_error(tmp_path: Path, data
 KINDS = {*CRITERIA, *KNOWEDIT["portability"], *KNOWEDIT["locality"]}
 
 
+ROWS = st.lists(
+    JSON() | st.dictionaries(st.sampled_from(sorted({key for one in GOOD.values() for key in one})), JSON())
+)
+
+
+@given(rows=ROWS, format=st.sampled_from(["auto", *FORMATS]))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_rows_give_facts_or_one_line(tmp_path: Path, rows: list[Any], format: str) -> None:
+    (tmp_path / "x.json").write_text(json.dumps(rows))
+    try:
+        found = fact_files.load(tmp_path / "x.json", format)
+    except InputError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+        assert str(error).startswith(str(tmp_path / "x.json"))  # noqa: PT017
+    else:
+        assert found
+        assert all(fact.target.strip() and fact.subject.strip() for fact in found)
+
+
+@given(content=st.binary(max_size=60), format=st.sampled_from(["auto", "knowedit", "ripple"]))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_give_one_line(tmp_path: Path, content: bytes, format: str) -> None:
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        fact_files.look(tmp_path / "x.json", format) if format == "auto" else fact_files.load(
+            tmp_path / "x.json", format
+        )
+    assert "\n" not in str(caught.value)
+
+
 def _strings(value: Any) -> Any:
     if isinstance(value, str):
         yield value
