@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, ClassVar
 import pydantic
 
 from rect.editors.alphaedit import AlphaEdit, AlphaEditHparams
-from rect.selection import count
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,6 +64,7 @@ class BetaEdit(AlphaEdit):
         import torch
 
         from rect.closed_form import Prior
+        from rect.selection import count
 
         weight, ridge = self.hparams.mom2_update_weight, self.hparams.L2
         if seen is None or not seen.shape[1]:
