@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -19,7 +19,7 @@ from sweeps.store.store import Store
 
 log = logging.getLogger(__name__)
 
-LAYOUTS: dict[str, Callable[[pd.DataFrame, Figure, str], list[Panel]]] = {
+LAYOUTS: dict[str, Callable[[pd.DataFrame, Figure, str], Iterable[Panel]]] = {
     "tasks over edits": panels.tasks_over_edits,
     "tasks by batch": panels.tasks_by_batch,
     "batches over edits": panels.batches_over_edits,
@@ -75,7 +75,7 @@ def draw(
 
 
 def _panels(store: Store, figure: Figure, rows: pd.DataFrame, score: str) -> Drawn:
-    made = LAYOUTS[figure.layout](rows, figure, score)
+    made = list(LAYOUTS[figure.layout](rows, figure, score))
     missing = tuple(f"{one.title}: {one.note}".replace("\n", ", ") for one in made if one.note)
     if not any(not series.published for one in made for series in one.series):
         return Drawn(figure, (), missing)

@@ -5,7 +5,7 @@ A panel that a figure asks for and the rows cannot fill is there all the same, e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -71,10 +71,6 @@ class Panel:
     y_range: Literal["share", "free"] = field(default="share")
 
 
-def method_title(method: str) -> str:
-    return METHOD_TITLES.get(method, method)
-
-
 def regularizer_title(name: str) -> str:
     """ "rect 40" -> "RECT top-40%"."""
     kind, _, k = name.partition(" ")
@@ -104,50 +100,36 @@ def models_of(points: pd.DataFrame, figure: Figure) -> tuple[str, ...]:
     return figure.models if set(there) & set(figure.models) else tuple(there) or figure.models
 
 
-def tasks_over_edits(rows: pd.DataFrame, figure: Figure, score: str) -> list[Panel]:
+def tasks_over_edits(rows: pd.DataFrame, figure: Figure, score: str) -> Iterator[Panel]:
     """Figures 3 and 9: a panel per method and model, a line per task."""
-    points = _of_setting(points_of(rows), figure)
-    points = points[points["regularizer"] == "none"]
-    panels = []
-    for method, model, part in _pairs(points, figure):
+    for method, model, part in _unregularized(rows, figure):
         series = [_line(part[part["name"] == f"{task}/{score}"], task, TASK_TITLES[task]) for task in figure.tasks]
-        anchors = [(task, paper.unedited(model, task)) for task in figure.tasks]
-        known = [_published(task, [(0, value)]) for task, value in anchors if value is not None]
-        title = f"{method_title(method)} on {model}"
-        panels.append(_panel(title, "number of edits", score, series, known))
-    return panels
+        known = [_published(task, [(0, paper.unedited(model, task))]) for task in figure.tasks]
+        yield _panel(_who(method, model), "number of edits", score, series, known)
 
 
-def tasks_by_batch(rows: pd.DataFrame, figure: Figure, score: str) -> list[Panel]:
+def tasks_by_batch(rows: pd.DataFrame, figure: Figure, score: str) -> Iterator[Panel]:
     """Figures 4 and 10: a panel per method and model, a group of bars per task, a colour per batch size."""
-    points = _of_setting(points_of(rows), figure)
-    points = points[(points["regularizer"] == "none") & points["method"].isin(figure.methods)]
-    panels = []
-    sizes = sorted(points["n_edits"].unique())  # of all panels, so that a colour means one size
-    for method, model, part in _pairs(points, figure):
-        names = [f"{task}/{score}" for task in figure.tasks]
+    pairs = [*_unregularized(rows, figure)]
+    sizes = sorted({size for *_, part in pairs for size in part["n_edits"]})  # of all, so that a colour means one size
+    names = [f"{task}/{score}" for task in figure.tasks]
+    for method, model, part in pairs:
         series = [
             _bars(part[part["n_edits"] == size], names, str(i), f"batch {size:g}" if size else "not edited")
             for i, size in enumerate(sizes)
         ]
-        anchors = [paper.unedited(model, task) for task in figure.tasks]
-        known = [_published("0", [(i, value) for i, value in enumerate(anchors) if value is not None])]
-        title = f"{method_title(method)} on {model}"
+        known = [_published("0", [(i, paper.unedited(model, task)) for i, task in enumerate(figure.tasks)])]
         measured = set(part["name"])
         groups = [
             TASK_TITLES[task] + ("" if name in measured or part.empty else " (not run)")  # else it would look like zero
             for task, name in zip(figure.tasks, names, strict=True)
         ]
-        panels.append(_panel(title, "", score, series, known, groups))
-    return panels
+        yield _panel(_who(method, model), "", score, series, known, groups)
 
 
-def batches_over_edits(rows: pd.DataFrame, figure: Figure, score: str) -> list[Panel]:
+def batches_over_edits(rows: pd.DataFrame, figure: Figure, score: str) -> Iterator[Panel]:
     """Figures 11 to 16: a panel per task, a group of bars per batch size, a colour per number of edits."""
-    points = _of_setting(points_of(rows), figure)
-    points = points[points["regularizer"] == "none"]
-    panels = []
-    for method, model, part in _pairs(points, figure):
+    for method, model, part in _unregularized(rows, figure):
         sizes, edits = sorted(part["batch_size"].unique()), sorted(part["n_edits"].unique())
         for task in figure.tasks:
             mine = part[part["name"] == f"{task}/{score}"]
@@ -155,64 +137,51 @@ def batches_over_edits(rows: pd.DataFrame, figure: Figure, score: str) -> list[P
             for i, n in enumerate(edits):
                 at = mine[mine["n_edits"] == n].set_index("batch_size")
                 found = [(j, at.loc[size]) for j, size in enumerate(sizes) if size in at.index]
-                series.append(_series(str(i), count(int(n), "edit"), [(j, line) for j, line in found]))
-            anchor = paper.unedited(model, task)
-            known = [_published("0", [(j, anchor) for j in range(len(sizes))])] if anchor is not None else []
-            title = TASK_TITLES[task]
-            if len(figure.models) != 1 or model not in figure.models:
-                title += f"\n{method_title(method)} on {model}"
-            panels.append(_panel(title, "facts per operation", score, series, known, [f"{size:g}" for size in sizes]))
-    return panels
+                series.append(_series(str(i), count(int(n), "edit"), found))
+            known = [_published("0", [(j, paper.unedited(model, task)) for j in range(len(sizes))])]
+            title = _task_title(task, method, model, figure)
+            yield _panel(title, "facts per operation", score, series, known, [f"{size:g}" for size in sizes])
 
 
-def regularizers_over_edits(rows: pd.DataFrame, figure: Figure, score: str) -> list[Panel]:
+def regularizers_over_edits(rows: pd.DataFrame, figure: Figure, score: str) -> Iterator[Panel]:
     """Figure 8 and its like: a panel per task, a line per regularizer; below, what the paper found, where known."""
-    points = _of_setting(points_of(rows), figure)
-    theirs, last, values = paper.after_editing()
-    panels, below = [], []
-    for method, model, part in _pairs(points, figure):
+    points = points_of(rows)
+    for method, model, part in _pairs(points[points["setting"] == figure.setting], figure):
         for task in figure.tasks:
             mine = part[part["name"] == f"{task}/{score}"]
             series = [_line(mine[mine["level"] == level], level, regularizer_title(level)) for level in _levels(mine)]
-            title = TASK_TITLES[task]
-            if model not in figure.models or len(figure.models) > 1:
-                title += f"\n{method_title(method)} on {model}"
-            panels.append(_panel(title, "number of edits", score, series))
-    for task in figure.tasks:
+            yield _panel(_task_title(task, method, model, figure), "number of edits", score, series)
+    theirs, last, values = paper.after_editing()
+    for task in figure.tasks if theirs in figure.models else ():
         start = paper.unedited(theirs, task)
         known = [
-            replace(_published(level, [(0, start), (last, found[task])]), label=regularizer_title(level))
+            _published(level, [(0, start), (last, found[task])], regularizer_title(level))
             for level, found in values.items()
             if task in found and start is not None
         ]
-        if known and theirs in figure.models:
-            title = f"{TASK_TITLES[task]}\npaper, {theirs}"
-            below.append(_panel(title, "number of edits", "score_release", [], known))
-    return panels + below
+        if known:
+            yield _panel(f"{TASK_TITLES[task]}\npaper, {theirs}", "number of edits", "score_release", [], known)
 
 
-def editing(rows: pd.DataFrame, figure: Figure, score: str) -> list[Panel]:
+def editing(rows: pd.DataFrame, figure: Figure, score: str) -> Iterator[Panel]:
     """Figure 7: a panel per method and model, groups of bars for reliability, generalization, locality."""
-    points = points_of(rows)
-    panels, below = [], []
     names = [f"{what}/token_accuracy" for what in EDITING]
-    groups = [what.capitalize() for what in EDITING]
+    groups = tuple(what.capitalize() for what in EDITING)
     label = "editing (share of target tokens)"
-    for method, model, part in _pairs(points, figure):
+    pairs = [*_pairs(points_of(rows), figure)]
+    for method, model, part in pairs:
         part = _widest(part)
         series = [
             _bars(part[part["level"] == level], names, level, regularizer_title(level)) for level in _levels(part)
         ]
-        where = _where(part) if len(part) else ""
-        title = f"{method_title(method)} on {model}" + (f"\n{where}" if where else "")
-        panels.append(replace(_panel(title, "", score, series, [], groups), y_label=label))
-        for theirs in (model,) if paper.editing(method, model) else ():
-            below.append(_published_editing(method, theirs, groups, label))
-    if not below:
-        below = [
-            _published_editing(m, "GPT-2 XL", groups, label) for m in figure.methods if paper.editing(m, "GPT-2 XL")
-        ]
-    return panels + below
+        title = _who(method, model) + (f"\n{_where(part)}" if len(part) else "")
+        yield replace(_panel(title, "", score, series, [], groups), y_label=label)
+    known = [(method, model) for method, model, _ in pairs if paper.editing(method, model)]
+    for method, model in known or [(method, "GPT-2 XL") for method in figure.methods]:
+        found = paper.editing(method, model).items()
+        series = [_published(level, [*enumerate(values)], regularizer_title(level)) for level, values in found]
+        if series:
+            yield Panel(f"paper: {_who(method, model)}", "", label, tuple(series), groups)
 
 
 def table(rows: pd.DataFrame, figure: Figure, score: str) -> list[Panel]:
@@ -237,7 +206,7 @@ def table(rows: pd.DataFrame, figure: Figure, score: str) -> list[Panel]:
                 name = f"{text}{paper.shown(str(model))}, {str(matrix).removesuffix('.weight')}"
                 series.append(Series(str(len(series)), name, x, tuple(float(v) for v in mean)))
             found = [(line[0], float(line[column])) for line in paper.table_1()]
-            series.append(replace(_published(str(len(series)), found), label=f"{text}paper, GPT-2 XL"))
+            series.append(_published(str(len(series)), found, f"{text}paper, GPT-2 XL"))
         panels.append(Panel(title, "number of edits", label, tuple(series), y_range="free"))
     if part.empty:
         panels[0] = replace(panels[0], note="no weight statistics of ROME without regularizer")
@@ -257,11 +226,21 @@ def as_table(panels: Iterable[Panel]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["panel", "series", "x", "y", "low", "high", "published"])
 
 
-def _of_setting(points: pd.DataFrame, figure: Figure) -> pd.DataFrame:
-    return points[points["setting"] == figure.setting]
+def _who(method: str, model: str) -> str:
+    return f"{METHOD_TITLES.get(method, method)} on {model}"
 
 
-def _pairs(points: pd.DataFrame, figure: Figure) -> Iterable[tuple[str, str, pd.DataFrame]]:
+def _task_title(task: str, method: str, model: str, figure: Figure) -> str:
+    """The task's; also who it is of, where the figure's own title does not say it."""
+    return TASK_TITLES[task] if (model,) == figure.models else f"{TASK_TITLES[task]}\n{_who(method, model)}"
+
+
+def _unregularized(rows: pd.DataFrame, figure: Figure) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    points = points_of(rows)
+    return _pairs(points[(points["setting"] == figure.setting) & (points["regularizer"] == "none")], figure)
+
+
+def _pairs(points: pd.DataFrame, figure: Figure) -> Iterator[tuple[str, str, pd.DataFrame]]:
     mine = points[points["method"].isin(figure.methods)]
     for method in figure.methods:
         for model in models_of(mine, figure):
@@ -326,15 +305,6 @@ def _series(key: str, label: str, found: Sequence[tuple[float, pd.Series]]) -> S
     return Series(key, label, tuple(float(x) for x, _ in found), columns["mean"], columns["low"], columns["high"])
 
 
-def _published(key: str, found: Sequence[tuple[float, float | None]]) -> Series:
+def _published(key: str, found: Iterable[tuple[float, float | None]], label: str = "") -> Series:
     known = [(float(x), float(y)) for x, y in found if y is not None]
-    return Series(key, "", tuple(x for x, _ in known), tuple(y for _, y in known), published=True)
-
-
-def _published_editing(method: str, model: str, groups: Sequence[str], label: str) -> Panel:
-    known = [
-        Series(level, regularizer_title(level), (0.0, 1.0, 2.0), tuple(values), published=True)
-        for level, values in paper.editing(method, model).items()
-    ]
-    title = f"paper: {method_title(method)} on {model}"
-    return Panel(title, "", label, tuple(known), tuple(groups))
+    return Series(key, label, tuple(x for x, _ in known), tuple(y for _, y in known), published=True)

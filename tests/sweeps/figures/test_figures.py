@@ -54,7 +54,7 @@ def rows() -> pd.DataFrame:
 
 def made(rows: pd.DataFrame, name: str) -> list[panels.Panel]:
     figure = specs.find(name)
-    return draw.LAYOUTS[figure.layout](rows, figure, "score_release")
+    return list(draw.LAYOUTS[figure.layout](rows, figure, "score_release"))
 
 
 def series(panel: panels.Panel, key: str, published: bool = False) -> panels.Series:
