@@ -316,12 +316,7 @@ def _together(records: Sequence[Fact]) -> Fact:
     prompts: dict[str, tuple[Any, ...]] = {
         key: tuple(dict.fromkeys(prompt for fact in records for prompt in getattr(fact, key))) for key in JOINED
     }
-    first = records[0]
-    return (
-        first
-        if all(getattr(first, key) == found for key, found in prompts.items())
-        else first.model_copy(update=prompts)
-    )
+    return records[0].model_copy(update=prompts)
 
 
 def digest(facts: Sequence[Fact]) -> str:

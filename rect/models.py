@@ -150,13 +150,10 @@ def here(name: str, revision: str | None = None) -> Path | None:
         converted = _known_folder(named(name))
     elif file := _gguf(name):
         converted = _converted(_sha256(file))
+    elif folder := _local(name):
+        return _checked(folder)
     else:
-        folder = places.expanded(name)
-        if name and os.path.isdir(folder):
-            return _checked(folder.absolute())
-        if not hub.is_id(name):
-            return None
-        with hub.offline(), contextlib.suppress(InputError):  # not in the cache
+        with hub.offline(), contextlib.suppress(InputError):  # no id, or not in the cache
             return resolve(name, revision)
         return None
     return converted if is_complete(converted) else None

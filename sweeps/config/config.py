@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
 from modelfolder import yaml_files
 from modelfolder.errors import InputError
@@ -92,7 +91,7 @@ class MethodSpec(Labelled):
     @classmethod
     def _registered(cls, name: str) -> str:
         if reason := environment.refusal(name):
-            raise PydanticCustomError("unknown_name", "{reason}", {"reason": reason})
+            raise InputError(reason)
         return known_name("method", name, EDITORS)
 
     @model_validator(mode="before")
@@ -102,10 +101,7 @@ class MethodSpec(Labelled):
         if isinstance(data, dict) and isinstance(data.get("hparams"), str):
             from rect import editors
 
-            try:
-                values = editors.get(str(data.get("name"))).hparams_class.read(data["hparams"])
-            except InputError as error:
-                raise PydanticCustomError("hparams_file", "{reason}", {"reason": str(error)}) from None
+            values = editors.get(str(data.get("name"))).hparams_class.read(data["hparams"])
             data = {**data, "hparams": values.model_dump(mode="json")}
         return data
 
@@ -120,8 +116,7 @@ class Sequential(Restricted):
     def _within(self) -> Self:
         for value in self.checkpoints:
             if not 0 <= value <= self.edits:
-                raise PydanticCustomError("checkpoint", "checkpoint {value} is outside 0 to {edits} (edits)", {
-                    "value": value, "edits": self.edits})  # fmt: skip
+                raise InputError(f"checkpoint {value} is outside 0 to {self.edits} (edits)")
         return self
 
 
@@ -184,16 +179,13 @@ class RegularizerSpec(Named):
     @model_validator(mode="after")
     def _has_k(self) -> RegularizerSpec:
         if self.name != "none" and not self.k:
-            raise PydanticCustomError("no_k", "regularizer '{name}' needs k, the percentage of elements to keep, "
-                                      "such as k: [20, 40]", {"name": self.name})  # fmt: skip
+            wanted = "k, the percentage of elements to keep, such as k: [20, 40]"
+            raise InputError(f"regularizer '{self.name}' needs {wanted}")
         return self
 
     @model_validator(mode="after")
     def _at_some_time(self) -> RegularizerSpec:
-        try:
-            regularizers.called(self.name, self.when)
-        except InputError as error:
-            raise PydanticCustomError("when", "{reason}", {"reason": str(error)}) from None
+        regularizers.called(self.name, self.when)
         return self
 
 
@@ -230,10 +222,7 @@ class TasksSpec(Strict):
         import tasks
 
         for name in value:
-            try:
-                tasks.get(name)
-            except tasks.InputError as error:
-                raise PydanticCustomError("task", "{reason}", {"reason": str(error)}) from None
+            tasks.get(name)
         return tuple(dict.fromkeys(value))
 
 
@@ -269,8 +258,8 @@ class ResourcesSpec(Strict):
     @classmethod
     def _whole(cls, value: str | float) -> str | float:
         if isinstance(value, float) and value != int(value):
-            raise PydanticCustomError("fraction", "a trial holds model and engine, which take shares of whole GPUs "
-                                      "(engine.gpu_memory_utilization): right would be 0, 1 or auto")  # fmt: skip
+            why = "a trial holds model and engine, which take shares of whole GPUs (engine.gpu_memory_utilization)"
+            raise InputError(f"{why}: right would be 0, 1 or auto, found {value!r}")
         return value
 
 
@@ -308,7 +297,7 @@ class Config(Strict):
     def _one_seed(cls, data: Any) -> Any:
         if isinstance(data, dict) and "seed" in data:
             if "seeds" in data:
-                raise PydanticCustomError("seeds", "give seed or seeds, not both")
+                raise InputError("give seed or seeds, not both")
             data = {**{key: value for key, value in data.items() if key != "seed"}, "seeds": [data["seed"]]}
         return data
 
@@ -317,13 +306,11 @@ class Config(Strict):
         for what, shown in (("models", [m.shown for m in self.models]), ("methods", [m.shown for m in self.methods])):
             for name in shown:
                 if shown.count(name) > 1:
-                    raise PydanticCustomError("label", "two {what} are called '{name}': give each its own label", {
-                        "what": what, "name": name})  # fmt: skip
+                    raise InputError(f"two {what} are called '{name}': give each its own label")
         bare = [model.model_copy(update={"label": None}) for model in self.models]
         for model, one in zip(self.models, bare, strict=True):
             if bare.count(one) > 1:
-                raise PydanticCustomError("label", "'{name}' is there twice, under two labels: leave one out", {
-                    "name": model.name})  # fmt: skip
+                raise InputError(f"'{model.name}' is there twice, under two labels: leave one out")
         return self
 
     @model_validator(mode="after")

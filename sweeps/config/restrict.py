@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pydantic import Field
-from pydantic_core import PydanticCustomError
 
-from modelfolder.errors import nearest
+from modelfolder.errors import InputError, nearest
 from sweeps.config.strict import Strict
 
 
@@ -25,7 +24,7 @@ class Restricted(Strict):
     regularizers: tuple[str, ...] | None = Field(default=None, min_length=1)
 
     def check(self, index: int, known: Mapping[str, Sequence[str]]) -> None:
-        """Raise pydantic's error for a name that the sweep does not have.
+        """Raise InputError for a name that the sweep does not have.
 
         Args:
             index: of the setting in the list.
@@ -34,10 +33,8 @@ class Restricted(Strict):
         for key, names in known.items():
             for name in getattr(self, key) or ():
                 if name not in names:
-                    text = "settings.{index}.{key}: '{name}' is not among the sweep's {key}; {hint}"
                     hint = nearest(name, dict.fromkeys(names), "there are ")
-                    context = {"index": index, "key": key, "name": name, "hint": hint}
-                    raise PydanticCustomError("restriction", text, context)
+                    raise InputError(f"settings.{index}.{key}: '{name}' is not among the sweep's {key}; {hint}")
 
     def takes(self, key: str, *names: str) -> bool:
         """Whether it is for something, under any of its names."""

@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
+from modelfolder.errors import InputError
 from rect.regularizers import REGULARIZERS
 from sweeps.config.strict import Count, Percent, Strict, known_name
 
@@ -34,8 +34,7 @@ class OptunaSpec(Strict):
     def _grid(self) -> OptunaSpec:
         steps = (self.high - self.low) / self.step
         if self.high < self.low or abs(steps - round(steps)) > 1e-9:
-            raise PydanticCustomError("search", "from {low} to {high} is no whole number of steps of {step}", {
-                "low": self.low, "high": self.high, "step": self.step})  # fmt: skip
+            raise InputError(f"from {self.low} to {self.high} is no whole number of steps of {self.step}")
         return self
 
     @property
@@ -74,13 +73,13 @@ class SearchSpec(Strict):
         for name in value:
             known_name("regularizer", name, REGULARIZERS)
             if name == "none":
-                raise PydanticCustomError("search", "none takes no k: there is nothing to search", {})
+                raise InputError("none takes no k: there is nothing to search")
         return tuple(dict.fromkeys(value))
 
     @model_validator(mode="after")
     def _one(self) -> SearchSpec:
         if (self.keep_at_least is None) == (self.optuna is None):
-            raise PydanticCustomError("search", "one of keep-at-least (such as 0.94) and optuna is wanted", {})
+            raise InputError("one of keep-at-least (such as 0.94) and optuna is wanted")
         return self
 
     @property
@@ -92,9 +91,9 @@ class SearchSpec(Strict):
         """Whether the search fits the settings (their numbers of operations) and the tasks."""
         if self.keep_at_least is not None and max(operations) > 1:
             text = "search.keep-at-least is for one operation (batch-single, or edits: 1), where all k share the update"
-            raise PydanticCustomError("search", text + "; for sequences use search.optuna", {})
+            raise InputError(text + "; for sequences use search.optuna")
         if self.optuna is not None and self.optuna.ability == "tasks" and not asks_tasks:
-            raise PydanticCustomError("search", "search.optuna needs tasks.names, or ability: perplexity", {})
+            raise InputError("search.optuna needs tasks.names, or ability: perplexity")
 
 
 class StopSpec(Strict):
@@ -111,16 +110,15 @@ class StopSpec(Strict):
     @model_validator(mode="after")
     def _one_bound(self) -> StopSpec:
         if (self.at_most is None) == (self.at_least is None):
-            raise PydanticCustomError("stop", "one of at_most and at_least is wanted", {})
+            raise InputError("one of at_most and at_least is wanted")
         return self
 
     def check(self, tasks: Collection[str]) -> None:
         """Whether the figure is one that is measured."""
         first, _, rest = self.figure.partition("/")
         if self.figure not in ABILITIES and not (rest and first in (*tasks, *EDITING)):
-            raise PydanticCustomError("stop", "stop: nothing called '{figure}' is measured; drift, perplexity, "
-                                      "<task>/score and reliability/preference are examples", {
-                                      "figure": self.figure})  # fmt: skip
+            known = "drift, perplexity, <task>/score and reliability/preference are examples"
+            raise InputError(f"stop: nothing called '{self.figure}' is measured; {known}")
 
     def reached(self, value: float) -> bool:
         """Whether a value is at or beyond the bound. NaN is not."""

@@ -14,11 +14,6 @@ Count = Annotated[int, Field(ge=1)]
 Percent = Annotated[float, Field(gt=0, le=100)]
 Kind = TypeVar("Kind", bound="Strict")
 KINDS = ("instance-sequential", "batch-single", "batch-sequential")
-OURS = (
-    *("unknown_key", "unknown_name", "checkpoint", "no_k", "seeds", "label", "task", "hparams_file", "restriction"),
-    *("search", "stop", "training"),
-)
-"""Types of errors whose message is ours already."""
 
 
 class Strict(BaseModel):
@@ -45,8 +40,7 @@ class Strict(BaseModel):
 
 def known_name(kind: str, name: str, known: Collection[str]) -> str:
     if name not in known:
-        context = {"kind": kind, "name": name, "hint": nearest(name, known)}
-        raise PydanticCustomError("unknown_name", "unknown {kind} '{name}'; {hint}", context)
+        raise InputError(f"unknown {kind} '{name}'; {nearest(name, known)}")
     return name
 
 
@@ -107,7 +101,9 @@ def _reason(first: Any) -> str:
     if kind == "union_tag_invalid":
         tag = first["ctx"]["tag"]
         return f"unknown kind '{tag}'; {nearest(tag, KINDS)}"
-    if kind in OURS:
+    if kind == "unknown_key":
         return message
+    if kind == "value_error":  # an InputError of ours
+        return str(first["ctx"]["error"])
     hint = closest(found, first["ctx"]["expected"].replace("'", "").split(" or ")) if kind == "literal_error" else ""
     return f"{message[0].lower()}{message[1:]}, found {found!r}; {hint}".rstrip("; ")

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator
-from pydantic_core import PydanticCustomError
 
 from modelfolder import yaml_files
-from modelfolder.errors import InputError
 from rect.editors.mend.settings import MendSettings
 from sweeps.config import dotted
 from sweeps.config.config import Count, EditsSpec, ModelSpec
@@ -39,10 +37,7 @@ class TrainConfig(Strict):
     @field_validator("training", mode="before")
     @classmethod
     def _settings(cls, value: Any) -> Any:
-        try:
-            return MendSettings.parse(value) if isinstance(value, dict) else value
-        except InputError as error:
-            raise PydanticCustomError("training", "{reason}", {"reason": str(error)}) from None
+        return MendSettings.parse(value) if isinstance(value, dict) else value
 
     @property
     def folder(self) -> Path:
