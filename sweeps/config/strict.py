@@ -94,6 +94,8 @@ def _reason(first: Any) -> str:
     kind, message, found = first["type"], first["msg"], first["input"]
     if kind == "missing":
         return "this key is missing"
+    if kind == "extra_forbidden":
+        return "this key is not known"
     if kind == "too_short":
         return "the list is empty: at least one entry is wanted"
     if kind == "union_tag_not_found":

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from pydantic import Field, field_validator
 
 from modelfolder import yaml_files
 from rect.editors.mend.settings import MendSettings
@@ -30,14 +27,9 @@ class TrainConfig(Strict):
     model: ModelSpec
     facts: EditsSpec = EditsSpec()
     out: str | None = None
-    training: MendSettings = Field(default_factory=lambda: MendSettings.parse({}))
+    training: MendSettings = MendSettings()
     held_out_batches: tuple[Count, ...] = (1, 4, 16)
     workers: Count = 1
-
-    @field_validator("training", mode="before")
-    @classmethod
-    def _settings(cls, value: Any) -> Any:
-        return MendSettings.parse(value) if isinstance(value, dict) else value
 
     @property
     def folder(self) -> Path:

@@ -84,7 +84,7 @@ def test_kn(place: Place, tmp_path: Path) -> None:
 def test_mend(place: Place, tmp_path: Path) -> None:
     settings = {"rank": 8, "blocks": 2, "accumulate": 2, "iterations": 4, "validate_every": 2, "save_every": 2}
     sizes = {"validation": 4, "normalize_over": 8, "lr": 1e-3, "edit_lr": 1e-2}
-    list(Trainer(place.model, facts(), MendSettings.parse({**settings, **sizes}), tmp_path / "mend").train())
+    list(Trainer(place.model, facts(), MendSettings.model_validate(settings | sizes), tmp_path / "mend").train())
     editor = editors.create("mend", place.model, {"checkpoint": str(tmp_path / "mend")})
     updates = [editor.compute(place.model, facts()[:1]), editor.compute(place.model, facts()[1:6])]
     assert len(updates[0]) == 2 * (len(place.model.architecture.mlp_in) + 1)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 import pydantic
-
-from rect.editors.hyperparameters import wrong
 
 
 class MendSettings(pydantic.BaseModel):
@@ -65,15 +62,3 @@ class MendSettings(pydantic.BaseModel):
             if getattr(self, key) % self.accumulate:
                 raise ValueError(f"{key} must be a multiple of accumulate ({self.accumulate})")
         return self
-
-    @classmethod
-    def parse(cls, values: Mapping[str, Any]) -> Self:
-        """Check values and make the record.
-
-        Raises:
-            InputError: an unknown key or a wrong value.
-        """
-        try:
-            return cls(**values)
-        except pydantic.ValidationError as error:
-            raise wrong(error, "MEND training") from None

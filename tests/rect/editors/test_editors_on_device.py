@@ -79,7 +79,7 @@ def hypernetworks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return folders
 
 
-SHORT = MendSettings.parse(
+SHORT = MendSettings.model_validate(
     {"rank": 8, "blocks": 2, "lr": 1e-3, "lr_lr": 1e-3, "edit_lr": 1e-2, "accumulate": 2, "iterations": 4}
     | {"validate_every": 2, "save_every": 2, "validation": 4, "held_out": 4, "normalize_over": 8}
 )

@@ -31,7 +31,9 @@ def tiny(family: str = "llama", seed: int = 0, **overrides: Any) -> EditableMode
 def trained(folder: Path, family: str = "llama", **values: Any) -> Trainer:
     given = {"rank": 8, "blocks": 2, "accumulate": 2, "iterations": 4, "validate_every": 2, "save_every": 2}
     rates = {"lr": 1e-3, "lr_lr": 1e-3, "edit_lr": 1e-2}
-    settings = MendSettings.parse({**given, **rates, "validation": 4, "held_out": 4, "normalize_over": 8, **values})
+    settings = MendSettings.model_validate(
+        {**given, **rates, "validation": 4, "held_out": 4, "normalize_over": 8, **values}
+    )
     trainer = Trainer(tiny(family), facts(), settings, folder)
     list(trainer.train())
     return trainer

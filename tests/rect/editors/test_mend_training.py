@@ -38,7 +38,7 @@ SMALL: dict[str, Any] = {
 
 
 def settings(**values: Any) -> MendSettings:
-    return MendSettings.parse({**SMALL, **values})
+    return MendSettings.model_validate({**SMALL, **values})
 
 
 def tiny(family: str = "llama", seed: int = 0) -> EditableModel:

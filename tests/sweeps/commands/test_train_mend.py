@@ -85,8 +85,8 @@ def test_overrides(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ("rank: 8", "rang: 8", r"train.yaml:4: training: .*rang"),
-        ("rank: 8", "rank: 0", r"train.yaml:4: training: .*rank"),
+        ("rank: 8", "rang: 8", r"train.yaml:5: training.rang: this key is not known"),
+        ("rank: 8", "rank: 0", r"train.yaml:5: training.rank: .* found 0"),
         ("facts:", "fakts:", r"unknown key 'fakts'.*did you mean 'facts'"),
         ("validation: 4", "validation: 90", r"60 facts are too few"),
         ("facts.jsonl", "nowhere.jsonl", r"nowhere.jsonl"),
