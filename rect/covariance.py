@@ -77,7 +77,9 @@ def accumulate(
         precision: of keys and of their products in one batch, float32 or float64.
     """
     dtype = torch.float64 if precision == "float64" else torch.float32
-    sums = Sums(0, {layer: _zeros(model, layer) for layer in layers})
+    sizes = {layer: dimension(model, layer) for layer in layers}
+    zeros = {layer: torch.zeros(n, n, dtype=torch.float64, device=model.device) for layer, n in sizes.items()}
+    sums = Sums(0, zeros)
     for batch in rows:  # the model itself may be asked for them: no hook is there while it is
         ids = torch.tensor(batch, device=model.device)  # (rows, length)
         with _adding(model, sums, dtype), contextlib.suppress(Stop):
@@ -98,11 +100,6 @@ def _adding(model: EditableModel, sums: Sums, dtype: torch.dtype) -> Iterator[No
         last = model.module(model.path(model.architecture.mlp_out, max(sums.layers)))
         hooks.enter_context(hooked(last.register_forward_pre_hook(stop)))  # after the sum is taken
         yield
-
-
-def _zeros(model: EditableModel, layer: int) -> Tensor:
-    n = dimension(model, layer)
-    return torch.zeros(n, n, dtype=torch.float64, device=model.device)
 
 
 def _adder(total: Tensor, dtype: torch.dtype) -> Any:

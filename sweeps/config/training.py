@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import Field
+
 from modelfolder import yaml_files
 from rect.editors.mend.settings import MendSettings
 from sweeps.config import dotted
@@ -27,7 +29,7 @@ class TrainConfig(Strict):
     model: ModelSpec
     facts: EditsSpec = EditsSpec()
     out: str | None = None
-    training: MendSettings = MendSettings()
+    training: MendSettings = Field(default_factory=lambda: MendSettings.model_validate({}))
     held_out_batches: tuple[Count, ...] = (1, 4, 16)
     workers: Count = 1
 

@@ -28,7 +28,6 @@ from sweeps.store.journal import Journal
 from sweeps.store.store import Store
 
 if TYPE_CHECKING:
-    from ray.tune import ResultGrid
     from rich.console import Console
 
 log = logging.getLogger(__name__)
@@ -136,7 +135,6 @@ class Session:
     Args:
         store: the output folder.
         address, limit, retry_failed, console: as `run` has them.
-        trainable: what runs a cell; default `sweeps.run.trial.EditingTrial`.
     """
 
     def __init__(
@@ -146,14 +144,12 @@ class Session:
         limit: int | None = None,
         retry_failed: bool = False,
         console: Console | None = None,
-        trainable: Any = None,
     ) -> None:
         self.store = store
         self.address = address
         self.limit = limit
         self.retry_failed = retry_failed
         self.console = console
-        self.trainable = trainable
         self.journal = Journal(store.folder)
         self._open = contextlib.ExitStack()
         self._register: Any = None
@@ -179,12 +175,12 @@ class Session:
         self._start(plan)
         self.journal.write("run-started", cells=len(pending))
         with Live(plan, self.store, self.console):
+            from sweeps.run.trial import EditingTrial
+
             for cells in experiment.shards(pending):
-                job = self._job(plan, {cell.id: missing[cell.id] for cell in cells})
+                space, wanted = experiment.grid(cells), {cell.id: missing[cell.id] for cell in cells}
                 at_a_time = cluster.concurrency(plan.config, len(cells), self.address is None)
-                space = experiment.grid(cells)
-                results = _tune(self._trainable(), job, space, self.store, plan.config, at_a_time, _cell)
-                _record_failures(results, lambda found: plan.cell(*_cell(found)), self.store, self.journal)
+                self._tune(plan, EditingTrial, wanted, space, at_a_time, _cell)
                 self.store.compact()
 
     def optimize(self, plan: Plan) -> None:
@@ -194,16 +190,13 @@ class Session:
         def cells_of(found: Mapping[str, Any]) -> list[str]:
             return [cell.id for cell in search_trial.cells_of(plan, found)]
 
-        def fit(trainable: Any, space: Mapping[str, Any], trials: int, **tuning: Any) -> ResultGrid:
+        def fit(trainable: Any, space: Mapping[str, Any], trials: int, **tuning: Any) -> None:
             self._start(plan)
             self.journal.write("run-started", cells=trials)
             local = self.address is None
             at_a_time = cluster.concurrency(plan.config, trials, local) if local else cluster.room(plan.config, trials)
-            job = self._job(plan, {})
             with Live(plan, self.store, self.console):
-                results = _tune(trainable, job, space, self.store, plan.config, at_a_time, cells_of, **tuning)
-            _record_failures(results, lambda found: search_trial.cells_of(plan, found)[0], self.store, self.journal)
-            return results
+                self._tune(plan, trainable, {}, space, at_a_time, cells_of, **tuning)
 
         search_trial.optimize(plan, self.store, fit)
 
@@ -221,15 +214,31 @@ class Session:
             cluster.check_shared(self.store.url, self.journal.name)
         self._register = self._open.enter_context(claims.register())
 
-    def _trainable(self) -> Any:
-        if self.trainable is not None:
-            return self.trainable
-        from sweeps.run.trial import EditingTrial
+    def _tune(
+        self,
+        plan: Plan,
+        trainable: Any,
+        missing: Mapping[str, Any],
+        space: Mapping[str, Any],
+        at_a_time: int,
+        cells_of: Callable[[Mapping[str, Any]], Iterable[str]],
+        **tuning: Any,
+    ) -> None:
+        """One Tune experiment of trials that share a job. Cells that failed on every attempt get the last reason.
 
-        return EditingTrial
+        A trial that could name its reason has recorded it. Raises KeyboardInterrupt if it was interrupted.
+        """
+        from ray import tune
 
-    def _job(self, plan: Plan, missing: Mapping[str, Any]) -> Job:
-        return Job(plan, self.store.url, self.journal.name, missing, self._environment, self._register)
+        job = Job(plan, self.store.url, self.journal.name, missing, self._environment, self._register)
+        known = tune.with_parameters(trainable, job=job)
+        results = experiment.fit(known, space, self.store.folder, plan.config, at_a_time, cells_of, **tuning)
+        for result in map(results.__getitem__, range(len(results))):
+            if result.error is not None and result.config:
+                cell = plan.cell(next(iter(cells_of(result.config))))
+                reason = _reason(result.error)
+                self.store.fail(cell.id, reason, str(cell), str(result.error))
+                self.journal.write("cell-failed", cell=cell.id, reason=reason)
 
     def __enter__(self) -> Session:
         return self
@@ -241,39 +250,9 @@ class Session:
         self._open.__exit__(*error)
 
 
-def _tune(
-    trainable: Any,
-    job: Job,
-    space: Mapping[str, Any],
-    store: Store,
-    config: Config,
-    at_a_time: int,
-    cells_of: Callable[[Mapping[str, Any]], Iterable[str]],
-    **tuning: Any,
-) -> ResultGrid:
-    """One Tune experiment of trials that share a job. Raises KeyboardInterrupt if it was interrupted."""
-    from ray import tune
-
-    known = tune.with_parameters(trainable, job=job)
-    return experiment.fit(known, space, store.folder, config, at_a_time, cells_of, **tuning)
-
-
 def _cell(found: Mapping[str, Any]) -> list[str]:
     """The id of the one cell of a trial of the grid."""
     return [found["cell"]["id"]]
-
-
-def _record_failures(
-    results: ResultGrid, cell_of: Callable[[dict[str, Any]], Cell], store: Store, journal: Journal
-) -> None:
-    """Cells that failed on every attempt, with the last reason. A trial that could name its reason has recorded it."""
-    for index in range(len(results)):
-        result = results[index]
-        if result.error is not None and result.config:
-            cell = cell_of(result.config)
-            reason = _reason(result.error)
-            store.fail(cell.id, reason, str(cell), str(result.error))
-            journal.write("cell-failed", cell=cell.id, reason=reason)
 
 
 def _reason(error: BaseException) -> str:

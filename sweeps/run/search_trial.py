@@ -13,7 +13,6 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 from ray import tune
-from ray.tune import ResultGrid
 from ray.tune.search.optuna import OptunaSearch
 
 from modelfolder.errors import InputError
@@ -29,7 +28,7 @@ log = logging.getLogger(__name__)
 
 OBJECTIVES = ("edit_score", "ability")
 Group = tuple[Any, ...]
-Fit = Callable[..., "ResultGrid"]
+Fit = Callable[..., None]
 
 
 class SearchTrial(EditingTrial):

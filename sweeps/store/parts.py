@@ -9,8 +9,8 @@ from __future__ import annotations
 import io
 import logging
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
 
 SIZE = 50_000_000  # bytes of a file that parts are put together into, about
 LEAST = 64  # parts that are worth it
@@ -123,10 +125,13 @@ class Table:
         if len(small) < least:
             return 0
         gone = 0
-        for names in _batches(small, size):
+        for names in _grouped(small, lambda name: small[name] / size):
+            if len(names) < 2:
+                break
             try:
                 parts = (table for name in names for table in self._part(name, self.schema, None))
-                self.folder.write(f"{self.name}/{LARGE}{uuid.uuid4().hex[:16]}.parquet", _bytes(_joined(parts)))
+                groups = map(pa.concat_tables, _grouped(parts, _of_row_group))
+                self.folder.write(f"{self.name}/{LARGE}{uuid.uuid4().hex[:16]}.parquet", _bytes(groups))
             except FileNotFoundError:  # another driver is at it
                 break
             for name in names:
@@ -144,32 +149,23 @@ def _may_hold(group: Any, cells: Collection[str] | None) -> bool:
     return any(column.statistics.min <= cell <= column.statistics.max for cell in cells)
 
 
-def _batches(sizes: dict[str, int], size: int) -> Iterator[list[str]]:
-    """Names in order, in batches of about `size` bytes; a batch of one is left as it is."""
-    batch: list[str] = []
-    total = 0
-    for name, bytes_ in sizes.items():
-        batch.append(name)
-        total += bytes_
-        if total >= size:
-            yield batch
-            batch, total = [], 0
-    if len(batch) > 1:
-        yield batch
+def _of_row_group(part: pa.Table) -> float:
+    """How much of a row group a table fills."""
+    return max(part.num_rows / ROW_GROUP, part.nbytes / ROW_GROUP_BYTES)
 
 
-def _joined(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Parts put together as far as a row group may go."""
-    waiting: list[pa.Table] = []
-    rows = bytes_ = 0
-    for part in parts:
-        waiting.append(part)
-        rows, bytes_ = rows + part.num_rows, bytes_ + part.nbytes
-        if rows >= ROW_GROUP or bytes_ >= ROW_GROUP_BYTES:
-            yield pa.concat_tables(waiting)
-            waiting, rows, bytes_ = [], 0, 0
-    if waiting:
-        yield pa.concat_tables(waiting)
+def _grouped(items: Iterable[Item], share: Callable[[Item], float]) -> Iterator[list[Item]]:
+    """Items in order, in groups whose shares of the size wanted add up to one or somewhat more, the last one aside."""
+    group: list[Item] = []
+    total = 0.0
+    for item in items:
+        group.append(item)
+        total += share(item)
+        if total >= 1:
+            yield group
+            group, total = [], 0.0
+    if group:
+        yield group
 
 
 def _bytes(tables: Iterable[pa.Table]) -> bytes:

@@ -22,7 +22,7 @@ from rect.update import Dense, Update
 from sweeps.config.config import Config
 from sweeps.plan.identity import make_plan
 from sweeps.report import gather
-from sweeps.run import driver, progress
+from sweeps.run import driver, experiment, progress
 from sweeps.store import journal
 from sweeps.store.store import Store
 from tests.sweeps.small import computed, small_config, values
@@ -79,7 +79,7 @@ def test_actors_keep_their_model_and_engine(whole: tuple[Store, str]) -> None:
 def test_when_nothing_is_missing_ray_is_not_asked(
     whole: tuple[Store, str], config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(driver, "_tune")
+    monkeypatch.delattr(experiment, "fit")
     outcome = driver.run(config, whole[0].url)
     assert (outcome.done, outcome.failed) == (5, [])
 
