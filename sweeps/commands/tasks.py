@@ -59,21 +59,23 @@ def preview(
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
 ) -> None:
     """Some examples as the model gets them, each with the right answer."""
+    from rich.markup import escape
+
     import tasks
 
     console, task = shared.console(), tasks.get(name).on(source)
     for title, text in _described(task):
         if title in ("rule", "size", "licence", "citation"):
-            console.print(f"[bold]{title}[/bold] {_escaped(text)}", highlight=False, soft_wrap=True)
+            console.print(f"[bold]{title}[/bold] {escape(text)}", highlight=False, soft_wrap=True)
     if source == "bundled" and task.data.hub:
         console.print("Bundled examples are in the data set's form, written for this project (Apache-2.0).")
     for example in task.examples(source, limit=n, seed=seed):
         console.print(f"\n[bold]example {example.id}[/bold]", highlight=False)
         console.print(task.prompt(example), highlight=False, markup=False, soft_wrap=True)
         gold = json.dumps(example.gold, ensure_ascii=False)
-        console.print(f"[bold]gold[/bold] {_escaped(gold)}", highlight=False, soft_wrap=True)
+        console.print(f"[bold]gold[/bold] {escape(gold)}", highlight=False, soft_wrap=True)
         if task.mode == "likelihood":
-            console.print(f"[bold]choices[/bold] {_escaped(repr(task.choices(example)))}", highlight=False)
+            console.print(f"[bold]choices[/bold] {escape(repr(task.choices(example)))}", highlight=False)
 
 
 def evaluate(
@@ -130,9 +132,3 @@ def _described(task: Task) -> list[tuple[str, str]]:
         ("citation", data.citation),
     ]
     return [(title, text) for title, text in lines if text]
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

@@ -23,6 +23,7 @@ from sweeps.plan.identity import Plan
 from sweeps.plan.outline import Outline
 from sweeps.results import tradeoff
 from sweeps.results.fronts import pareto
+from sweeps.results.headlines import place
 from sweeps.results.tradeoff import GROUP
 from sweeps.store.store import Store
 
@@ -164,9 +165,7 @@ def results(plan: Outline, rows: pd.DataFrame) -> list[Found]:
 
 
 def _title(keys: Sequence[Any]) -> str:
-    model, method, setting, batch, regularizer = keys
-    batches = [f"batches of {batch}"] if batch != 1 else []
-    return ", ".join([str(model), str(method), str(setting), *batches, str(regularizer)])
+    return f"{place(keys[:3], keys[3], math.nan)}, {keys[4]}"
 
 
 def _keeps(line: pd.Series, points: pd.DataFrame, spec: SearchSpec) -> str:
