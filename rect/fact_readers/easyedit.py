@@ -7,8 +7,6 @@ are objects of kinds, `portability` is one, or a New Question with its New Answe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from modelfolder.errors import InputError
 from rect.fact_readers import values
 from rect.fact_readers.place import put
@@ -48,9 +46,4 @@ def _portability(record: Record) -> tuple[Portability, ...]:
             raise InputError("portability_ground_truth is missing")
         found.append(Portability(prompt=text, answers=(answer,)))
     found += values.portability(record, "portability_inputs")
-    asked = record.get("portability")
-    if isinstance(asked, Mapping) and "New Question" in asked:
-        prompt = values.text(asked, "New Question", "portability")
-        right = values.answers(asked, "New Answer", "portability")
-        return (*found, Portability(prompt=prompt, answers=right, kind="Reasoning"))
-    return (*found, *values.portability(record, "portability"))
+    return (*found, *values.asked_anew(record))

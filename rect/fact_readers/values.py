@@ -144,6 +144,15 @@ def portability(record: Record, key: str) -> tuple[Portability, ...]:
     return tuple(Portability(prompt=prompt, answers=right, kind=kind) for kind, prompt, right in by_kind(record, key))
 
 
+def asked_anew(record: Record) -> tuple[Portability, ...]:
+    """What follows from an edit, by kind, or as a `New Question` with its `New Answer` (EasyEdit)."""
+    asked = record.get("portability")
+    if isinstance(asked, Mapping) and "New Question" in asked:
+        prompt, right = text(asked, "New Question", "portability"), answers(asked, "New Answer", "portability")
+        return (Portability(prompt=prompt, answers=right, kind="Reasoning"),)
+    return portability(record, "portability")
+
+
 def locality(record: Record, key: str) -> tuple[Locality, ...]:
     """Prompts out of the edit's scope, by kind."""
     return tuple(

@@ -1,9 +1,9 @@
-"""ZsRE in the form of MEND: src, rephrase, alt (the new answer), pred (the old one), loc, loc_ans."""
+"""ZsRE in the form of MEND: src, rephrase, alt (the new answer), pred (the old one), loc, loc_ans; portability."""
 
 from __future__ import annotations
 
 from rect.fact_readers.place import put
-from rect.fact_readers.values import Record, filled_in, maybe, text
+from rect.fact_readers.values import Record, asked_anew, filled_in, maybe, text
 from rect.facts import Fact, Locality
 
 
@@ -20,6 +20,7 @@ def read(record: Record, where: str) -> list[Fact]:
             original=maybe(record, "pred"),
             rephrasings=() if rephrase is None else (rephrase,),
             locality=() if loc is None else (Locality(prompt=loc, answer=answer),),
+            portability=asked_anew(record),
             id=f"zsre {where}",
         )
     ]

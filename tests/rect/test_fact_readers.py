@@ -140,9 +140,10 @@ def test_answers_are_a_text_a_list_or_alias_lists(truth: Any) -> None:
     assert fact.aliases == (("PE", "Perú") if isinstance(truth, list) and len(truth) > 1 else ())
 
 
-def test_new_question_and_answer_are_portability() -> None:
+@pytest.mark.parametrize("format", ["easyedit", "zsre"])
+def test_new_question_and_answer_are_portability(format: str) -> None:
     asked = {"Recalled Relation": "(Oslo, x, y)", "New Question": "Which river is near Oslo?", "New Answer": "Rímac"}
-    [fact] = FORMATS["easyedit"].read(GOOD["easyedit"] | {"portability": asked}, "line 1")
+    [fact] = FORMATS[format].read(GOOD[format] | {"portability": asked}, "line 1")
     new = Portability(prompt="Which river is near Oslo?", answers=("Rímac",), kind="Reasoning")
     assert fact.portability[-1] == new
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from modelfolder.errors import InputError
@@ -22,6 +22,7 @@ from rect.editors.base import Editor
 from rect.editors.easyeditor import environment
 from rect.editors.easyeditor import hparams as hparams_of
 from rect.editors.easyeditor.environment import EasyEditorError, Environment
+from rect.joint import joint
 from rect.prefixes import Prefixes
 
 if TYPE_CHECKING:
@@ -38,6 +39,16 @@ log = logging.getLogger(__name__)
 
 PROBE_WITHIN = {"float32": 1e-3, "float64": 1e-3}
 """How far the logits of the two environments may be apart, relative; 0.05 for lower precision."""
+
+
+def check_spaces(facts: Sequence[Fact]) -> None:
+    """Raise InputError for a fact whose target follows its prompt without a space: EasyEdit always puts one there."""
+    for fact in facts:
+        if not joint(fact.filled, fact.target, fact.space):
+            raise InputError(
+                f"{fact.shown}: no space stands before the target {fact.target!r}, and EasyEdit would put one there: "
+                "take a method of this project's own"
+            )
 
 
 class EasyEditor(Editor):
@@ -113,6 +124,7 @@ class EasyEditor(Editor):
         from rect.editors.easyeditor.process import Worker
         from rect.update import Update
 
+        check_spaces(facts)
         try:
             if self._worker is None or not self._worker.alive:
                 self._worker = Worker(self.where, model)

@@ -13,6 +13,8 @@ from rect import editors
 from rect.editors.easyeditor import environment
 from rect.editors.easyeditor import hparams as hparams_of
 from rect.editors.easyeditor.difference import difference
+from rect.editors.easyeditor.editor import check_spaces
+from rect.facts import Fact
 from rect.model import EditableModel
 from rect.update import Dense, LowRank
 from tests.tiny import save_tiny
@@ -180,3 +182,11 @@ def test_a_difference_without_a_small_rank_stays_whole() -> None:
     torch.testing.assert_close(found.matrix, 1e-4 * delta, atol=1e-6, rtol=0)
     bias = difference(before[0], before[0] + delta[0])
     assert bias.shape == (50,)
+
+
+def test_a_target_without_a_space_before_it_is_refused() -> None:
+    plain = Fact(subject="France", prompt="The capital of {} is", target="Rome")
+    check_spaces([plain, plain.model_copy(update={"space": True})])
+    for fact in (plain.model_copy(update={"space": False}), Fact(subject="法国", prompt="{}的首都是", target="罗马")):
+        with pytest.raises(InputError, match=r"no space stands before the target .*, and EasyEdit would put one there"):
+            check_spaces([plain, fact])
