@@ -27,6 +27,7 @@ from sweeps.results import intervals, skewed
 
 HARD = 0.6  # correlation of latent difficulty between models
 AT_ONCE = 300_000  # models times units: as many as stay in a cache
+DIFFERENCES = ("same", "pairs")
 Truth = Callable[[np.ndarray], np.ndarray]
 
 
@@ -121,16 +122,20 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> Many:
     return Many(values, (above - values[..., None] * below) / total[..., None])
 
 
-def estimate(of: Many, common: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Mean over models, its standard error, degrees of freedom and skewness, of each run, as `intervals.mean` gives."""
+def estimate(of: Many, common: bool, leans: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Mean over models, its standard error, degrees of freedom and skewness, of each run: as `intervals.mean` gives.
+
+    Args:
+        leans: whether there is a skewness to ask for: not of differences (`intervals.paired`).
+    """
     _, seeds, size = of.terms.shape
     square = ((of.terms**2).sum(-1) * size / (size - 1)).mean(-1)
     spread = of.values.var(-1, ddof=1) if seeds > 1 else np.full(len(square), np.nan)
     found, df = intervals.variance(spread, np.full(len(square), seeds), square, np.full(len(square), seeds * size))
     if common and seeds > 1:
         found, df = intervals.together([(found, df), (size / (size - 1) * intervals.in_common(of.terms), size - 1)])
-    if seeds == 1:
-        return of.values[:, 0], np.sqrt(found), df, np.zeros(len(square))
+    if seeds == 1 or not leans:
+        return of.values.mean(-1), np.sqrt(found), df, np.zeros(len(square))
     mean = of.terms.mean(1, keepdims=True) if common else of.terms / seeds  # (runs, seeds or 1, units)
     third = size**2 / ((size - 1) * (size - 2)) * (mean**3).sum((1, 2))
     skew = skewed.skewness(third, size / (size - 1) * (mean**2).sum((1, 2)), found)
@@ -148,7 +153,7 @@ def run(kind: Kind, seeds: int, size: int, spread: float, runs: int, random: np.
     at_once = max(1, AT_ONCE // (seeds * size))
     for start in range(0, runs, at_once):
         drawn, models = draw(kind, seeds, size, spread, min(at_once, runs - start), random)
-        found = {name: estimate(of, kind.common) for name, of in figures(models, edge).items()}
+        found = {name: estimate(of, kind.common, name not in DIFFERENCES) for name, of in figures(models, edge).items()}
 
         def within(name: str, true: float | np.ndarray, found: dict[str, tuple[np.ndarray, ...]] = found) -> np.ndarray:
             value, stderr, df, skew = found[name]

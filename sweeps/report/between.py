@@ -12,7 +12,7 @@ import pandas as pd
 
 from rect import places
 from sweeps.plan import asked
-from sweeps.results import intervals, tradeoff, units
+from sweeps.results import intervals, tradeoff
 from sweeps.results.intervals import Estimate
 from sweeps.results.measured import EDITING, Measurements
 from sweeps.results.units import Measured
@@ -104,7 +104,7 @@ def _line(sides: Sequence[Mapping[int, Measured]], same: bool) -> dict[str, Any]
         return {}
     if (same and seeds) or (len(a) == 1 and [*a] == [*b]):
         a, b = ({seed: side[seed] for seed in seeds} for side in (a, b))
-        found = intervals.mean([units.difference(b[seed], a[seed]) for seed in seeds])
+        found = intervals.paired((b[seed], a[seed]) for seed in seeds)
         how = f"{len(seeds)} edited models, paired" if len(seeds) > 1 else _of_one(a[seeds[0]], b[seeds[0]])
     else:
         found = intervals.welch([*a.values()], [*b.values()])

@@ -108,7 +108,7 @@ def _of_pair(
         means = float(np.mean([a.value for a, _ in known])), float(np.mean([b.value for _, b in known]))
         gone = len(pairs) - len(known)
         note = f"{gone} of {len(pairs)} seeds without a counterpart left out" if gone else ""
-        yield {"what": what, **_figures(intervals.mean([units.difference(a, b) for a, b in known]), note, means)}
+        yield {"what": what, **_figures(intervals.paired(known), note, means)}
 
 
 def _figure(found: Measurements, cell: str | None, n_edits: int, what: str, tasks: Sequence[str]) -> Measured:

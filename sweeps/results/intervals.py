@@ -8,7 +8,7 @@ can be drawn anew: that interval says nothing of other edited models.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.results import skewed
-from sweeps.results.units import Measured, average
+from sweeps.results.units import Measured, average, difference
 
 LEVEL = 0.95
 UNKNOWN = float("nan")
@@ -89,6 +89,19 @@ def mean(models: Sequence[Measured]) -> Estimate:
     not shrink with more models (`shared`). Where several models agree to the last digit, or one is right everywhere,
     see `variance`. How the error of several leans their units tell; of one it is plain t.
     """
+    return _mean(models, leans=True)
+
+
+def paired(pairs: Iterable[tuple[Measured, Measured]]) -> Estimate:
+    """The mean over edited models of a figure less its counterpart: two regularizers at one seed.
+
+    Where both are alike the difference leans to no side, so this is plain t: the skewness of a few facts that differ
+    would be that of whichever side they happen to be on.
+    """
+    return _mean([difference(a, b) for a, b in pairs], leans=False)
+
+
+def _mean(models: Sequence[Measured], leans: bool) -> Estimate:
     known = [one for one in models if not math.isnan(one.value)]
     if not known:
         return NONE
@@ -101,7 +114,7 @@ def mean(models: Sequence[Measured]) -> Estimate:
         return Estimate(float(values[0]), math.sqrt(found), known[0].df if found == square else df, 1, units)
     found, df = (float(x) for x in together([(found, df), *shared(known)]))
     of = average(known)
-    skew = float(skewed.skewness(of.third, of.variance, found))
+    skew = float(skewed.skewness(of.third, of.variance, found)) if leans else 0.0
     return Estimate(float(values.mean()), math.sqrt(found), df, len(known), units, skew)
 
 
@@ -151,9 +164,7 @@ def welch(a: Sequence[Measured], b: Sequence[Measured]) -> Estimate:
     total, below = sum(squares), squares[0] ** 2 / first.df + squares[1] ** 2 / second.df
     df = total**2 / below if below else UNKNOWN
     models = min(first.models, second.models)
-    third = second.skew * second.stderr**3 - first.skew * first.stderr**3
-    skew = float(skewed.skewness(third, total, total))
-    return Estimate(second.value - first.value, math.sqrt(total), df, models, first.units + second.units, skew)
+    return Estimate(second.value - first.value, math.sqrt(total), df, models, first.units + second.units)
 
 
 def holm(p: pd.Series) -> pd.Series:

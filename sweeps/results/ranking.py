@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.results import intervals, units
+from sweeps.results import intervals
 from sweeps.results.measured import balance
 from sweeps.results.retention import Sides
 from sweeps.results.tradeoff import UNEDITED
@@ -52,7 +52,7 @@ def ranking(table: pd.DataFrame, sides: Mapping[str, Sides] | None = None) -> pd
             behind = intervals.NONE
             if first is not None and i != first:
                 seeds = [seed for seed in found[first] if seed in found[i]]
-                behind = intervals.mean([units.difference(found[first][seed], found[i][seed]) for seed in seeds])
+                behind = intervals.paired((found[first][seed], found[i][seed]) for seed in seeds)
             lines.append(
                 dict(zip([*PLACES, *WHO], [*place, *who], strict=True))
                 | {what: mine[what].mean() for what in ("edit_score", "task_retention")}

@@ -76,8 +76,15 @@ def test_third_cumulants_are_scipys_k_statistics() -> None:
     assert units.reported(0.5, 0.1, 30, "e", "nli").third == 0.0
     other = units.ratio(values, np.ones(30), "other", "nli")
     assert units.average([one, other]).third == pytest.approx(one.third / 4)  # two independent halves, each cubed
-    found = intervals.welch([one] * 2, [other] * 2)
-    assert found.skew == pytest.approx(0.0)
+
+
+def test_a_difference_leans_to_no_side() -> None:
+    random = np.random.default_rng(1)
+    models = [units.ratio((random.random(30) < 0.9).astype(float), np.ones(30), i, "facts") for i in range(6)]
+    assert intervals.mean(models).skew < 0
+    a, b = models[:3], models[3:]
+    found, theirs = (intervals.paired(zip(a, b, strict=True)), stats.ttest_rel(*([x.value for x in s] for s in (a, b))))
+    assert (found.skew, found.p()) == (0.0, pytest.approx(theirs.pvalue))
 
 
 def test_skewness_is_at_most_that_of_its_own_units() -> None:
