@@ -15,7 +15,7 @@ from sweeps.plan.identity import make_plan
 from sweeps.results.tradeoff import tradeoff
 from sweeps.store.store import Store
 from tests.rect.fact_records import GOOD
-from tests.sweeps.small import run_here, small_config
+from tests.sweeps.small import remembering, run_here, small_config
 from tests.tiny import save_tiny
 
 
@@ -64,6 +64,29 @@ def test_mquake(folder: Path, tmp_path: Path) -> None:
     assert rows.loc["mquake/edit_wise", ["value", "n"]].tolist() == [found["edit_wise"].mean(), 2]
     assert rows.loc["mquake/instance_wise", ["value", "n"]].tolist() == [found["instance_wise"].all(), 1]
     assert rows.loc["mquake/multi_hop", ["value", "n"]].tolist() == [found["multi_hop"].any(), 1]
+
+
+def test_an_instance_is_one_operation_of_a_method_that_takes_several_facts(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(json.dumps([GOOD["mquake"]]))
+    config = small_config(
+        folder,
+        edits={"source": str(tmp_path / "x.json"), "format": "mquake"},
+        methods=[remembering("memit-history", folder)],
+        settings=[{"kind": "batch-single", "batch_sizes": [1]}],
+        regularizers=["none"],
+        metrics=["mquake"],
+        tasks={"names": []},
+    )
+    plan, store = make_plan(config), Store(tmp_path / "results")
+    run_here(plan, store)
+    [operation] = [one for cell in plan.cells for one in plan.operations(cell, cell.checkpoints[-1])]
+    update = store.update(operation.id)
+    assert update is not None
+    assert [fact["id"] for fact in update.provenance["facts"]] == ["mquake 4-0", "mquake 4-1"]
+    rows = store.rows()
+    edited = rows[(rows["method"] == "memit-history") & (rows["n_edits"] == 1)].set_index("name")
+    assert edited.loc["reliability/token_accuracy", "n"] == 2
+    assert edited.loc["mquake/multi_hop", "n"] == 1
 
 
 def test_an_instance_that_is_edited_in_part_has_no_figure(folder: Path, tmp_path: Path) -> None:
