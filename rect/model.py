@@ -62,6 +62,7 @@ class EditableModel:
         self._originals: dict[str, Tensor] = {}
         self._journals: list[dict[str, Tensor]] = []  # what open blocks need to put back, the outermost first
         self.lock = threading.RLock()
+        self.readings: dict[object, tuple[float, float]] | None = None  # within `rect.queries.once`
 
     @classmethod
     def load(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,15 +18,26 @@ if TYPE_CHECKING:
     from rect.model import EditableModel
 
 
+@contextlib.contextmanager
+def once(model: EditableModel) -> Iterator[None]:
+    """Within it the model, which must stay as it is, reads each query once, whichever metrics ask."""
+    before, model.readings = model.readings, {}
+    try:
+        yield
+    finally:
+        model.readings = before
+
+
 def read(model: EditableModel, queries: Sequence[Query]) -> list[tuple[float, float]]:
     """Per query: (share of target tokens that are the argmax, log-probability of the target)."""
-    found: list[tuple[float, float]] = [(math.nan, math.nan)] * len(queries)
-    for index, logits in target_logits(model, queries):
-        target = torch.tensor(queries[index].target, device=logits.device)  # (tokens,)
+    known = {} if model.readings is None else model.readings
+    new = [one for one in queries if one not in known]
+    for index, logits in target_logits(model, new):
+        target = torch.tensor(new[index].target, device=logits.device)  # (tokens,)
         share = (logits.argmax(-1) == target).double().mean()
         chosen = torch.log_softmax(logits, -1).gather(1, target[:, None]).double().sum()
-        found[index] = (float(share), float(chosen))
-    return found
+        known[new[index]] = (float(share), float(chosen))
+    return [known[one] for one in queries]
 
 
 def query(tokenizer: Any, prompt: str, answer: str, space: bool | None = None) -> Query:

@@ -13,7 +13,7 @@ from rich.markup import escape
 from modelfolder.errors import InputError
 from sweeps.plan import asked
 from sweeps.plan.kept import KeptPlan
-from sweeps.report import terminal, webpage
+from sweeps.report import answers, terminal, webpage
 from sweeps.report.webpage import Material
 from sweeps.results import collateral, tradeoff
 from sweeps.results.headlines import headlines
@@ -124,6 +124,8 @@ def show(material: Material, console: Console) -> None:
         console.print(escape(line), style="yellow", highlight=False)
     for one in material.search:
         console.print(f"[bold]search, {escape(one.title)}[/bold]: {escape(one.finding)}", highlight=False)
+    for section in answers.beside(material.rows, material.table):
+        console.print(f"[bold]{escape(section['title'])}[/bold]: {escape(section['sentence'])}", highlight=False)
     if material.left_out:
         console.print(asked.told(material.left_out), style="yellow", highlight=False)
     for title, style, lines in (("failed", "red", material.failed), ("not finished", "yellow", material.missing)):

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from rect import regularizers
+from rect import queries, regularizers
 from rect.covariance import Covariance
 from rect.history import History
 from rect.model import EditableModel
@@ -176,7 +176,7 @@ class CellRun:
         place, wanted = self.place, self.missing[n_edits]
         kinds = {self.names[one]: one for one in wanted}
         rows: list[Row] = list(spent)
-        with measure.in_dtype(model, place.plan.config.engine.dtype):
+        with measure.in_dtype(model, place.plan.config.engine.dtype), queries.once(model):
             if EDIT in kinds:
                 self._stage(n_edits, "edit metrics")
                 rows += measure.editing(model, place.plan.edited(self.cell, n_edits), place.unedited, kinds[EDIT])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pandas as pd
+from rich.console import Console
 
-from sweeps.report import answers, webpage
+from sweeps.report import answers, gather, webpage
 from sweeps.report.webpage import Material
 from sweeps.results import tradeoff
 from tests.sweeps.results import test_answered
@@ -108,3 +110,9 @@ def test_the_page_has_both_sections_or_neither() -> None:
     plain = rows().query("not name.str.startswith('generation/')")
     page = webpage.render(Material(name="demo", rows=plain, outputs=OUTPUTS[:0], table=tradeoff.tradeoff(plain)))
     assert 'id="answers"' not in page
+
+
+def test_the_terminal_says_what_is_lost() -> None:
+    console = Console(file=io.StringIO(), width=300)
+    gather.show(material(), console)
+    assert "reliability by generation: Most is lost of rome none: 80% of its edits" in console.file.getvalue()  # type: ignore[attr-defined]
