@@ -162,6 +162,7 @@ def test_counterfact(tmp_path: Path) -> None:
         original="Africa",
         rephrasings=tuple(COUNTERFACT["paraphrase_prompts"]),
         locality=(Locality(prompt="Ghana is in", answer="Africa"), Locality(prompt="Ethiopia is in", answer="Africa")),
+        openings=("People around Angola speak",),
         id="counterfact 20952",
     )
 
