@@ -71,7 +71,7 @@ def differences(a: Sweep, b: Sweep) -> pd.DataFrame:
         n_edits = key[-1]
         for what in (*EDITING, *tasks):
             sides = [
-                {seed: _figure(of, cell, n_edits, what) for seed, cell in cells.items()}
+                {seed: of.figure(cell, n_edits, what) for seed, cell in cells.items()}
                 for of, cells in zip(found, (left[key], right[key]), strict=True)
             ]
             line = _line([{s: one for s, one in side.items() if not pd.isna(one.value)} for side in sides], same)
@@ -90,10 +90,6 @@ def _models(rows: pd.DataFrame) -> dict[tuple[Any, ...], dict[int, str]]:
     for *key, seed, cell in points.itertuples(index=False, name=None):
         found.setdefault(tuple(None if pd.isna(value) else value for value in key), {})[seed] = cell
     return found
-
-
-def _figure(found: Measurements, cell: str, n_edits: int, what: str) -> Measured:
-    return found.edit(cell, n_edits, what) if what in EDITING else found.task(cell, n_edits, what)
 
 
 def _line(sides: Sequence[Mapping[int, Measured]], same: bool) -> dict[str, Any]:

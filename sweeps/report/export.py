@@ -130,7 +130,7 @@ def _seeds(made: Material) -> pd.DataFrame:
 def _smallest_k(made: Material) -> pd.DataFrame:
     """Per regularizer the smallest k that keeps enough of the editing, how sure that is, and where it may lie."""
     best = tradeoff.smallest_k(made.table)
-    sides = [f"{side}{name}" for side in retention.SIDES for name in ("_low", "_high", "_models", "_units")]
+    sides = [f"{side}{name}" for side in retention.SIDES for name in retention.FIGURES[1:]]
     best = best.merge(made.kept[[*LEVEL, *sides, "p_keeps"]], on=LEVEL, how="left")
     keys = [*tradeoff.GROUP, "regularizer"]
     return best.merge(made.kept[[*keys, "k_low", "k_high"]].drop_duplicates(keys), on=keys, how="left")

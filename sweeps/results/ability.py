@@ -15,10 +15,10 @@ import pandas as pd
 
 from sweeps.results import intervals, units
 from sweeps.results.fronts import TASKS, TEXT, front
+from sweeps.results.retention import FIGURES
 from sweeps.results.tradeoff import GROUP, UNEDITED, one_evaluation
 from sweeps.results.units import Measured
 
-FIGURES = ("", "_low", "_high", "_models", "_units")
 Point = tuple[str, int]  # cell, number of edits
 
 

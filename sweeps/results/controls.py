@@ -14,12 +14,10 @@ import pandas as pd
 
 from sweeps.results import intervals, power, units
 from sweeps.results.intervals import NONE, Estimate
-from sweeps.results.measured import EDITING, Measurements
+from sweeps.results.measured import ALL_TASKS, EDITING, Measurements
 from sweeps.results.tradeoff import GROUP, UNEDITED, label, one_evaluation, task_names
-from sweeps.results.units import Measured
 
 CONTROLS = ("random", "pca", "pca-release", "magnitude")
-ALL_TASKS = "all tasks"
 NEEDED = ["cell", *GROUP, "regularizer", "k", "seed", "n_edits", "kind", "name", "value", "stderr", "n", "evaluation"]
 PAIRED_COLUMNS = [*GROUP, "n_edits", "k", "against", "what", "rect", "other", "difference", "low", "high", "p"]
 PAIRED_COLUMNS += ["p_adjusted", "models", "units", "tells", "note"]
@@ -98,7 +96,10 @@ def _of_pair(
     """Lines of one comparison; `sides`: {seed: cell} of either, `names`: what they are called."""
     seeds = sorted(set(sides[0]) | set(sides[1]))
     for what in [*EDITING, ALL_TASKS, *tasks]:
-        pairs = [tuple(_figure(found, side.get(seed), n_edits, what, tasks) for side in sides) for seed in seeds]
+        pairs = [
+            tuple(found.figure(side[s], n_edits, what, tasks) if s in side else units.MISSING for side in sides)
+            for s in seeds
+        ]
         known = [(a, b) for a, b in pairs if not (np.isnan(a.value) or np.isnan(b.value))]
         if not known:
             empty = [name for i, name in enumerate(names) if all(np.isnan(pair[i].value) for pair in pairs)]
@@ -109,11 +110,3 @@ def _of_pair(
         gone = len(pairs) - len(known)
         note = f"{gone} of {len(pairs)} seeds without a counterpart left out" if gone else ""
         yield {"what": what, **_figures(intervals.paired(known), note, means)}
-
-
-def _figure(found: Measurements, cell: str | None, n_edits: int, what: str, tasks: Sequence[str]) -> Measured:
-    if cell is None:
-        return units.MISSING
-    if what == ALL_TASKS:
-        return units.average([found.task(cell, n_edits, task) for task in tasks])
-    return found.edit(cell, n_edits, what) if what in EDITING else found.task(cell, n_edits, what)

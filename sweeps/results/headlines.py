@@ -8,9 +8,8 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from sweeps.results import intervals, tradeoff
-from sweeps.results.ability import FIGURES
 from sweeps.results.fronts import TEXT
-from sweeps.results.retention import KEEP
+from sweeps.results.retention import FIGURES, KEEP
 
 
 def headlines(table: pd.DataFrame, sure: pd.DataFrame, share: float = KEEP) -> list[dict[str, str]]:

@@ -7,7 +7,7 @@ an earlier version, facts without rows of their own, a harness' own way to sum u
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from sweeps.results import units
 from sweeps.results.units import Measured
 
 EDITING = ("reliability", "generalization", "locality")
+ALL_TASKS = "all tasks"
 FORM = "token_accuracy"
 FACTS = "facts"
 SAME = 1e-6  # up to which units give the reported value
@@ -68,6 +69,12 @@ class Measurements:
     def task(self, cell: str, n_edits: int, task: str) -> Measured:
         """A task's score."""
         return self._get(cell, n_edits, f"{task}/score")
+
+    def figure(self, cell: str, n_edits: int, what: str, tasks: Sequence[str] = ()) -> Measured:
+        """A metric of the editing, the score of a task, or `ALL_TASKS`: the mean score of some tasks."""
+        if what == ALL_TASKS:
+            return units.average([self.task(cell, n_edits, task) for task in tasks])
+        return self.edit(cell, n_edits, what) if what in EDITING else self.task(cell, n_edits, what)
 
     def examples(self, cell: str, n_edits: int, task: str) -> int:
         """How many outputs a task's score was taken over; 0 where that is not known."""

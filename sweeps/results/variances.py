@@ -12,12 +12,10 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from sweeps.results import power, tradeoff
-from sweeps.results.measured import EDITING, Measurements
+from sweeps.results.measured import ALL_TASKS, EDITING, Measurements
 from sweeps.results.power import Sources
 from sweeps.results.tradeoff import GROUP, UNEDITED
-from sweeps.results.units import Measured, average
-
-ALL_TASKS = "all tasks"
+from sweeps.results.units import Measured
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def read(rows: pd.DataFrame, outputs: pd.DataFrame) -> dict[str, Seen]:
         if not edited.empty:
             one = _of_edited(groups)
         else:
-            one = _of_unedited([_figure(found, cell, 0, what, tasks) for cell in points["cell"]])
+            one = _of_unedited([found.figure(cell, 0, what, tasks) for cell in points["cell"]])
         if one is not None:
             seen[what] = replace(one, share=_share(found, points, what)) if what in tasks else one
     return seen
@@ -91,10 +89,4 @@ def _twice(level: Sources) -> Sources:
 
 def _by_seed(found: Measurements, level: pd.DataFrame, what: str, tasks: Sequence[str]) -> dict[int, Measured]:
     lines = level[["cell", "n_edits", "seed"]].itertuples(index=False, name=None)
-    return {seed: _figure(found, cell, n_edits, what, tasks) for cell, n_edits, seed in lines}
-
-
-def _figure(found: Measurements, cell: str, n_edits: int, what: str, tasks: Sequence[str]) -> Measured:
-    if what == ALL_TASKS:
-        return average([found.task(cell, n_edits, task) for task in tasks])
-    return found.edit(cell, n_edits, what) if what in EDITING else found.task(cell, n_edits, what)
+    return {seed: found.figure(cell, n_edits, what, tasks) for cell, n_edits, seed in lines}
