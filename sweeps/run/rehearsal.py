@@ -11,7 +11,7 @@ from rect.facts import Fact
 from sweeps.config.config import EngineSpec, ModelSpec
 from sweeps.plan.identity import Exam, Plan
 from sweeps.plan.outline import metric_kind
-from sweeps.run import answering
+from sweeps.run import answering, prompting, scoring
 from sweeps.store.store import Done
 from tasks.engines.dry_engine import DryEngine
 
@@ -47,8 +47,6 @@ def _of_facts(names: Sequence[str], drawn: Sequence[Fact], model: ModelSpec, eng
 
 def dry_engine(model: ModelSpec, limits: EngineSpec, revision: str | None = None) -> DryEngine:
     """An engine that takes prompts and says nothing: it has the model's tokenizer and context."""
-    from tasks.engines.dry_engine import DryEngine
-
     return DryEngine(
         models.resolve(model.name, revision or model.revision),
         dtype=limits.dtype,
@@ -84,8 +82,6 @@ def of_model(model: ModelSpec, questions: Sequence[Exam], limits: EngineSpec, re
 
 
 def _skipped(one: Exam, engine: DryEngine) -> dict[str, str]:
-    from sweeps.run import prompting, scoring
-
     if one.task.mode == "harness":
         return scoring.run_harness(engine, one, bootstrap=0)[2]
     return prompting.prepared(one, engine).skipped
