@@ -13,6 +13,8 @@ more than `COLLAPSE` times the unedited one, or fewer than half of the edits hol
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +23,7 @@ from typing import Any
 
 import torch
 
+from modelfolder import whole_files
 from rect import covariance, editors, evaluation, fact_files, facts, perplexity, regularizers
 from rect.corpus import SELF, Corpus
 from rect.covariance import Covariance
@@ -39,20 +42,25 @@ DRIFT_WORDS = 8
 
 
 class Once:
-    """Finds the vectors of a batch when they are first asked for; counts what that took."""
+    """Finds the vectors of a batch when they are first asked for; counts what that took.
 
-    def __init__(self) -> None:
-        self.kept: dict[str, Vectors] = {}
+    Args:
+        folder: where they are kept, so that a run that was ended goes on from there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.seconds = 0.0
 
     def __call__(self, about: Mapping[str, Any], batch: Sequence[Fact], find: Callable[[], Vectors]) -> Vectors:
-        name = facts.digest(batch)
-        if name not in self.kept:
+        searched = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+        file = self.folder / f"{searched}-{facts.digest(batch)[:16]}.safetensors"
+        if not file.exists():
             began = time.perf_counter()
-            self.kept[name] = find()
+            whole_files.write(file, find().to_bytes())
             self.seconds += time.perf_counter() - began
             print(f"  vectors of {len(batch)} facts: {time.perf_counter() - began:.0f} s", flush=True)
-        return self.kept[name]
+        return Vectors.from_bytes(file.read_bytes(), str(file))
 
 
 class Bench:
@@ -62,7 +70,7 @@ class Bench:
         self.model = EditableModel.load(given.model, device=given.device)
         self.prefixes = Prefixes.sample(self.model)
         self.covariance = self._covariance(given)
-        self.once = Once()
+        self.once = Once(given.vectors)
         self.prompts = [" ".join(text.split()[:DRIFT_WORDS]) for text in perplexity.neutral_paragraphs()]
         self.before = perplexity.next_token_log_probabilities(self.model, self.prompts)
         self.unedited = self.perplexity()
@@ -146,7 +154,9 @@ def main(arguments: list[str] | None = None) -> list[str]:
     parser.add_argument("--checkpoints", type=int, default=5, help="so many, evenly")
     parser.add_argument("--compare", type=int, default=100, help="facts of values-once against values-each; 0: none")
     parser.add_argument("--corpus", default=SELF, help="text of the covariance")
+    parser.add_argument("--vectors", type=Path, default=Path("results/thousand-edits"), help="where they are kept")
     given = parser.parse_args(arguments)
+    given.vectors.mkdir(parents=True, exist_ok=True)
     chosen = choose(given.facts, given.format, given.edits)
     batches = [chosen[i : i + given.batch] for i in range(0, len(chosen), given.batch)]
     points = sorted({round(len(batches) * (i + 1) / given.checkpoints) for i in range(given.checkpoints)} - {0})
@@ -156,7 +166,7 @@ def main(arguments: list[str] | None = None) -> list[str]:
     for method in METHODS:
         for regularizer in REGULARIZERS:
             lines.append(bench.cell(method, regularizer, batches, points, "unedited")[1])
-    print(f"\nvectors: {bench.once.seconds / 60:.1f} minutes for {len(chosen)} facts\n")
+    print(f"\nvectors: {bench.once.seconds / 60:.1f} minutes, of {len(chosen)} facts those that were not kept\n")
     columns = "method | regularizer | edits | preference | token | perplexity | drift | minutes | collapsed at | GB"
     print("\n".join([f"| {columns} |", "|" + "---|" * 10, *lines, ""]), flush=True)
     if given.compare:
