@@ -28,7 +28,7 @@ GIB = 2**30
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 HIDDEN, INNER = 15, 4
 POSITIONS = 512  # of one step of a search, at most; rect.editors.value_search.search.TOKENS
-PROCESS = 1.0 * GIB  # of each of the two processes, whatever the model
+PROCESS = 0.6 * GIB  # of each of the two processes, whatever the model
 SOLVES = {"rome": 2, "r-rome": 2}  # matrices of the keys' dimension in float64 that a solve holds; else 3
 DIMENSIONS = {
     "hidden": ("hidden_size", "n_embd"),
