@@ -48,6 +48,8 @@ def resolve(name: str, revision: str | None = None) -> Path:
     if name in known():
         return get(name)
     if file := _gguf(name):
+        if not file.is_file():
+            raise InputError(f"model {name!r}: no such file")
         return _of_file(file)
     if folder := _local(name):
         return _checked(folder)
@@ -64,7 +66,7 @@ def check(name: str) -> None:
     if name in known():
         return
     if file := _gguf(name):
-        if not is_complete(_converted(_sha256(file))):
+        if file.is_file() and not is_complete(_converted(_sha256(file))):
             gguf.check(file)
     elif folder := _local(name):
         _checked(folder)
@@ -82,7 +84,7 @@ def content(name: str, revision: str | None = None) -> str | None:
     if name in known():
         return known()[name].content
     if file := _gguf(name):
-        return f"gguf:{_sha256(file)}"
+        return f"gguf:{_sha256(file)}" if file.is_file() else None
     if folder := _local(name):
         return content_of(folder)
     commit = hub.commit_here(name, revision) if hub.is_id(name) else None
@@ -208,17 +210,9 @@ def _known_folder(model: Known) -> Path:
 
 
 def _gguf(name: str) -> Path | None:
-    """The GGUF file that a name means, if it means one.
-
-    Raises:
-        InputError: it is not there.
-    """
+    """The GGUF file that a name means, there or not; None where it means none."""
     path = places.expanded(name)
-    if not gguf.is_named(name) or os.path.isdir(path):
-        return None
-    if not os.path.isfile(path):
-        raise InputError(f"model {name!r}: no such file")
-    return path.absolute()
+    return path.absolute() if gguf.is_named(name) and not os.path.isdir(path) else None
 
 
 def _sha256(file: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from modelfolder import gguf
 from modelfolder.errors import InputError, closest
 from rect import fact_files, hub
 from rect.known_models import known
@@ -100,6 +101,8 @@ def _plan(config: Config, kept: Mapping[str, str]) -> tuple[Plan, str]:
 
 def _absent(spec: ModelSpec) -> str:
     """What is known of a model that is not at hand; whether the hub has it is not asked."""
+    if gguf.is_named(spec.name):
+        return f"needed model {spec.key}: not to be found: there is no such file"
     if not hub.is_id(spec.name):
         return f"needed model {spec.key}: not to be found: there is no such folder, and it is no id on the hub"
     meant = closest(spec.name, known())

@@ -213,19 +213,21 @@ class TestGgufFiles:
             pytest.skip("its wheel is not installed")
         assert models.content(str(file)) == models.content(models.DEFAULT)
 
-    @pytest.mark.parametrize(
-        ("size", "expected"), [(None, "model '.*absent.gguf': no such file"), (100, "cut off or damaged")]
-    )
-    def test_one_that_is_none(
-        self, size: int | None, expected: str, gguf_model: tuple[Path, Any, Any], tmp_path: Path
-    ) -> None:
-        file = tmp_path / "absent.gguf"
-        if size is not None:
-            file.write_bytes(gguf_model[0].read_bytes()[:size])
+    def test_one_that_is_none(self, gguf_model: tuple[Path, Any, Any], tmp_path: Path) -> None:
+        file = tmp_path / "part.gguf"
+        file.write_bytes(gguf_model[0].read_bytes()[:100])
         for work in (models.check, models.resolve):
-            with pytest.raises(InputError, match=expected):
+            with pytest.raises(InputError, match="cut off or damaged"):
                 work(str(file))
         assert not list(models.cache_folder().glob("models/*gguf*/*"))
+
+    def test_one_that_is_not_there_is_as_a_folder_that_is_not(self, tmp_path: Path) -> None:
+        for name, what in (("absent.gguf", "no such file"), ("absent", "no such folder")):
+            models.check(str(tmp_path / name))
+            assert models.content(str(tmp_path / name)) is None
+            assert models.state(str(tmp_path / name)) == what
+            with pytest.raises(InputError, match=f"model '.*{name}': {what}"):
+                models.resolve(str(tmp_path / name))
 
     def test_what_cannot_be_converted_leaves_nothing(self, tmp_path: Path) -> None:
         model, words = gguf_files.original("llama")

@@ -61,6 +61,7 @@ def test_plan_at_a_scale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     ("model", "told"),
     [
         ("./no/such/model", "needed model ./no/such/model: not to be found: there is no such folder"),
+        ("no-such.gguf", "needed model no-such.gguf: not to be found: there is no such file"),
         ("nobody/nothing", "note model nobody/nothing: not found here, neither as a folder nor in the hub's cache"),
         ("smollm2-135", "did you mean 'smollm2-135m'?"),
     ],
