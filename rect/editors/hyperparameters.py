@@ -1,11 +1,13 @@
 """Hyperparameters: frozen records with EasyEdit's keys, and where their values come from.
 
 Values for known models lie in `hparams/<method>/<model>.yaml`; for another model each method has a default by relative
-depth, which is announced in the log. EasyEdit's own YAML files load as they are.
+depth, which is announced in the log. What `sweeps tune` found for a model on this machine goes before both: it lies in
+the cache by what the model is made of. EasyEdit's own YAML files load as they are.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,12 +17,14 @@ import pydantic
 
 from modelfolder import yaml_files
 from modelfolder.errors import InputError, nearest
+from rect.cache import cache_folder
 
 if TYPE_CHECKING:
     from rect.model import EditableModel
 
 FOLDER = Path(__file__).with_name("hparams")
-META = frozenset({"models", "source", "tested"})  # what our own files say about themselves
+# what our own files say about themselves
+META = frozenset({"models", "content", "source", "facts", "date", "tested"})
 # Keys of EasyEdit's files that say nothing about the numbers: where the model is, where files go, how it is run.
 ELSEWHERE = {
     *("alg_name", "model_name", "stats_dir", "results_dir", "device", "model_parallel", "fp16", "bf16", "max_length"),
@@ -102,7 +106,7 @@ class Hparams(pydantic.BaseModel):
         return META | (ELSEWHERE - cls.model_fields.keys())
 
 
-def resolve(cls: type[H], given: Any, model: EditableModel) -> H:
+def resolve(cls: type[H], given: Any, model: EditableModel, tuned: bool = True) -> H:
     """The hyperparameters for a model.
 
     Args:
@@ -110,6 +114,7 @@ def resolve(cls: type[H], given: Any, model: EditableModel) -> H:
         given: None for what is known of the model, else by relative depth; a mapping of overrides of that; a YAML file;
             or the finished record.
         model: the model; its name, number of layers and architecture are looked at.
+        tuned: whether values that were tuned here count as known.
 
     What one should know of them `remark` says.
     """
@@ -118,7 +123,7 @@ def resolve(cls: type[H], given: Any, model: EditableModel) -> H:
     if given is not None and not isinstance(given, Mapping):
         return cls.read(given, model)
     overrides = dict(given or {})
-    file = known(cls.shelf(), model.name)
+    file = (known if tuned else shipped)(cls.shelf(), model.name)
     values = cls.by_depth(model.n_layers) if file is None else _values(file)
     return cls.parse({**cls.by_name(model.name), **values, **overrides}, f"{cls.method} hyperparameters")
 
@@ -142,6 +147,8 @@ def remark(cls: type[Hparams], given: Any, model_name: str, n_layers: int | None
     file = known(cls.shelf(), model_name)
     if file is not None:
         about = yaml_files.mapping(file)
+        if FOLDER not in file.parents:
+            return f"{cls.method} hyperparameters for {model_name}: those of {file} (sweeps tune)"
         source = f"{cls.method} hyperparameters for {model_name}: untested here; their source: {about['source']}"
         return "" if about["tested"] else source
     values = {key: value for key, value in cls.by_depth(n_layers or 12).items() if key not in (given or {})}
@@ -173,10 +180,31 @@ def _values(file: Path) -> dict[str, Any]:
 
 
 def known(method: str, model_name: str) -> Path | None:
-    """The file with values for a model, found by its name or hub id, or by the name of its folder."""
+    """The file with values for a model: one that was tuned here for what it is made of, else one of ours."""
+    return _tuned_here(method, model_name) or shipped(method, model_name)
+
+
+def shipped(method: str, model_name: str) -> Path | None:
+    """Our file for a model, found by its name or hub id, or by the name of its folder."""
     wanted = {model_name.lower(), Path(model_name).name.lower()}
     for file in sorted((FOLDER / method).glob("*.yaml")):
         names = {str(name).lower() for name in yaml_files.mapping(file)["models"]}
         if wanted & (names | {name.rsplit("/", 1)[-1] for name in names} | {file.stem.lower()}):
             return file
     return None
+
+
+def tuned_file(method: str, content: str) -> Path:
+    """Where values lie that were tuned for a model of this content (`rect.models.content`)."""
+    name = hashlib.sha256(content.encode()).hexdigest()[:16]
+    return cache_folder() / "hparams" / method / f"{name}.yaml"
+
+
+def _tuned_here(method: str, model_name: str) -> Path | None:
+    if not tuned_file(method, "").parent.is_dir():
+        return None
+    from rect import models
+
+    content = models.content(model_name)
+    file = None if content is None else tuned_file(method, content)
+    return file if file is not None and file.is_file() else None
