@@ -1,13 +1,14 @@
-"""Commands that make ahead what a method needs: train-mend, covariance. Registered by `sweeps.commands.app`."""
+"""Commands that make ahead what a method needs: train-mend, covariance, tune. Registered by `sweeps.commands.app`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sweeps.commands import shared
-from sweeps.commands.shared import Address, ConfigPath, Device, Dtype, Model, Overrides
+from sweeps.commands.shared import Address, ConfigPath, Device, Dtype, Model, ModelArgument, Overrides
 
 
 def train_mend(
@@ -54,3 +55,51 @@ def covariance(
     number = int(tokens) if tokens is not None and tokens.isdecimal() else tokens
     recipe = work.recipe_of(model, Given(corpus, revision, samples, number, seed), dtype)
     work.compute(recipe, shared.console(), wanted, workers, address, device)
+
+
+def _tunable(incomplete: str) -> list[str]:
+    from sweeps.plan.tuning import SPACES
+
+    return [name for name in SPACES if name.startswith(incomplete)]
+
+
+def tune(
+    model: ModelArgument,
+    method: Annotated[str, typer.Option(help="rome, memit or kn.", autocompletion=_tunable)] = "rome",
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY",
+            help="A hyperparameter to look for, as layers, v_lr, clamp_norm_factor, v_num_grad_steps, mom2_adjustment; "
+            "repeatable. Default: rome layers and mom2_adjustment, memit layers and mom2_update_weight, kn "
+            "adaptive_threshold and lr_scale.",
+        ),
+    ] = None,
+    held: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A hyperparameter's value for all settings; repeatable."),
+    ] = None,
+    facts: Annotated[str, typer.Option(help="bundled, or a JSONL file; half of them are left alone.")] = "bundled",
+    measured: Annotated[int, typer.Option(min=1, help="Facts that a setting is measured on.")] = 8,
+    confirmed: Annotated[int, typer.Option(min=0, help="Other facts that what is picked is confirmed on.")] = 20,
+    trials: Annotated[int, typer.Option(min=1, help="Settings to try, in all sessions together.")] = 16,
+    minutes: Annotated[float, typer.Option(min=0, help="No setting is begun after so many.")] = 45.0,
+    layers: Annotated[int, typer.Option(min=1, help="Candidates that the layer profile gives.")] = 6,
+    workers: Annotated[int, typer.Option(min=1, help="Actors of Ray that measure; 1: this process.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Folder; default results/tune-<method>-<model>.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the sampler.")] = 0,
+    address: Address = None,
+    dtype: Dtype = "float32",
+    device: Device = "auto",
+) -> None:
+    """Look for a method's layers and other hyperparameters on a model, or go on; what is found is used from then on."""
+    from sweeps.plan import tuning
+
+    keys = tuning.check(method, vary or [])
+    fixed = tuning.held(held or [], keys)
+
+    from sweeps.commands import tune as work
+
+    budget = {"measured": measured, "confirmed": confirmed, "trials": trials, "minutes": minutes, "layers": layers}
+    where = {"workers": workers, "out": out, "device": device, "dtype": dtype, "address": address}
+    work.tune(work.Request(model, method, keys, fixed, facts, seed=seed, **budget, **where), shared.console())  # type: ignore[arg-type]

@@ -50,7 +50,7 @@ def _options(
 for command in (
     *(sweep.run, sweep.plan, sweep.status, sweep.report),
     *(models.edit, models.apply, models.regularize),
-    *(ahead.train_mend, ahead.covariance),
+    *(ahead.train_mend, ahead.covariance, ahead.tune),
     *(results.figure, results.compare, results.export),
     tasks.evaluate,
 ):

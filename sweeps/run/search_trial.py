@@ -21,6 +21,7 @@ from sweeps.plan import search
 from sweeps.plan.grid import Cell
 from sweeps.plan.identity import Plan, identify
 from sweeps.results.tradeoff import GROUP
+from sweeps.run import studies
 from sweeps.run.trial import EditingTrial
 from sweeps.store.store import Store
 
@@ -102,14 +103,9 @@ def study_of(plan: Plan, store: Store, group: Group) -> optuna.Study:
         if not store.folder.local:
             raise InputError(f"search.optuna.storage: {store.url} cannot hold a database; name one, such as "
                              "sqlite:////shared/optuna.db or postgresql://...")  # fmt: skip
-        path = Path(store.folder.path("search/optuna.db"))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        url = f"sqlite:///{path}"
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    patience = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
-    storage = optuna.storages.RDBStorage(url, engine_kwargs=patience)
+        url = studies.beside(Path(store.folder.path("search/optuna.db")))
     name = f"{search.search_id(plan.config.search)}-{_asked(plan, group)}"
-    return optuna.create_study(storage=storage, study_name=name, directions=["maximize"] * 2, load_if_exists=True)
+    return studies.opened(url, name, ["maximize"] * 2)
 
 
 def _asked(plan: Plan, group: Group) -> str:
@@ -128,7 +124,7 @@ def optimize(plan: Plan, store: Store, fit: Fit) -> None:
     spec = _spec(plan)
     for group in groups(plan):
         study = study_of(plan, store, group)
-        _give_up_unfinished(study)
+        studies.give_up_unfinished(study)
         left = spec.trials - len(study.get_trials(states=[TrialState.COMPLETE]))
         if left <= 0:
             continue
@@ -141,10 +137,4 @@ def optimize(plan: Plan, store: Store, fit: Fit) -> None:
         )
         space: Mapping[str, Any] = {"k": tune.quniform(spec.low, spec.high, spec.step), "group": list(group)}
         fit(SearchTrial, space, left, search_alg=searcher, num_samples=left)
-        _give_up_unfinished(study)
-
-
-def _give_up_unfinished(study: optuna.Study) -> None:
-    """Trials that were under way when their driver ended; what they measured is in the store all the same."""
-    for trial in study.get_trials(states=[TrialState.RUNNING]):
-        study.tell(trial.number, state=TrialState.FAIL)
+        studies.give_up_unfinished(study)

@@ -16,7 +16,7 @@ from sweeps.config.config import Config, TasksSpec
 from sweeps.plan import search
 from sweeps.plan.identity import Plan, make_plan
 from sweeps.report import gather
-from sweeps.run import search_trial
+from sweeps.run import search_trial, studies
 from sweeps.run.job import Job
 from sweeps.run.workplace import Workplace
 from sweeps.store.journal import Journal
@@ -86,7 +86,7 @@ def test_a_study_is_kept_and_needs_a_place(folder: Path, tmp_path: Path) -> None
     search_trial.study_of(plan, Store(tmp_path), group).ask()
     study = search_trial.study_of(plan, Store(tmp_path), group)
     assert len(study.get_trials()) == 1
-    search_trial._give_up_unfinished(study)
+    studies.give_up_unfinished(study)
     assert [trial.state for trial in study.get_trials()] == [TrialState.FAIL]
     with pytest.raises(InputError, match=r"search\.optuna\.storage"):
         search_trial.study_of(plan, Store("memory://sweep"), group)
