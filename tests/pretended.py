@@ -20,6 +20,7 @@ What it does not pretend: speed, memory that ends, work that is done later than 
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 from collections.abc import Iterator
 from typing import Any
@@ -96,6 +97,8 @@ class Pretended(Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if _is_made_of_others(op):  # in inference mode they come as they are
+            return op.decompose(*args, **(kwargs or {}))
         return _run(op, args, kwargs or {})
 
 
@@ -185,6 +188,12 @@ def _outside(value: Any) -> Any:
     return type(value)(_outside(one) for one in value) if type(value) in (list, tuple) else value
 
 
+@functools.cache
+def _is_made_of_others(op: Any) -> bool:
+    return torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), "CompositeImplicitAutograd")
+
+
+@functools.cache
 def _is_random(op: Any) -> bool:
     return any(argument.name == "generator" for argument in op._schema.arguments)
 

@@ -147,6 +147,17 @@ def test_products_are_rounded_otherwise_and_right(dtype: torch.dtype) -> None:
             assert not torch.equal(there.cpu(), mine)
 
 
+@torch.inference_mode()
+def test_in_inference_mode_it_is_as_strict_and_rounds_as_otherwise() -> None:
+    a = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+    there = a.to(DEVICE, torch.float32)
+    assert there.to(device=DEVICE).to(torch.float64).device.type == DEVICE
+    assert torch.equal(there.to("cpu"), a)
+    assert not torch.equal((there @ there).cpu(), a @ a)
+    with pytest.raises(RuntimeError, match=MIXED):
+        torch.nn.functional.linear(there, a)
+
+
 def test_free_signs_are_others() -> None:
     a = here(4, 4)
     a = a @ a.T
