@@ -133,9 +133,10 @@ def surviving(before: Tensor, delta: Tensor, dtype: torch.dtype) -> float:
 
     In bfloat16, with 8 bits of mantissa, a relative change below about 0.2% can vanish. NaN where dW is 0 altogether.
     """
+    delta = delta.to(before.device)
     changed = delta != 0
     wide = torch.promote_types(before.dtype, torch.float32)
-    after = (before.to(wide) + delta.to(before.device, wide)).to(dtype)
+    after = (before.to(wide) + delta.to(wide)).to(dtype)
     n = int(changed.sum())
     return float(((after != before.to(dtype)) & changed).sum() / n) if n else math.nan
 
