@@ -112,6 +112,22 @@ def held() -> int:
     return sum(storages.values())
 
 
+class Module(backend_registration._DummyBackendModule):
+    """What `torch.get_device_module` gives, as `torch.cuda` is for CUDA.
+
+    Attributes:
+        emptied: how often its cache was emptied.
+    """
+
+    emptied = 0
+
+    def empty_cache(self) -> None:
+        self.emptied += 1
+
+    def memory_allocated(self, device: Any = None) -> int:
+        return held()
+
+
 @contextlib.contextmanager
 def lacking(*dtypes: torch.dtype) -> Iterator[None]:
     """Within it the device has no tensors of these dtypes."""
@@ -237,7 +253,7 @@ def _rounded(op: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
 
 def _register() -> torch.library.Library:
     """Make the device known to torch, with what it cannot do without: empty tensors, and copies to and fro."""
-    backend_registration._setup_privateuseone_for_python_backend(DEVICE)  # type: ignore[no-untyped-call]
+    backend_registration._setup_privateuseone_for_python_backend(DEVICE, Module())  # type: ignore[no-untyped-call]
     library = torch.library.Library("aten", "IMPL")
     for op in (
         aten.empty.memory_format,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections.abc import Callable
@@ -32,6 +33,9 @@ log = logging.getLogger(__name__)
 
 FRUGAL_TOKENS = 256
 """Tokens in one forward pass of the metrics after a device's memory did not suffice."""
+
+SLACK = 64 * 2**20
+"""Bytes that may stay in use on a device when a model is closed: workspaces of its libraries."""
 
 
 class Workplace:
@@ -177,9 +181,22 @@ class Workplace:
         if self._engine is not None:
             self._engine.close()
             self.journal.write("engine-closed", name=self.plan.engine)
+        device = None if self._model is None else self._model.device
         self._engine = self._model = self._spec = self._once = None
         self._editors.clear()
         self.unedited = Unedited()
+        gc.collect()  # models and what watches them refer to each other
+        if device is not None and device.type != "cpu":
+            self._emptied(device)
+
+    def _emptied(self, device: torch.device) -> None:
+        """Let go of the memory that torch keeps of a device for later, and say so where some is still in use."""
+        of_device = torch.get_device_module(device)
+        of_device.empty_cache()
+        left = of_device.memory_allocated(device)
+        if left > SLACK:
+            log.warning("%.2f GiB on %s are still in use after its model was closed", left / 2**30, device)
+            self.journal.write("memory-left", device=str(device), bytes=left)
 
     def __enter__(self) -> Workplace:
         return self

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from rect.model import EditableModel
 from rect.update import LowRank, Update
@@ -17,6 +19,7 @@ from sweeps.plan.identity import make_plan
 from sweeps.run.cell import CellRun
 from sweeps.run.replay import check_state
 from sweeps.run.workplace import Workplace
+from sweeps.store import journal
 from sweeps.store.journal import Journal
 from sweeps.store.store import Store
 from tests.pretended import DEVICE, held
@@ -119,15 +122,40 @@ def test_a_replay_whose_products_are_rounded_there_is_let_through_and_told(
     assert caplog.text.count("replayed with other rounding") == 3
 
 
-def test_memory_goes_back_when_a_workplace_closes(folder: Path, tmp_path: Path) -> None:
-    """Also what only the garbage collector finds: a model and its hooks refer to each other."""
+@pytest.fixture
+def workplace(folder: Path, tmp_path: Path) -> Iterator[Workplace]:
+    """With a model there that was edited and measured; only `close` collects garbage."""
     config = small_config(folder, regularizers=["none"], tasks={"names": ["nli"], "examples": 1})
+    plan, store = make_plan(config), Store(tmp_path)
     gc.collect()
-    plan, store, before = make_plan(config), Store(tmp_path), held()
+    gc.disable()
     with contextlib.closing(Journal(store.folder)) as log:
         place = Workplace(plan, store, log, DEVICE)
         cell = next(cell for cell in plan.cells if cell.method is not None)
         list(CellRun(place, cell, plan.missing(cell, store.done())).checkpoints())
-        assert held() > before
-        place.close()
-        assert held() == before
+        yield place
+    gc.enable()
+
+
+def test_memory_goes_back_when_a_workplace_closes(workplace: Workplace, caplog: pytest.LogCaptureFixture) -> None:
+    """Also that of a model to which something refers that it refers to itself."""
+    model = workplace.model(workplace.plan.cells[0].model)
+    model.hf.watched_by, before = [model], held()
+    size = sum(p.nbytes for p in model.hf.parameters())
+    emptied = torch.get_device_module(DEVICE).emptied
+    del model
+    workplace.close()
+    assert before - held() >= size
+    assert torch.get_device_module(DEVICE).emptied == emptied + 1
+    assert not caplog.records
+
+
+def test_memory_that_does_not_come_back_is_told(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("sweeps.run.workplace.SLACK", held() - 1)
+    kept = workplace.model(workplace.plan.cells[0].model)
+    workplace.close()
+    assert "on pretended:0 are still in use after its model was closed" in caplog.text
+    (event,) = [event for event in journal.events(workplace.store.folder) if event["event"] == "memory-left"]
+    assert event["bytes"] >= sum(p.nbytes for p in kept.hf.parameters())
