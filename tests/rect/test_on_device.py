@@ -22,7 +22,7 @@ from rect.model import EditableModel
 from rect.prefixes import Prefixes
 from rect.recipe import Recipe
 from rect.regularizers import Weights, WithCovariance
-from rect.update import LowRank, Update
+from rect.update import Dense, LowRank, Update
 from tests.pretended import DEVICE, lacking
 from tests.rect.editors.mend_facts import facts
 from tests.tiny import FAMILIES, SENTENCES, save_tiny, tiny_model
@@ -138,6 +138,7 @@ class TestRegularizers:
             for device in (DEVICE, "cpu")
         )
         for name in one:
+            assert one.dense(name).device.type == DEVICE
             assert torch.equal(one.dense(name).cpu() != 0, other.dense(name) != 0)
 
 
@@ -212,8 +213,11 @@ class TestMeasurements:
         found = []
         for model in both:
             name = model.mlp_out_name(0)
-            change = regularizers.relative_change(update(model, 1).dense(name), model.weight(name))
-            found.append((analysis.percentiles(change), analysis.histogram(change).counts, analysis.heat_map(change)))
+            delta = update(model, 1).dense(name)
+            change = regularizers.relative_change(delta, model.weight(name))
+            survive = analysis.surviving(model.weight(name), delta * 1e-3, torch.bfloat16)
+            percentiles, counts = analysis.percentiles(change), analysis.histogram(change).counts
+            found.append((survive, percentiles, counts, analysis.heat_map(change)))
         same(*found)
 
 
@@ -270,9 +274,10 @@ class TestModel:
         for model in (there, here):
             with model.edited(change):
                 logits.append(model.hf(ids.to(model.device)).logits)
-                between = Update.between(folder, model)
+                between, back = Update.between(folder, model), Update.between(model, folder)
                 assert {p.device.type for p in model.changed().values()} == {model.device.type}
             close(between, change, 1e-3)  # a difference of weights in float32
+            assert all(torch.equal(back.dense(name).cpu(), -between.dense(name).cpu()) for name in between)
         same(*logits)
         assert all(torch.equal(p, before[name]) for name, p in there.hf.named_parameters())
 
@@ -290,8 +295,10 @@ class TestModel:
         assert there.to_bytes() == here.to_bytes()
         read = Update.from_bytes(there.to_bytes())
         assert {t.device.type for entry in read.values() for t in entry.tensors().values()} == {"cpu"}
-        close(there + read, here + here)
-        close(read + there, here + here)
+        written_out = Update({name: Dense(entry.dense()) for name, entry in read.items()})
+        for other in (read, written_out):
+            close(there + other, here + here)
+            close(other + there, here + here)
 
     @pytest.mark.parametrize("order", [(DEVICE, "cpu"), ("cpu", DEVICE)])
     def test_a_history_of_stored_and_computed_operations(self, order: tuple[str, str]) -> None:
