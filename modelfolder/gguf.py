@@ -13,6 +13,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from modelfolder import gguf_positions
 from modelfolder.errors import InputError
 
 SUFFIX = ".gguf"
@@ -33,6 +34,7 @@ LOCAL_BASE = 10000.0  # of the positions in Gemma 3's local layers
 
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
+_F32 = 0  # ggml type
 _ALIGNMENT = 32
 
 
@@ -170,14 +172,28 @@ def check_packages(what: str) -> None:
 def _left_out(header: Header) -> str | None:
     """What changes the model's numbers and is not taken over; None where nothing does."""
     scaling = header.get("rope.scaling.type", "none")
-    if scaling != "none" or "rope_freqs.weight" in header.tensors:
-        return f"its positions are scaled ({scaling if scaling != 'none' else 'rope_freqs.weight'})"
+    if scaling != "none":
+        return f"its positions are scaled ({scaling})"
+    if gguf_positions.TENSOR in header.tensors and _positions(header) is None:
+        return f"its positions are scaled in another way than Llama 3.1's ({gguf_positions.TENSOR})"
     if (base := header.get("rope.freq_base_swa", LOCAL_BASE)) != LOCAL_BASE:
         return f"its local layers have a base of positions of their own ({base:g})"
     window = header.get("attention.sliding_window")
     if window and header.architecture not in GEMMAS and window < header.get("context_length", 0):
         return f"its attention has a sliding window ({window})"
     return None
+
+
+def _positions(header: Header) -> dict[str, Any] | None:
+    """`rope_parameters` of a file with Llama 3.1's scaled positions."""
+    shape, kind, offset = header.tensors[gguf_positions.TENSOR]
+    if kind != _F32 or header.architecture != "llama":
+        return None
+    count = math.prod(shape)
+    with header.file.open("rb") as file:
+        file.seek(header.start + offset)
+        found = struct.unpack(f"<{count}f", file.read(4 * count))  # the file is whole: `_check_whole`
+    return gguf_positions.llama3(found, float(header.get("rope.freq_base", 10000.0)))
 
 
 def _check_whole(header: Header) -> None:
@@ -220,6 +236,8 @@ def settings(header: Header) -> dict[str, Any]:
     https://github.com/ggml-org/llama.cpp/blob/master/src/llama-model.cpp (load_hparams)
     """
     found: dict[str, Any] = {}
+    if gguf_positions.TENSOR in header.tensors:
+        found["rope_parameters"] = _positions(header)
     if header.architecture == "qwen3" and (size := header.get("attention.key_length")):
         found["head_dim"] = size
     if header.architecture == "gpt2":

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from modelfolder import gguf
+from modelfolder import gguf, gguf_positions
 from modelfolder.errors import InputError, reason
 from modelfolder.gguf import Header
 
@@ -52,7 +52,7 @@ def _model(header: Header) -> Any:
     if missing := info["missing_keys"]:
         raise InputError(f"{header.file}: lacks {len(missing)} weights of a {config.model_type} model: {min(missing)}")
     taken = len(list(hf.parameters()))
-    if (held := len(header.tensors)) != taken:
+    if (held := len(header.tensors.keys() - {gguf_positions.TENSOR})) != taken:
         raise InputError(f"{header.file}: holds {held} weights, of which a {config.model_type} model takes {taken}")
     # The weights are dequantized; saving refuses as long as the model says otherwise.
     for owner, key in ((hf.config, "quantization_config"), *((hf, key) for key in QUANTIZED)):

@@ -113,6 +113,7 @@ def write(
     begins: bool | None = None,
     extra: dict[str, Any] | None = None,
     without: tuple[str, ...] = (),
+    tensors: dict[str, np.ndarray] | None = None,
 ) -> Path:
     """Write a model as a file: matrices in Q8_0 or all in F32.
 
@@ -120,6 +121,7 @@ def write(
         begins: what the file says of its texts' beginning; None says nothing.
         extra: more keys, or other values of keys.
         without: tensors to leave out.
+        tensors: more of them.
     """
     config = model.config
     family = config.model_type
@@ -139,6 +141,8 @@ def write(
             writer.add_tensor(its, gguf.quants.quantize(data, kind), raw_dtype=kind)
         else:
             writer.add_tensor(its, np.ascontiguousarray(data))
+    for name, data in (tensors or {}).items():
+        writer.add_tensor(name, data)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -6,7 +6,7 @@ import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -88,6 +88,39 @@ def unstored(name: str, stored: torch.Tensor, config: Any) -> torch.Tensor:
     found = torch.empty(stored.numel())
     found[order] = stored.flatten()
     return found.view(places.shape)
+
+
+class TestScaledPositions:
+    """Llama 3.1's, as the file has them: by how much transformers' own inverse frequencies are divided."""
+
+    SCALING: ClassVar[dict[str, Any]] = {
+        **{"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0},
+        **{"high_freq_factor": 4.0, "original_max_position_embeddings": 8192},
+    }
+
+    def written(self, tmp_path: Path, **changes: Any) -> tuple[Any, Any, Path]:
+        model, words = gguf_files.original("llama", rope_parameters={**self.SCALING, **changes})
+        found = model.model.rotary_emb.inv_freq
+        plain = 10000.0 ** (-torch.arange(0, 2 * len(found), 2) / (2 * len(found)))
+        divided = {"rope_freqs.weight": (plain / found).numpy().astype(np.float32)}
+        return model, words, gguf_files.write(tmp_path / "a.gguf", model, words, begins=True, tensors=divided)
+
+    @pytest.mark.parametrize("factor", [8.0, 32.0])
+    def test_they_are_taken_over(self, factor: float, tmp_path: Path) -> None:
+        model, words, file = self.written(tmp_path, factor=factor)
+        read, _ = converted(file)
+        assert {**read.config.rope_parameters} == {**self.SCALING, "factor": factor}
+        torch.testing.assert_close(read.model.rotary_emb.inv_freq, model.model.rotary_emb.inv_freq)
+        ids = torch.tensor([words(" ".join(tiny.SENTENCES))["input_ids"]])
+        torch.testing.assert_close(logits(read, ids), logits(model, ids), atol=1e-4, rtol=1e-4)
+        unscaled, _ = gguf_files.original("llama")
+        assert (logits(unscaled, ids) - logits(model, ids)).abs().max() > 1e-2
+
+    @pytest.mark.parametrize("changes", [{"low_freq_factor": 2.0}, {"original_max_position_embeddings": 4096}])
+    def test_others_are_refused(self, changes: dict[str, Any], tmp_path: Path) -> None:
+        _, _, file = self.written(tmp_path, **changes)
+        with pytest.raises(InputError, match=r"scaled in another way than Llama 3.1's \(rope_freqs.weight\), which"):
+            gguf.check(file)
 
 
 class TestBeginning:
