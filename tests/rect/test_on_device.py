@@ -96,27 +96,29 @@ def same(there: Any, here: Any) -> None:
 class TestRegularizers:
     """An update comes from the store, so from the CPU, or straight from an editor."""
 
-    @pytest.mark.parametrize("stored", [True, False], ids=["stored", "computed"])
+    @pytest.mark.parametrize("stored", [(1, 2, 3), (), (1, 3)], ids=["stored", "computed", "in turns"])
     @pytest.mark.parametrize("family", ["gpt2", "llama"])
     @pytest.mark.parametrize("name", regularizers.REGULARIZERS)
-    def test_three_operations(self, name: str, family: str, stored: bool) -> None:
+    def test_three_operations(self, name: str, family: str, stored: tuple[int, ...]) -> None:
         results = []
         for device in (DEVICE, "cpu"):
             model = tiny(family, device)
-            source = "cpu" if stored else device
-            asked: Weights = WithCovariance(model, of_keys(model, source))  # type: ignore[assignment]
-            history, kept = History(), []
+            asked: Weights = WithCovariance(model, of_keys(model, "cpu" if stored else device))  # type: ignore[assignment]
+            history, kept, shares = History(), [], []
             for seed in (1, 2, 3):
-                raw = update(model, seed, source)
+                raw = update(model, seed, "cpu" if seed in stored else device)
                 kept.append(regularizers.get(name)(raw, asked, 40, seed, history))
-                same(regularizers.shares(raw, kept[-1]), regularizers.shares(raw, kept[-1]))
+                shares.append(regularizers.shares(raw, kept[-1]))
                 model.add(kept[-1])
                 history = history.after(kept[-1])
             assert {p.device.type for p in model.changed().values()} == {torch.device(device).type}
-            results.append((kept, model))
-        (there, edited), (here, model) = results
+            results.append((kept, shares, model))
+        (there, some, edited), (here, others, model) = results
         for one, other in zip(there, here, strict=True):
             close(one, other)
+        assert torch.tensor([list(figure.values()) for one in some for figure in one.values()]).allclose(
+            torch.tensor([list(figure.values()) for one in others for figure in one.values()]), atol=1e-3
+        )
         for one, other in zip(edited.changed().items(), model.changed().items(), strict=True):
             same(one, other)
 
@@ -198,7 +200,7 @@ class TestMeasurements:
         found = []
         for model in both:
             with model.edited(update(model, 1)):
-                found.append(weights.statistics(model))
+                found.append(weights.statistics(model, covariance=of_keys(model)))
         same(*found)
 
     @pytest.mark.parametrize("stored", [True, False], ids=["stored", "computed"])
