@@ -31,8 +31,10 @@ SPREAD: dict[str, Any] = {"layers": [0, 1], "v_num_grad_steps": 4}
 ONE: dict[str, Any] = {"layers": [1], "v_num_grad_steps": 4}
 SETTINGS: dict[str, dict[str, Any]] = {
     "alphaedit": {**SPREAD, "L2": 1.0, "nullspace_share": 60},
+    "betaedit": {**SPREAD, "mom2_update_weight": 2.0, "L2": 1.0, "nullspace_share": 60, "refresh_every": 2},
     "emmet": {**SPREAD, "mom2_update_weight": 20.0, "emmet_lambda": 0.1},
     "encore": {**SPREAD, "mom2_update_weight": 2.0, "update_norm_lambda": 1.0, "stop_when_most_probable": True},
+    "evoedit": {**SPREAD, "L2": 1.0, "nullspace_share": 60},
     "kn": {"steps": 4},
     "memit": {**SPREAD, "mom2_update_weight": 2.0},
     "memit-history": {**SPREAD, "mom2_update_weight": 2.0},
