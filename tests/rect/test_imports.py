@@ -42,5 +42,9 @@ def test_every_name_is_there() -> None:
         _ = rect.nothing  # type: ignore[attr-defined]
 
 
+def test_the_error_has_the_name_that_scripts_import() -> None:
+    assert loaded("from rect.errors import InputError; import rect; assert InputError is rect.InputError")
+
+
 def test_the_version_is_the_distribution_s() -> None:
     assert rect.__version__ == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
