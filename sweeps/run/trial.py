@@ -43,7 +43,12 @@ class EditingTrial(tune.Trainable):
             )
         self.journal = Journal(self.store.folder)
         self.place = Workplace(
-            job.plan, self.store, self.journal, environment=job.environment, alone=Claims(job.register)
+            job.plan,
+            self.store,
+            self.journal,
+            environment=job.environment,
+            alone=Claims(job.register),
+            shared=sum(node["Alive"] for node in ray.nodes()) > 1,
         )
         self._begin(config)
 

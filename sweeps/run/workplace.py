@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from modelfolder.errors import InputError
-from rect import covariance, editors, models
+from rect import editors, models
 from rect.covariance import Covariance
 from rect.editors import hyperparameters
 from rect.editors.base import Editor
@@ -21,7 +21,7 @@ from rect.model import EditableModel
 from rect.prefixes import Prefixes
 from sweeps.config.config import MethodSpec, ModelSpec
 from sweeps.plan.identity import Plan, base_state, covariance_recipe, identify
-from sweeps.run import cluster
+from sweeps.run import cluster, covariances
 from sweeps.run.measure import Unedited
 from sweeps.run.vectors import Once
 from sweeps.store.journal import Journal
@@ -48,6 +48,7 @@ class Workplace:
         device: of the model: "auto", "cpu", "cuda", ...
         environment: id of the run's, which its rows carry.
         alone: a context in which no other cell of the run (second id) computes an operation (first id).
+        shared: whether the run has several nodes, each with a cache of its own.
     """
 
     def __init__(
@@ -58,12 +59,14 @@ class Workplace:
         device: str = "auto",
         environment: str = "",
         alone: Callable[[str, str], AbstractContextManager[None]] | None = None,
+        shared: bool = False,
     ) -> None:
         self.plan = plan
         self.store = store
         self.journal = journal
         self.device = device
         self.environment = environment
+        self.shared = shared
         self.alone = alone or (lambda operation, cell: nullcontext())
         self._spec: ModelSpec | None = None
         self._model: EditableModel | None = None
@@ -174,7 +177,7 @@ class Workplace:
             return None
         hparams: Any = hyperparameters.resolve(editors.get(method.name).hparams_class, method.hparams, self._model)
         recipe = covariance_recipe(self._spec, method, self.plan.contents.get(self._spec))
-        return covariance.ensure(self._model, recipe, hparams.layers)
+        return covariances.once(self._model, recipe, hparams.layers, self.store, self.journal, self.alone, self.shared)
 
     def close(self) -> None:
         """Give the model's and the engine's memory back."""

@@ -9,6 +9,7 @@ on it. Events:
     rows-written                            cell, n_edits, evaluations, rows
     task-failed                             cell, n_edits, task, reason
     engine-started engine-closed            name, seconds
+    covariance-computed                     layers, seconds
     memory-left                             device, bytes: still in use after its model was closed
 """
 
