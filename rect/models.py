@@ -151,6 +151,8 @@ def here(name: str, revision: str | None = None) -> Path | None:
     if name in known():
         converted = _known_folder(named(name))
     elif file := _gguf(name):
+        if not file.is_file():
+            return None
         converted = _converted(_sha256(file))
     elif folder := _local(name):
         return _checked(folder)

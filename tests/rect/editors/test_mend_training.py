@@ -221,15 +221,6 @@ def test_prompts_out_of_scope_come_from_the_facts() -> None:
         text([bare])
 
 
-@pytest.mark.parametrize(
-    ("values", "reason"),
-    [({"rang": 3}, "rang"), ({"lr": -1}, "lr"), ({"save_every": 5}, "save_every must be a multiple of accumulate")],
-)
-def test_bad_settings_are_told_with_their_key(values: dict[str, Any], reason: str) -> None:
-    with pytest.raises(InputError, match=reason):
-        settings(**values)
-
-
 def test_an_edited_model_is_not_trained_for() -> None:
     model = tiny()
     model.add(Update({model.names()[0]: Dense(torch.ones_like(model.weight(model.names()[0])))}))

@@ -87,6 +87,8 @@ def test_overrides(tmp_path: Path) -> None:
     [
         ("rank: 8", "rang: 8", r"train.yaml:5: training.rang: this key is not known"),
         ("rank: 8", "rank: 0", r"train.yaml:5: training.rank: .* found 0"),
+        ("lr: 1e-3", "lr: -1", r"train.yaml:7: training.lr: .* found -1"),
+        ("save_every: 4", "save_every: 5", r"training: save_every must be a multiple of accumulate \(2\)"),
         ("facts:", "fakts:", r"unknown key 'fakts'.*did you mean 'facts'"),
         ("validation: 4", "validation: 90", r"60 facts are too few"),
         ("facts.jsonl", "nowhere.jsonl", r"nowhere.jsonl"),
