@@ -150,6 +150,21 @@ def test_betaedit_before_it_refreshes_is_alphaedit_with_c_in_the_solve() -> None
     assert torch.allclose(late.adjusted(0, name, k, after), wanted, rtol=0, atol=1e-8 * float(wanted.abs().max()))
 
 
+def test_betaedits_threshold_is_one_of_the_mixed_matrix() -> None:
+    """After a refreshing it is held against (H / facts + lambda C) / (lambda + 1), and against no multiple of that."""
+    model = tiny()
+    by_share = editor("betaedit", model)
+    after = History().after(first := by_share.compute(model, FACTS[:2], History()))
+    name, c = model.mlp_out_name(0), by_share.covariance.matrix(0).double()
+    k = keys(first, name)
+    values = torch.linalg.eigvalsh((k @ k.T / 2 + 2.0 * c) / 3)
+    taken = round(0.6 * len(c))
+    between = float(values[taken - 1 : taken + 1].mean())
+    by_value = editor("betaedit", model, nullspace_share=None, nullspace_threshold=between)
+    found = by_value.adjusted(0, name, k, after)
+    assert torch.allclose(found, by_share.adjusted(0, name, k, after), rtol=0, atol=1e-8 * float(found.abs().max()))
+
+
 class TestNullSpace:
     def test_too_few_tokens(self) -> None:
         model = tiny()
