@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import logging
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -166,8 +167,14 @@ class Workplace:
         name = f"prefixes/{identify(base_state(self._spec, self.plan.contents.get(self._spec)), recipe)}.json"
         kept = self.store.folder.read_or_none(name)
         if kept is None:
-            kept = self.store.shared(name, Prefixes.sample(self._model, recipe["seed"], recipe["lengths"]).to_bytes())
+            with self.alone(name, uuid.uuid4().hex):
+                kept = self.store.folder.read_or_none(name)  # another worker may have been at it
+                kept = kept or self.store.shared(name, self._drawn(recipe))
         return Prefixes.from_bytes(kept, name)
+
+    def _drawn(self, recipe: Mapping[str, Any]) -> bytes:
+        assert self._model is not None
+        return Prefixes.sample(self._model, recipe["seed"], recipe["lengths"]).to_bytes()
 
     def _covariance(self, method: MethodSpec) -> Covariance | None:
         """Covariance of keys, from the cache or computed now; None where the hyperparameters ask for none."""

@@ -1,4 +1,4 @@
-"""A covariance is computed once in a sweep, on whichever node, and lies in the folder where there are several."""
+"""A covariance is computed and prefixes are drawn once in a sweep; others wait, or find them in the folder."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 from rect import covariance
 from rect.covariance import Covariance
 from rect.model import EditableModel
+from rect.prefixes import Prefixes
 from sweeps.plan.identity import covariance_recipe, make_plan
 from sweeps.run.cell import CellRun
 from sweeps.run.workplace import Workplace
@@ -94,4 +95,24 @@ def test_who_waited_computes_nothing(plan: Any, node: Any, tmp_path: Path) -> No
         yield
 
     assert run(plan, tmp_path / "out", alone=after_another) == []
-    assert len([what for what in asked if what.startswith("covariance/")]) == 1
+    kinds = [what.partition("/")[0] for what in asked if "/" in what]
+    assert sorted(kinds) == ["covariance", "prefixes"]
+
+
+def test_prefixes_that_another_worker_drew_meanwhile_are_taken(
+    plan: Any, node: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node("here")
+    run(plan, tmp_path / "first")
+    [drawn] = (tmp_path / "first" / "prefixes").iterdir()
+    other = drawn.read_text().replace("{}", "Meanwhile. {}", 1)
+
+    @contextmanager
+    def after_another(what: str, cell: str) -> Iterator[None]:
+        if what.startswith("prefixes/"):
+            Store(tmp_path / "second").folder.write(what, other.encode())
+        yield
+
+    monkeypatch.setattr(Prefixes, "sample", lambda *_: pytest.fail("drawn once more"))
+    run(plan, tmp_path / "second", alone=after_another)
+    assert (tmp_path / "second" / "prefixes" / drawn.name).read_text() == other
