@@ -123,7 +123,7 @@ def main() -> None:
         print(*memory.told(plan), sep="\n", flush=True)
         [spec] = plan.config.models
         shape = memory.shapes(folder)
-        each = [memory.held(shape, plan.config, spec, m, about["hparams"]) for (_, m), about in plan.editors.items()]
+        each = [memory.held(shape, plan.config, spec, m, about) for (_, m), about in plan.editors.items()]
         began, out = time.perf_counter(), arguments.out or place / "out"
         command = [sys.executable, "-m", "sweeps", "run", str(file), "--out", str(out)]
         process = subprocess.Popen(command)
@@ -138,8 +138,8 @@ def main() -> None:
         rows = store.rows()
         swaps = rows[rows["name"] == "swapping_seconds"]["value"]
         print(f"swaps: {', '.join(f'{value:.2f}' for value in swaps)} s")
-        trial = max(one.model + one.edited + one.editing for one in each) + memory.PROCESS
-        engine = each[0].engine + each[0].cache + memory.PROCESS
+        trial = max(one.trial for one in each)
+        engine = each[0].engine + each[0].cache + memory.ENGINE
         print("\n| | planned, GiB | measured, GiB | measured / planned |\n|---|---|---|---|")
         planned = {"trial": trial, "engine": engine, "together": trial + engine}
         for kind, size in planned.items():

@@ -27,8 +27,9 @@ from sweeps.plan.identity import Plan
 GIB = 2**30
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 HIDDEN, INNER = 15, 4
-POSITIONS = 512  # of one step of a search, at most; rect.editors.value_search.search.TOKENS
-PROCESS = 0.6 * GIB  # of each of the two processes, whatever the model
+POSITIONS = 512  # of one step over several facts, at most; rect.editors.value_search.search.TOKENS
+ROW = 12  # positions of a row from the subject's end on: the rest of a prompt, and a target
+TRIAL, ENGINE = 0.6 * GIB, 1.0 * GIB  # of either process, whatever the model (measured: 0.5; 0.5 to 1.7)
 SOLVES = {"rome": 2, "r-rome": 2}  # matrices of the keys' dimension in float64 that a solve holds; else 3
 DIMENSIONS = {
     "hidden": ("hidden_size", "n_embd"),
@@ -57,7 +58,14 @@ class Shapes:
 
 @dataclass(frozen=True)
 class Held:
-    """Bytes of one trial. `editing` is the larger of a search's activations and a solve's matrices."""
+    """Bytes of one trial.
+
+    Attributes:
+        model, engine: the weights, in the dtype of either.
+        edited: copies of the matrices that are edited.
+        cache: of keys and values.
+        editing: the larger of a search's activations and a solve's matrices.
+    """
 
     model: float
     edited: float
@@ -67,7 +75,12 @@ class Held:
 
     @property
     def total(self) -> float:
-        return self.model + self.edited + self.engine + self.cache + self.editing
+        return self.trial + self.engine + self.cache + ENGINE
+
+    @property
+    def trial(self) -> float:
+        """Of the trial's own process."""
+        return self.model + self.edited + self.editing + TRIAL
 
 
 def shapes(folder: Path) -> Shapes:
@@ -107,15 +120,19 @@ def _inside(path: str) -> str:
     return path.removeprefix(prefix)
 
 
-def held(shape: Shapes, config: Config, spec: ModelSpec, method: MethodSpec | None, hparams: Mapping[str, Any]) -> Held:
-    """Bytes that a trial of a model and a method holds at most. An engine's cache is `kv_cache_gib`, as on a CPU."""
+def held(shape: Shapes, config: Config, spec: ModelSpec, method: MethodSpec | None, about: Mapping[str, Any]) -> Held:
+    """Bytes that a trial of a model and a method holds at most; `about` is what the plan says of the method there.
+
+    An engine's cache is `kv_cache_gib`, as on a CPU.
+    """
     size, engine = BYTES[spec.dtype], BYTES[config.engine.dtype]
-    layers = hparams.get("layers")
+    layers = about.get("hparams", {}).get("layers")
     edited = layers if isinstance(layers, list) else list(range(shape.layers if method and not layers else 0))
-    later = shape.layers - min(edited, default=shape.layers)
-    search = POSITIONS * later * (HIDDEN * shape.hidden + INNER * shape.inner) * size
+    later = shape.layers - 1 - max(edited, default=shape.layers - 1) if layers else shape.layers
+    search = _positions(config, about) * later * (HIDDEN * shape.hidden + INNER * shape.inner) * size
+    search = search if method is not None else 0.0
     solve = 0.0
-    if hparams.get("mom2_adjustment") and method is not None:
+    if about.get("covariance") is not None and method is not None:
         solve = 8.0 * SOLVES.get(method.name, 3) * shape.inner**2
     return Held(
         model=shape.parameters * size,
@@ -124,6 +141,17 @@ def held(shape: Shapes, config: Config, spec: ModelSpec, method: MethodSpec | No
         cache=config.engine.kv_cache_gib * GIB,
         editing=max(search, solve),
     )
+
+
+def _positions(config: Config, about: Mapping[str, Any]) -> int:
+    """That one step of a search holds: the rows of a fact, or those of as many facts as are optimized together."""
+    if about.get("prefixes") is None:
+        return POSITIONS
+    fact = ROW * (
+        2 + sum(count for _, count in about["prefixes"]["lengths"])
+    )  # the bare prompt and the row for KL besides
+    together = max((size for setting in config.settings for size in setting.batch_sizes or (1,)), default=1)
+    return max(fact, min(POSITIONS, together * fact))
 
 
 def told(plan: Plan, card: float | None = None) -> list[str]:
@@ -143,10 +171,7 @@ def told(plan: Plan, card: float | None = None) -> list[str]:
             continue
         shape = shapes(folder)
         asked = {method.name: (method, about) for (model, method), about in plan.editors.items() if model == spec}
-        each = {
-            name: held(shape, plan.config, spec, method, about.get("hparams", {}))
-            for name, (method, about) in asked.items()
-        }
+        each = {name: held(shape, plan.config, spec, method, about) for name, (method, about) in asked.items()}
         most = max(each, key=lambda name: each[name].total, default=None)
         one = held(shape, plan.config, spec, None, {}) if most is None else each[most]
         lines.append(_line(spec.key, one, most, shape, plan.config, card))
@@ -161,7 +186,7 @@ def _line(name: str, one: Held, method: str | None, shape: Shapes, config: Confi
         return f"{where}: {parts}, {engine}; together {_gib(one.total)} GiB (computed, not measured)"
     limits, split = config.engine, config.engine.tensor_parallel_size
     share = limits.gpu_memory_utilization * card * GIB
-    left = card * GIB - (share if split == 1 else 0.0) - PROCESS  # a split engine has devices of its own
+    left = card * GIB - (share if split == 1 else 0.0) - TRIAL  # a split engine has devices of its own
     weights = one.engine / split
     text = shape.cached * BYTES[limits.dtype] * limits.max_model_len / split
     taken = f"{_gib(share)} of {card:g} GiB (engine.gpu_memory_utilization {limits.gpu_memory_utilization:g})"
