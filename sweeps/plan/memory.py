@@ -126,17 +126,16 @@ def held(shape: Shapes, config: Config, spec: ModelSpec, method: MethodSpec | No
     An engine's cache is `kv_cache_gib`, as on a CPU.
     """
     size, engine = BYTES[spec.dtype], BYTES[config.engine.dtype]
-    layers = about.get("hparams", {}).get("layers")
-    edited = layers if isinstance(layers, list) else list(range(shape.layers if method and not layers else 0))
-    later = shape.layers - 1 - max(edited, default=shape.layers - 1) if layers else shape.layers
-    search = _positions(config, about) * later * (HIDDEN * shape.hidden + INNER * shape.inner) * size
-    search = search if method is not None else 0.0
-    solve = 0.0
-    if about.get("covariance") is not None and method is not None:
-        solve = 8.0 * SOLVES.get(method.name, 3) * shape.inner**2
+    edited, search, solve = 0, 0, 0
+    if method is not None:
+        layers = about.get("hparams", {}).get("layers")
+        later = shape.layers - 1 - max(layers) if layers else shape.layers
+        edited = len(layers) if layers else shape.layers
+        search = _positions(config, about) * later * (HIDDEN * shape.hidden + INNER * shape.inner) * size
+        solve = 8 * SOLVES.get(method.name, 3) * shape.inner**2 if about.get("covariance") is not None else 0
     return Held(
         model=shape.parameters * size,
-        edited=len(edited) * shape.hidden * shape.inner * size,
+        edited=edited * shape.hidden * shape.inner * size,
         engine=shape.parameters * engine,
         cache=config.engine.kv_cache_gib * GIB,
         editing=max(search, solve),
@@ -150,7 +149,7 @@ def _positions(config: Config, about: Mapping[str, Any]) -> int:
     fact = ROW * (
         2 + sum(count for _, count in about["prefixes"]["lengths"])
     )  # the bare prompt and the row for KL besides
-    together = max((size for setting in config.settings for size in setting.batch_sizes or (1,)), default=1)
+    together = max((size for setting in config.settings for size in setting.batch_sizes), default=1)
     return max(fact, min(POSITIONS, together * fact))
 
 
