@@ -21,7 +21,7 @@ FACTS = 20
     "name",
     [
         pytest.param(models.DEFAULT, marks=[pytest.mark.model, pytest.mark.slow]),
-        pytest.param("gemma-3-270m", marks=pytest.mark.gemma),
+        pytest.param("gemma-3-270m", marks=[pytest.mark.gemma, pytest.mark.timeout(3600)]),  # its text is sampled first
     ],
 )
 def test_one_edit_takes_and_moves_little(name: str, request: pytest.FixtureRequest) -> None:
