@@ -92,7 +92,10 @@ def tune(request: Request, console: Console) -> Path:
         highlight=False,
     )
     _covariances(request.method, asked, place)
-    say = lambda setting, how: console.print(_line(setting, how), highlight=False, markup=False)  # noqa: E731
+
+    def say(setting: Setting, how: str) -> None:
+        console.print(_line(setting, how), highlight=False, markup=False)
+
     search = run.Search(asked, request.folder, request.trials, say)
     with _pool(request, place) as pool:
         tried = search.run(pool, 60 * request.minutes)

@@ -9,6 +9,7 @@ freedom z^2 is about q^2 (df + 1) / (df + q^2) (a large t comes of a small u), a
 from __future__ import annotations
 
 import numpy as np
+from scipy.optimize import brentq
 
 Numbers = np.ndarray | float
 
@@ -16,7 +17,6 @@ MOST = 0.4
 """The largest skewness that is reckoned with: that of six failures. Of fewer it is itself not known."""
 
 LITTLE = 1e-7  # below which nothing is moved
-STEPS = 60
 
 
 def skewness(third: Numbers, own: Numbers, of: Numbers) -> np.ndarray:
@@ -46,12 +46,7 @@ def quantile(distance: float, skew: float, df: float) -> float:
     """The quantile of t whose `reach` is this distance."""
     if abs(skew) < LITTLE or not np.isfinite(distance):
         return distance
-    low, high = -1.0, 1.0
-    while reach(low, skew, df) > distance:
-        low *= 2
-    while reach(high, skew, df) < distance:
-        high *= 2
-    for _ in range(STEPS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if reach(middle, skew, df) < distance else (low, middle)
-    return (low + high) / 2
+    ends = distance - 1.0, distance + 1.0
+    while (reach(ends[0], skew, df) - distance) * (reach(ends[1], skew, df) - distance) > 0:
+        ends = ends[0] - (ends[1] - ends[0]), ends[1] + (ends[1] - ends[0])
+    return float(brentq(lambda value: float(reach(value, skew, df)) - distance, *ends))

@@ -139,6 +139,7 @@ def test_activations_are_at_most_what_is_said(
     rows = search._asked(model, fact, templates).rows
     hparams = {"layers": [1], "v_num_grad_steps": 2, "mom2_adjustment": False}
     editors.create("rome", model, hparams, templates).compute(model, [fact])
+    assert memory.POSITIONS == search.TOKENS
     positions = sum(row.length - row.lookup for row in rows)
     expected = positions * 2 * (memory.HIDDEN * hidden + memory.INNER * inner) * 4  # two blocks come after layer 1
     assert 0.5 * expected < max(saved) < 1.15 * expected  # less where heads share keys, or the MLP has no gate
