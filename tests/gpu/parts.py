@@ -7,13 +7,12 @@ from typing import Any
 import torch
 
 from rect import editors
-from rect.covariance import Covariance
 from rect.facts import Fact, Locality
 from rect.model import EditableModel
 from rect.update import Update
+from tests.rect.editors import field
 from tests.tiny import tiny_model
 
-TEMPLATES = ["{}", "The answer is. {}", "True. {}"]
 FACTS = [
     Fact(
         subject="France",
@@ -25,14 +24,9 @@ FACTS = [
     ),
     Fact(subject="Albert Einstein", prompt="A film of {} was born in", target="Spain", original="Ulm"),
 ]
-LAYERS = {"layers": [0, 1], "v_num_grad_steps": 5}
 METHODS: dict[str, dict[str, Any]] = {
-    "rome": {"layers": [1], "v_num_grad_steps": 5, "mom2_adjustment": True},
-    "memit": {**LAYERS, "mom2_update_weight": 2.0},
-    "memit-history": {**LAYERS, "mom2_update_weight": 2.0},
-    "alphaedit": {**LAYERS, "L2": 1.0, "nullspace_share": 60},
-    "encore": {**LAYERS, "mom2_update_weight": 2.0, "update_norm_lambda": 1.0},
-    "emmet": {**LAYERS, "mom2_update_weight": 20.0, "emmet_lambda": 0.1},
+    **{name: {"layers": field.LAYERS, "v_num_grad_steps": 5, **values} for name, values in field.SETTINGS.items()},
+    **{name: {"layers": [1], "v_num_grad_steps": 5, "mom2_adjustment": True} for name in ("rome", "r-rome")},
     "ultraedit": {"up_layers": [1], "down_layers": [1], "lr": 1e-3},
     "kn": {"steps": 4},
 }
@@ -43,16 +37,8 @@ def tiny(family: str, device: str, dtype: torch.dtype = torch.float32) -> Editab
     return EditableModel(hf.to(device=device, dtype=dtype), tokenizer, name=f"tiny-{family}")
 
 
-def covariance(model: EditableModel) -> Covariance:
-    """Of keys whose directions are used more and less."""
-    n = max(model.weight(model.mlp_out_name(0)).shape)
-    keys = torch.randn(2 * n, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    keys *= torch.arange(1, n + 1, dtype=torch.float64) ** -0.5
-    return Covariance({layer: keys.T @ keys / n for layer in (0, 1)}, 10 * n, {})
-
-
 def editor(name: str, model: EditableModel) -> Any:
-    return editors.create(name, model, METHODS[name], TEMPLATES, covariance(model))
+    return editors.create(name, model, METHODS[name], field.TEMPLATES, field.covariance(model))
 
 
 def apart(a: Update, b: Update) -> float:

@@ -15,7 +15,8 @@ from rect.history import History
 from rect.perplexity import drift, next_token_log_probabilities, perplexity
 from rect.regularizers import REGULARIZERS, WithCovariance, keep_top
 from rect.update import Update
-from tests.gpu.parts import FACTS, METHODS, apart, covariance, editor, tiny
+from tests.gpu.parts import FACTS, METHODS, apart, editor, tiny
+from tests.rect.editors.field import covariance
 from tests.rect.editors.mend_facts import facts
 from tests.rect.editors.test_mend_training import Trainer, run, settings
 from tests.tiny import FAMILIES, SENTENCES
