@@ -22,7 +22,7 @@ from rect import hub, places, wheels
 from rect.cache import build_once, cache_folder, is_complete
 from rect.known_models import DEFAULT, Known, known, named
 
-__all__ = ["DEFAULT", "cache_folder", "check", "content", "content_of", "get", "is_here", "resolve", "state"]
+__all__ = ["DEFAULT", "cache_folder", "check", "content", "content_of", "get", "here", "resolve", "state"]
 
 log = logging.getLogger(__name__)
 
@@ -164,11 +164,6 @@ def here(name: str, revision: str | None = None) -> Path | None:
 
 
 # Known models
-
-
-def is_here(name: str) -> bool:
-    """Whether a known model is converted already."""
-    return is_complete(_known_folder(named(name)))
 
 
 def get(name: str, agreed: bool = False) -> Path:

@@ -32,14 +32,14 @@ def list_models() -> None:
     """Models that are known by name. Folders, GGUF files and hub ids are models too."""
     from rich.table import Table
 
+    from rect import models
     from rect.known_models import known
-    from rect.models import is_here
 
     table = Table(box=None, pad_edge=False)
     for title in ("model", "parameters", "family", "licence", "here", "tuned for it"):
         table.add_column(title, no_wrap=title == "model", justify="right" if title == "parameters" else "left")
     for model in known().values():
-        here = "yes" if is_here(model.name) else "no"
+        here = "yes" if models.here(model.name) else "no"
         size = f"{model.parameters / 1e6:.0f}M"
         table.add_row(model.name, size, model.family, model.licence, here, ", ".join(tuned(model.name)) or "nothing")
     shared.console().print(table)
@@ -74,7 +74,7 @@ def get(
     from rect import known_models, models
 
     model = known_models.named(name)
-    agreed = model.terms is None or models.is_here(name) or _agreed(model, agree)
+    agreed = model.terms is None or models.here(name) is not None or _agreed(model, agree)
     typer.echo(f"{name} is in {models.get(name, agreed)}")
 
 

