@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import socket
@@ -13,6 +14,10 @@ from pathlib import Path
 
 TEMPORARY = ".tmp~"  # what the names of files that are being written begin with
 STALE_AFTER = 24 * 3600.0  # seconds until another machine's is nobody's
+LOCK_STALE = 30.0  # seconds until a lock that stays as it is is nobody's; it is held while one file is renamed
+POLL = 0.02
+NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+"""What file systems say that have no hard links: FAT, FUSE mounts of buckets."""
 _WRITER = re.compile(re.escape(TEMPORARY) + r"(?P<host>.*)~(?P<pid>\d+)~")
 
 
@@ -41,6 +46,51 @@ def beside(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield file
     finally:
         file.unlink(missing_ok=True)
+
+
+def name_if_absent(file: Path, path: str | os.PathLike[str]) -> None:
+    """Give a whole file its name, of several writers to the first alone. The temporary name may stay.
+
+    By a hard link; where the file system has none, by a rename while a lock file beside it is held.
+
+    Raises:
+        FileExistsError: there is a file of this name.
+    """
+    try:
+        os.link(file, path)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        with _locked(Path(path)):
+            if os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(path)) from None
+            os.replace(file, path)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold `.tmp~lock~<name>` beside a file. One whose holder was killed is broken once it was seen long enough."""
+    lock = path.with_name(f"{TEMPORARY}lock~{path.name}")
+    seen, until = None, 0.0
+    while True:
+        try:
+            os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            break
+        except FileExistsError:
+            pass
+        try:
+            found = lock.stat()
+        except FileNotFoundError:
+            continue
+        if (found.st_ino, found.st_mtime_ns) != seen:
+            seen, until = (found.st_ino, found.st_mtime_ns), time.monotonic() + LOCK_STALE
+        elif time.monotonic() > until:
+            lock.unlink(missing_ok=True)
+        time.sleep(POLL)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
 
 
 def sync(file: Path) -> None:

@@ -1,7 +1,7 @@
 """Whole files or none, on any fsspec path: what is read was written to its end, whatever was killed meanwhile.
 
-On a local disk a file is written under a temporary name that tells its writer, synced, and renamed. On an object store
-an object appears whole by itself.
+On a local disk, or a mount, a file is written under a temporary name that tells its writer, synced, and renamed (or
+linked, `modelfolder.whole_files`). On an object store an object appears whole by itself.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Folder:
             with whole_files.beside(self.path(name)) as temporary:
                 temporary.write_bytes(data)
                 whole_files.sync(temporary)
-                os.link(temporary, self.path(name))
+                whole_files.name_if_absent(temporary, self.path(name))
         except FileExistsError:
             return False
         return True

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -56,3 +59,76 @@ def test_a_temporary_file_is_nobodys_once_its_writer_is_gone(tmp_path: Path) -> 
     for file in files[:4]:
         os.utime(file, (0, 0))
     assert [whole_files.is_orphan(file) for file in files] == [True, True, True, True, False]
+
+
+def first(folder: Path, content: bytes) -> bool:
+    """Whether this writer's content got the name."""
+    try:
+        with whole_files.beside(folder / "file") as temporary:
+            temporary.write_bytes(content)
+            whole_files.name_if_absent(temporary, folder / "file")
+    except FileExistsError:
+        return False
+    return True
+
+
+@pytest.fixture(params=[None, *sorted(whole_files.NO_LINKS)], ids=lambda number: errno.errorcode.get(number, "links"))
+def links(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that has hard links, and such as refuse them in their own way."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(request.param, os.strerror(request.param))
+
+    if request.param is not None:
+        monkeypatch.setattr(os, "link", refuse)
+
+
+@pytest.mark.usefixtures("links")
+def test_of_many_writers_the_first_gives_a_file_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = os.replace
+
+    def slowly(source: Path, target: Path) -> None:
+        time.sleep(0.05)  # between the look and the rename others would look too
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", slowly)
+    told: dict[bytes, bool] = {}
+    ready = threading.Barrier(8)
+
+    def write(content: bytes) -> None:
+        ready.wait()
+        told[content] = first(tmp_path, content)
+
+    writers = [threading.Thread(target=write, args=(bytes([65 + i]) * 1000,)) for i in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [content for content, mine in told.items() if mine] == [(tmp_path / "file").read_bytes()]
+    assert not first(tmp_path, b"late")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_what_a_link_fails_of_otherwise_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "link", full)
+    with pytest.raises(OSError, match="No space left"):
+        first(tmp_path, b"")
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_lock_of_a_killed_writer_is_broken_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "")
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(whole_files, "LOCK_STALE", 0.3)
+    lock = tmp_path / f"{whole_files.TEMPORARY}lock~file"
+    lock.touch()
+    assert not whole_files.is_orphan(lock)  # `clean` leaves it alone: its holder may be elsewhere
+    began = time.monotonic()
+    assert first(tmp_path, b"content")
+    assert time.monotonic() - began >= 0.3
+    assert os.listdir(tmp_path) == ["file"]
