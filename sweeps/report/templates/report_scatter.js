@@ -34,13 +34,15 @@ function piles(points, x, y) {
 }
 
 // Which piles are named: from above down, where there is room above or below the mark, and no twin near. across, up: axes' pixels.
+// Of several models each name says whose it is.
 function named(piled, x, y, across, up) {
+  const several = unique([...piled.keys()].map((c) => c.model)).length > 1, told = (c) => (several ? `${c.model}: ${label(c)}` : label(c));
   const height = (c) => (LOWER.has(y) ? -1 : 1) * placed(y, c[y]);
   const all = unique([...piled.values()]).sort(([a], [b]) => height(b) - height(a)), found = new Map(), where = (key) => all.map(([c]) => placed(key, c[key]));
   const size = (key, pixels) => (pixels * 0.9) / (Math.max(...where(key)) - Math.min(...where(key)) || 1);
   const marks = all.map((pile) => ({ pile, x: placed(x, pile[0][x]) * size(x, across), y: height(pile[0]) * size(y, up) })), taken = [];
   for (const { pile, ...at } of marks) {
-    const text = unique(pile.map(label)).join(", "), half = 3.6 * text.length;
+    const text = unique(pile.map(told)).join(", "), half = 3.6 * text.length;
     const aside = (other) => Math.abs(other.x - at.x), twin = (other) => other.text === text && aside(other) < 120 && Math.abs(other.y - at.y) < 60;
     const crowded = (side) => marks.some((other) => other.pile !== pile && aside(other) < half + 6 && side * (other.y - at.y) > 4 && side * (other.y - at.y) < 24);
     const below = crowded(1), y = below ? at.y - 34 : at.y; // of the text, were it above
