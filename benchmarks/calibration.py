@@ -168,7 +168,7 @@ def run(kind: Kind, seeds: int, size: int, spread: float, runs: int, random: np.
         hits["false"].append(~within("same", 0.0))
         hits["kept"].append(within("kept", share))
         value, stderr, df, skew = found["above"]  # at the edge of the claim
-        hits["inferior"].append(value / stderr > skewed.reach(special.stdtrit(df, intervals.LEVEL), skew, df))
+        hits["inferior"].append(value / stderr > skewed.reach(special.stdtrit(df, intervals.claimed(df)), skew, df))
     return {name: 100 * float(np.mean(np.concatenate(of))) if of else float("nan") for name, of in hits.items()}
 
 

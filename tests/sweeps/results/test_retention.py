@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sweeps.results import retention, tradeoff
+from sweeps.results import intervals, retention, tradeoff
 from tests.sweeps.synthetic_rows import row, sweep, unedited
 
 
@@ -59,7 +59,7 @@ def test_over_seeds_it_is_t_over_the_seeds_shares() -> None:
     low, high = stats.ttest_1samp(shares, 0).confidence_interval(0.95)
     assert (found["edit_retention"], found["edit_retention_models"]) == (pytest.approx(np.mean(shares)), 3)
     assert (found["edit_retention_low"], found["edit_retention_high"]) == pytest.approx((low, high))
-    assert found["p_keeps"] == pytest.approx(theirs.pvalue)
+    assert found["p_keeps"] == pytest.approx(theirs.pvalue / (1 - intervals.RESERVE / 2))
     assert math.isnan(of(kept(lines).fillna({"k": -1}), -1, "none")["edit_retention_low"])  # what is divided by
 
 

@@ -62,7 +62,8 @@ def test_tests_and_intervals_agree(skew: float) -> None:
     found = intervals.Estimate(0.6, 0.02, 2.0, 3, 60, skew)
     assert found.low < found.at_least < found.value < found.at_most < found.high
     assert [found.p(found.low), found.p(found.high)] == pytest.approx([0.05, 0.05])
-    assert [found.p_below(found.at_least), found.p_below(found.at_most)] == pytest.approx([0.05, 0.95])
+    mirrored = intervals.Estimate(-0.6, 0.02, 2.0, 3, 60, -skew)
+    assert [found.p_below(found.at_least), mirrored.p_below(-found.at_most)] == pytest.approx([0.05, 0.05])
     assert found.p(found.low - 0.01) < 0.05 < found.p(found.low + 0.01)
     # What leans to the right may well lie further up than down.
     assert (found.high - found.value > found.value - found.low) == (skew > 0)
