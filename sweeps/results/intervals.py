@@ -20,8 +20,8 @@ from sweeps.results.units import Measured, average, difference
 
 LEVEL = 0.95
 RESERVE = 0.1
-"""A claim of "at least" is held to 5% times 1 - RESERVE / df: edited models that lean to one side, of which three do not
-tell, would have it made falsely in up to 7.1% in place of 5 (docs/statistics.md, calibration)."""
+"""A claim of "at least" is held to 5% times 1 - RESERVE / df: edited models may lean to one side, which three of them
+do not tell; at plain 5% it was made falsely in up to 7.1% (docs/statistics.md, calibration)."""
 UNKNOWN = float("nan")
 
 
