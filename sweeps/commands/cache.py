@@ -49,7 +49,7 @@ def prune(
     folder: Folder,
     yes: Annotated[bool, typer.Option("--yes", help="Remove; without it nothing is removed.")] = False,
 ) -> None:
-    """Remove updates and states that the folder's configuration does not use. Results are never removed."""
+    """Remove updates, vectors and states that the folder's configuration does not use. Results are never removed."""
     from sweeps.commands import upkeep
     from sweeps.store.store import Store
 

@@ -45,14 +45,24 @@ def used(plan: KeptPlan) -> dict[str, set[str]]:
 
 
 def unused(store: Store, plan: KeptPlan) -> dict[str, int]:
-    """Updates and states that no cell of the plan uses: {name: bytes}."""
+    """Updates, states and vectors that no cell of the plan uses: {name: bytes}."""
     wanted = used(plan)
-    return {
+    idle = {
         name: size
         for kind, ids in wanted.items()
         for name, size in store.folder.sizes(kind, KINDS[kind][0]).items()
         if _id(name) not in ids
     }
+    vectors = store.folder.sizes("vectors", KINDS["vectors"][0])
+    return idle | {name: size for name, size in vectors.items() if not _sought(store, plan, name)}
+
+
+def _sought(store: Store, plan: KeptPlan, name: str) -> bool:
+    """Whether a cell asks for these vectors; of a file that does not say what it is of, yes."""
+    from rect.editors.value_search.vectors import Vectors
+
+    sought = Vectors.sought(store.folder.read(name))
+    return sought is None or plan.seeks(sought)
 
 
 def inventory(store: Store) -> list[Entry]:

@@ -26,6 +26,7 @@ from sweeps.store.store import Store
 
 FILE, CONFIG = "plan.json", "config.yaml"
 FORMAT = 1
+PLACES = ("layer", "loss_layer")  # of a search, which the model's own layers decide
 NAMED_FACTS = 500  # facts whose texts the report can name
 
 
@@ -50,6 +51,15 @@ class KeptPlan(Outline):
             chain, batches = self.chains[cell.id]
             yield from chain.links(batches[:n_edits])
 
+    def seeks(self, sought: Mapping[str, Any]) -> bool:
+        """Whether a cell uses vectors of the unedited model that were found so, as far as the plan alone can tell.
+
+        Args:
+            sought: as `sweeps.run.vectors` notes it.
+        """
+        edited = [cell for cell in self.cells if cell.method is not None]
+        return any(_seeks(*self.chains[cell.id], cell.checkpoints[-1], sought) for cell in edited)
+
 
 def kept_plan(store: Store) -> KeptPlan:
     """The plan, with what its search has picked. Looks at a model only where no run has said what it is made of.
@@ -68,6 +78,15 @@ def kept_plan(store: Store) -> KeptPlan:
         contents = {spec.key: models.content(spec.name, spec.revision) for spec in unknown}
         record = json.loads(_as_json(skipped.known(make_plan(config, {**contents, **known}), store), data))
     return search.picked(_from(record, config), store)
+
+
+def _seeks(chain: Chain, batches: Sequence[str], n_edits: int, sought: Mapping[str, Any]) -> bool:
+    if chain.base != sought["base"] or sought["facts"] not in batches[:n_edits]:
+        return False
+    search, hparams = sought["search"], chain.editor["hparams"]
+    declared = {key: hparams.get(key, value) for key, value in search.items() if key not in PLACES}
+    alike = {**declared, "prefixes": chain.editor.get("prefixes"), "version": search["version"]}
+    return hparams.get("values") == "unedited" and all(alike[key] == search[key] for key in alike)
 
 
 def _written(store: Store) -> dict[str, Any]:

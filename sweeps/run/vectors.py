@@ -38,7 +38,8 @@ class Once:
         self.waited = 0.0
 
     def __call__(self, about: Mapping[str, Any], facts: Sequence[Fact], find: Callable[[], Vectors]) -> Vectors:
-        name = identify("vectors", self._base, about, digest(facts))
+        sought = {"base": self._base, "search": dict(about), "facts": digest(facts)}
+        name = identify("vectors", self._base, about, sought["facts"])
         kept = self._store.vectors(name)
         if kept is not None:
             return kept
@@ -46,11 +47,11 @@ class Once:
         with self._alone(name, self._me):
             self.waited += time.perf_counter() - began
             kept = self._store.vectors(name)  # another worker may have been at it
-            return self._found(name, facts, find) if kept is None else kept
+            return self._found(name, sought, len(facts), find) if kept is None else kept
 
-    def _found(self, name: str, facts: Sequence[Fact], find: Callable[[], Vectors]) -> Vectors:
+    def _found(self, name: str, sought: Mapping[str, Any], facts: int, find: Callable[[], Vectors]) -> Vectors:
         began = time.perf_counter()
-        kept = self._store.put_vectors(name, find())
+        kept = self._store.put_vectors(name, find(), sought)
         seconds = round(time.perf_counter() - began, 3)
-        self._journal.write("vectors-found", vectors=name, facts=len(facts), seconds=seconds)
+        self._journal.write("vectors-found", vectors=name, facts=facts, seconds=seconds)
         return kept

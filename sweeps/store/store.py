@@ -159,9 +159,9 @@ class Store:
         data = self.folder.read_or_none(path)
         return None if data is None else Vectors.from_bytes(data, path)
 
-    def put_vectors(self, name: str, vectors: Vectors) -> Vectors:
-        """Keep them unless there are some. Returns what is kept."""
-        self.folder.write_if_absent(f"vectors/{name}.safetensors", vectors.to_bytes())
+    def put_vectors(self, name: str, vectors: Vectors, sought: Mapping[str, Any]) -> Vectors:
+        """Keep them, with what was sought, unless there are some. Returns what is kept."""
+        self.folder.write_if_absent(f"vectors/{name}.safetensors", vectors.to_bytes(sought))
         kept = self.vectors(name)
         return vectors if kept is None else kept
 

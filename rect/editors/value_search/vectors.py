@@ -34,12 +34,13 @@ class Vectors:
 
         return cls(torch.stack([value.target for value in values]), tuple(value.losses for value in values))
 
-    def to_bytes(self) -> bytes:
-        """As a safetensors file."""
+    def to_bytes(self, sought: Mapping[str, Any] | None = None) -> bytes:
+        """As a safetensors file, which says of which facts and how they were sought."""
         import safetensors.torch
 
         tensors = {"z": self.z.detach().cpu().contiguous()}
-        return bytes(safetensors.torch.save(tensors, metadata={"losses": json.dumps(self.losses)}))
+        about = {"losses": json.dumps(self.losses), "sought": json.dumps(sought)}
+        return bytes(safetensors.torch.save(tensors, metadata=about))
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> Vectors:
@@ -53,13 +54,24 @@ class Vectors:
 
         try:
             z = safetensors.torch.load(data)["z"]
-            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-            losses = tuple(tuple(one) for one in json.loads(header["__metadata__"]["losses"]))
+            losses = tuple(tuple(one) for one in json.loads(_about(data)["losses"]))
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{where}: these are no vectors ({error}); remove the file, and they are found anew"
             ) from None
         return cls(z, losses)
+
+    @staticmethod
+    def sought(data: bytes) -> dict[str, Any] | None:
+        """What `to_bytes` was told of them; None where that cannot be read, or an earlier version wrote the file."""
+        try:
+            return json.loads(_about(data)["sought"])
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+def _about(data: bytes) -> Mapping[str, str]:
+    return json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
 
 
 Keeper = Callable[[Mapping[str, Any], Sequence["Fact"], Callable[[], Vectors]], Vectors]

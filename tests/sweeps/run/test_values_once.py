@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from rect.editors.value_search.vectors import Vectors
 from rect.model import EditableModel
 from sweeps.commands import upkeep
+from sweeps.config.config import validate
 from sweeps.plan.identity import make_plan
 from sweeps.run.cell import CellRun
 from sweeps.run.workplace import Workplace
@@ -102,6 +104,25 @@ def test_upkeep_sees_them(config: Any, whole: Store) -> None:
         assert said.startswith(f"{name}: these are no vectors (")
     finally:
         whole.folder.write(name, good)
+
+
+def test_those_that_no_cell_asks_for_are_pruned(config: Any, whole: Store, tmp_path: Path) -> None:
+    """One way to search of two, and the first operation of three: one file of six. Earlier versions' files stay."""
+    shutil.copytree(whole.folder.root, tmp_path / "copy")
+    store = Store(tmp_path / "copy")
+    for methods, edits, wanted in ((3, 3, 6), (2, 3, 3), (2, 1, 1)):
+        asked = config.model_dump(mode="json")
+        asked["methods"] = asked["methods"][:methods]
+        asked["settings"][0] |= {"edits": edits, "checkpoints": [edits]}
+        store.folder.write("config.yaml", validate(asked, "test").as_yaml().encode())
+        (line,) = [one for one in upkeep.inventory(store) if one.kind == "vectors"]
+        assert (line.files, line.unused) == (6, 6 - wanted)
+    old = "vectors/0.safetensors"
+    store.folder.write(old, Vectors(torch.zeros(1, 2), ((0.0,),)).to_bytes())
+    gone = upkeep.prune(store, really=True)
+    assert len([name for name in gone if name.startswith("vectors/")]) == 5
+    assert len(store.folder.names("vectors")) == 2
+    assert old in store.folder.names("vectors")
 
 
 def test_a_file_gives_back_what_was_put() -> None:
