@@ -25,6 +25,10 @@ AnyPrecision = Literal["auto", "float32", "bfloat16", "float16"]
 
 ConfigPath = Annotated[Path, typer.Argument(help="YAML file, such as configs/demo.yaml.", show_default=False)]
 Folder = Annotated[str, typer.Argument(help="Folder of a sweep: a path or any fsspec URL.", show_default=False)]
+Folders = Annotated[
+    list[str],
+    typer.Argument(metavar="DIR...", help="Folder of a sweep; of several for one report.", show_default=False),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(

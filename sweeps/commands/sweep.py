@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sweeps.commands import shared
-from sweeps.commands.shared import Address, ConfigPath, Everything, Folder, Overrides, Scale
+from sweeps.commands.shared import Address, ConfigPath, Everything, Folder, Folders, Overrides, Scale
 
 
 def run(
@@ -93,10 +93,19 @@ def status(folder: Folder) -> None:
 
 
 def report(
-    folder: Folder,
+    folders: Folders,
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="For several sweeps: folder of the report of all.")
+    ] = None,
     everything: Everything = False,
 ) -> None:
     """Print the trade-off again, and write tradeoff.csv and report.html from the rows."""
-    from sweeps.report.gather import report as make_report
+    from modelfolder.errors import InputError
+    from sweeps.report import gather
 
-    make_report(folder, shared.console(), everything)
+    if out is not None:
+        gather.report_together(folders, out, shared.console(), everything)
+    elif len(folders) == 1:
+        gather.report(folders[0], shared.console(), everything)
+    else:
+        raise InputError(f"a report of {len(folders)} sweeps needs a folder of its own: --out DIR")

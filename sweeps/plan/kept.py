@@ -170,7 +170,7 @@ def _named(plan: Plan) -> dict[str, list[str]]:
     """The facts in the order of editing, as `measure.editing` counts them."""
     seeds = sorted({cell.seed for cell in plan.cells if cell.method})
     found = {}
-    for model, out in [("", {}), *((f" {model.name}", out) for model, out in plan.skipped.items() if out)]:
+    for model, out in [("", {}), *((f" {model.shown}", out) for model, out in plan.skipped.items() if out)]:
         for seed in seeds:
             drawn = facts.distinct(facts.draw(plan.facts, seed, len(plan.facts), out))[:NAMED_FACTS]
             found[f"{seed}{model}"] = [f"{fact.filled}: {fact.target}" for fact in drawn]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import PurePath
 
 import pandas as pd
@@ -12,11 +13,13 @@ from rich.markup import escape
 
 from modelfolder.errors import InputError
 from sweeps.plan import asked
-from sweeps.plan.kept import KeptPlan
+from sweeps.plan.kept import CONFIG, KeptPlan
 from sweeps.report import answers, terminal, webpage
+from sweeps.report.together import together
 from sweeps.report.webpage import Material
 from sweeps.results import collateral, tradeoff
 from sweeps.results.headlines import headlines
+from sweeps.store.folder import Folder
 from sweeps.store.store import Store
 
 TABLE = "tradeoff.csv"
@@ -34,13 +37,49 @@ def report(out: str | os.PathLike[str], console: Console | None = None, everythi
     Raises:
         InputError: there is no sweep in that folder.
     """
-    store = Store(out)
-    store.folder.check_writable(os.fspath(out))
-    material = gather(out, everything)
-    store.folder.write(TABLE, material.tradeoff.to_csv(index=False).encode())
-    store.folder.write(PAGE, webpage.render(material).encode())
+    folder = Store(out).folder
+    folder.check_writable(os.fspath(out))
+    return _left(gather(out, everything), folder, console)
+
+
+def report_together(
+    sweeps: Sequence[str], out: str | os.PathLike[str], console: Console | None = None, everything: bool = False
+) -> Material:
+    """As `report`, of several sweeps in a folder of its own.
+
+    Raises:
+        InputError: two of their folders have one name, one has no sweep, or `out` is a sweep's folder.
+    """
+    folder = Folder(out)
+    folder.check_writable(f"--out {os.fspath(out)}")
+    if folder.exists(CONFIG):
+        raise InputError(f"--out {os.fspath(out)}: is a sweep's folder; name one of its own for several sweeps' report")
+    return _left(gathered(sweeps, _last(out), everything), folder, console)
+
+
+def _left(material: Material, folder: Folder, console: Console | None) -> Material:
+    folder.write(TABLE, material.tradeoff.to_csv(index=False).encode())
+    folder.write(PAGE, webpage.render(material).encode())
     show(material, console or Console())
     return material
+
+
+def gathered(sweeps: Sequence[str], name: str, everything: bool = False) -> Material:
+    """What several sweeps' folders have, each called by the last part of its path.
+
+    Raises:
+        InputError: two are called alike, or there is no sweep in one.
+    """
+    names = [_last(one) for one in sweeps]
+    for one in names:
+        if names.count(one) > 1:
+            raise InputError(f"two of the folders are called {one!r}, as their sweeps would be: rename one")
+    return together(name, {own: gather(out, everything) for own, out in zip(names, sweeps, strict=True)})
+
+
+def _last(out: str | os.PathLike[str]) -> str:
+    """The last part of a folder's path."""
+    return PurePath(Folder(out).root).name or os.fspath(out)
 
 
 def gather(out: str | os.PathLike[str], everything: bool = False) -> Material:
@@ -59,7 +98,7 @@ def gather(out: str | os.PathLike[str], everything: bool = False) -> Material:
     named = set(rows["environment"])
     environments = [about for name, about in store.environments().items() if name in named or not named]
     return Material(
-        name=found.config.get("name") or os.fspath(out).rstrip("/").rpartition("/")[2],
+        name=found.config.get("name") or _last(out),
         rows=rows,
         outputs=found.outputs,
         table=tradeoff.tradeoff(rows, plan.tasks if plan else None),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,15 @@ def test_what_is_read_is_what_was_planned(changes: dict, tmp_path: Path) -> None
         assert [(one.id, one.before, one.state, one.seed) for one in found] == wanted
     assert bool(plan.scanned) == (changes == SEARCH)
     assert bool(plan.candidates) == (changes == OPTUNA)
+
+
+def test_facts_of_a_model_that_skips_some_are_named_as_tables_call_it(tmp_path: Path) -> None:
+    plan = made({"models": [{"name": "smollm2-135m", "label": "small"}]})
+    first = plan.edited(plan.cells[1], 1)[0]
+    kept.write(replace(plan, skipped={plan.config.models[0]: {plan.facts.index(first): "why"}}), Store(tmp_path))
+    named = kept.kept_plan(Store(tmp_path)).named
+    assert set(named) == {"0", "0 small"}
+    assert named["0"][1:] == named["0 small"]
 
 
 def test_what_a_search_has_picked_since_is_known(tmp_path: Path) -> None:
