@@ -89,6 +89,27 @@ def test_memit_is_what_it_was_to_the_bit_and_ignores_a_history() -> None:
         assert not torch.equal(alone.dense(name), other.dense(name))
 
 
+def test_encore_without_its_bound_and_its_stop_is_memit_with_a_history() -> None:
+    """To the bit, in the second operation too; with mu alone it is another, and smaller."""
+    model = tiny()
+    bare = {"update_norm_lambda": 0.0, "stop_when_most_probable": None}
+
+    def two(name: str, **more: Any) -> tuple[Update, Update]:
+        method = editor(name, model, **more)
+        first = method.compute(model, FACTS[:2], History())
+        with model.edited(first):
+            return first, method.compute(model, FACTS[2:], History().after(first))
+
+    plain, same, bound = (
+        two("memit-history"),
+        two("encore", **bare),
+        two("encore", **bare | {"update_norm_lambda": 5.0}),
+    )
+    for name in plain[0]:
+        assert all(torch.equal(one.dense(name), other.dense(name)) for one, other in zip(plain, same, strict=True))
+        assert bound[0].dense(name).norm() < plain[0].dense(name).norm()
+
+
 def test_a_history_from_stored_updates_gives_the_same_bits(tmp_path: Path) -> None:
     """And regularizers hand it on: RECT cuts the lower layer, and what is remembered are the keys of the solve."""
     model = tiny()
