@@ -51,4 +51,4 @@ clean: ## remove caches of tools and builds; results/ and .venv stay
 	find . -name __pycache__ -type d -not -path './.venv*/*' -exec rm -rf {} +
 
 distclean: clean ## also remove .venv and .venv-easyeditor
-	rm -rf .venv .venv-easyeditor
+	rm -rf .venv .venv-easyeditor .venv-easyeditor-source

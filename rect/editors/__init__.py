@@ -15,6 +15,7 @@ from rect.editors.alphaedit import AlphaEdit
 from rect.editors.base import Editor
 from rect.editors.betaedit import BetaEdit
 from rect.editors.easyeditor import environment
+from rect.editors.easyeditor.checkout import CHECKOUT_METHODS
 from rect.editors.easyeditor.editor import METHODS as EASYEDITOR_METHODS
 from rect.editors.emmet import Emmet
 from rect.editors.encore import Encore
@@ -44,7 +45,7 @@ EDITORS: dict[str, type[Editor]] = {
     "memit-history": MemitHistory,
     "r-rome": RRome,
     "ultraedit": UltraEdit,
-    **EASYEDITOR_METHODS,
+    **dict(sorted({**EASYEDITOR_METHODS, **CHECKOUT_METHODS}.items())),
 }
 
 __all__ = ["EDITORS", "Editor", "build", "check", "create", "declared", "get", "remark"]

@@ -1,4 +1,5 @@
 """EasyEdit's methods that change weights, as editors: `easyeditor:ROME`, `MEMIT`, `KN`, `MEND`, `FT`, `LoRA`.
+Those that newer source alone has are in `checkout`.
 
 The library runs in an environment of its own (`make easyeditor`, `environment`). A worker there gets the folder of
 the base model, the tensors that differ from it, the facts, and what would otherwise be drawn or computed by the library
@@ -22,6 +23,7 @@ from rect.editors.base import Editor
 from rect.editors.easyeditor import environment
 from rect.editors.easyeditor import hparams as hparams_of
 from rect.editors.easyeditor.environment import EasyEditorError, Environment
+from rect.history import KEYS
 from rect.joint import joint
 from rect.prefixes import Prefixes
 
@@ -89,12 +91,15 @@ class EasyEditor(Editor):
         drawn, used = None, None
         if cls.takes_prompt:
             drawn = prefix_module.of(prefixes, model, hparams.context_template_length_params)
-            used = covariance if hparams.mom2_adjustment or cls is EasyEditorMemit else None
-            if used is None and (hparams.mom2_adjustment or cls is EasyEditorMemit):
-                used = second_moment.at_hand(cls.name, hparams, model)
-            if used is not None:
-                used.check(model)
+        if cls.needs_covariance(hparams.model_dump()):
+            used = covariance or second_moment.at_hand(cls.name, hparams, model)
+            used.check(model)
         return cls(hparams, environment.find(), drawn, used)
+
+    @classmethod
+    def needs_covariance(cls, hparams: Mapping[str, Any]) -> bool:
+        """Whether the covariance of keys is handed over."""
+        return False
 
     @classmethod
     def check(cls, model_name: str, hparams: Mapping[str, Any]) -> None:
@@ -108,38 +113,39 @@ class EasyEditor(Editor):
         about = {**super().describe(hparams), "easyeditor": environment.source_version()}
         if not cls.takes_prompt:
             return about
-        fields = cls.hparams_class.model_fields
-        lengths, uses = (
-            hparams.get(key, fields[key].default) for key in ("context_template_length_params", "mom2_adjustment")
-        )
+        default = cls.hparams_class.model_fields["context_template_length_params"].default
+        lengths = hparams.get("context_template_length_params", default)
         about["hparams"] = {key: value for key, value in hparams.items() if key not in second_moment.KEYS}
         return {
             **about,
             "prefixes": prefixes or Prefixes.recipe(0, lengths),
-            "covariance": covariance if uses or cls is EasyEditorMemit else None,
+            "covariance": covariance if cls.needs_covariance(hparams) else None,
         }
 
     def _compute(self, model: EditableModel, facts: list[Fact], history: History) -> Update:
         from rect.editors.easyeditor.difference import difference
         from rect.editors.easyeditor.process import Worker
-        from rect.update import Update
+        from rect.update import Update, UpdateError
 
         check_spaces(facts)
         try:
             if self._worker is None or not self._worker.alive:
                 self._worker = Worker(self.where, model)
-            request, covariance = self._request(model, facts), self._covariances(model)
-            edited, took = self._worker.edit(request, model.changed(), covariance)
+            handed = {"weights": model.changed(), **self.handed(model, history)}
+            edited, keys, took = self._worker.edit(self._request(model, facts), handed)
         except EasyEditorError as error:
             said = f"{self.name} failed inside EasyEdit {self.where.version}: {error}"
             told = EasyEditorError(f"{said}; other facts or hparams may do; its traceback is in the cell's log")
             for note in error.__notes__:
                 told.add_note(note)
             raise told from None
+        for name, after in edited.items():
+            if not bool(after.isfinite().all()):
+                raise UpdateError(f"{self.name}: {name}: EasyEdit's update holds NaN or infinity")
         if not edited:
             log.warning("%s changed no weight for %r", self.name, facts[0].filled)
         entries = {name: difference(model.weight(name), after.to(model.device)) for name, after in edited.items()}
-        return Update(entries, {"took": took})
+        return Update(entries, {"took": took}, {name: {KEYS: some} for name, some in keys.items()})
 
     def _request(self, model: EditableModel, facts: list[Fact]) -> dict[str, Any]:
         requests = [
@@ -154,14 +160,15 @@ class EasyEditor(Editor):
         ]
         return {
             "method": self.hparams.alg_name,
-            "hparams": self._values(model),
+            "hparams": self.values(model, facts),
             "facts": requests,
+            "remembers": self.remembers,
             "templates": None if self.prefixes is None else list(self.prefixes.templates),
             "seed": self.hparams.seed,
             "probe": _probe(model, facts[0].filled),
         }
 
-    def _values(self, model: EditableModel) -> dict[str, Any]:
+    def values(self, model: EditableModel, facts: Sequence[Fact]) -> dict[str, Any]:
         """EasyEdit's hyperparameters, with the modules as they lie in this model."""
         parts = model.architecture
         tied = model.hf.get_input_embeddings().weight is getattr(model.hf.get_output_embeddings(), "weight", None)
@@ -183,11 +190,13 @@ class EasyEditor(Editor):
             "results_dir": "",
         }
 
-    def _covariances(self, model: EditableModel) -> dict[str, torch.Tensor]:
+    def handed(self, model: EditableModel, history: History) -> dict[str, dict[str, torch.Tensor]]:
+        """What the library would compute, or remember, itself: tensors by file and name."""
         if self.covariance is None:
             return {}
         layers = getattr(self.hparams, "layers", ())
-        return {model.path(model.architecture.mlp_out, layer): self.covariance.matrix(layer) for layer in layers}
+        named = {model.path(model.architecture.mlp_out, layer): self.covariance.matrix(layer) for layer in layers}
+        return {"covariance": named}
 
 
 class EasyEditorRome(EasyEditor):
@@ -198,13 +207,21 @@ class EasyEditorRome(EasyEditor):
     takes_prompt = True
     hparams_class = hparams_of.Rome
 
+    @classmethod
+    def needs_covariance(cls, hparams: Mapping[str, Any]) -> bool:
+        return bool(hparams.get("mom2_adjustment", True))
+
 
 class EasyEditorMemit(EasyEditor):
     """EasyEdit's MEMIT."""
 
     name = "easyeditor:MEMIT"
     takes_prompt = True
-    hparams_class = hparams_of.Memit
+    hparams_class: ClassVar[type[hparams_of.EasyEditorHparams]] = hparams_of.Memit
+
+    @classmethod
+    def needs_covariance(cls, hparams: Mapping[str, Any]) -> bool:
+        return True
 
 
 class EasyEditorKn(EasyEditor):

@@ -17,12 +17,18 @@ from rect import places
 
 VERSION = "0.0.1.dev0"  # requirements/easyeditor-alone.txt
 FOLDER = ".venv-easyeditor"
+SOURCE_FOLDER = ".venv-easyeditor-source"  # around a checkout: requirements/easyeditor-source.txt
 PREFIX = "easyeditor:"
 
-METHODS = ("FT", "KN", "LoRA", "MEMIT", "MEND", "ROME")
-"""Those that change weights."""
+METHODS = (
+    *("AlphaEdit", "CORE", "EAMET", "EMMET", "FT", "KN", "LoRA", "MEMIT", "MEMIT-FE", "MEND", "PMET", "R-ROME", "ROME"),
+    *("SPHERE", "ULTRAEDIT"),
+)
+"""Those that change weights; most are in newer source alone."""
 
 WEIGHTLESS = {
+    "DEFER": "it routes inputs to values beside a layer",
+    "DeepEdit-Api": "it writes into the prompt of a model behind an API",
     "FT-Api": "it fine-tunes a model behind an API, whose weights nobody sees",
     "GRACE": "it looks activations up in a codebook",
     "ICE": "it writes facts into the prompt",
@@ -34,6 +40,14 @@ WEIGHTLESS = {
     "WISE": "it routes inputs to a side memory",
 }
 """Why the others have no update that could be regularized."""
+
+UNFIT = {
+    "DINM": "it is given an unsafe answer and a safe one, not a fact",
+    "DPO": "it is given an answer to turn away from beside the fact",
+    "QLoRA": "it edits a copy of the model in 4 bits",
+    "SimIE": "it merges another method's edits, which is the regularizer simie here",
+}
+"""Why some that change weights are not here."""
 
 
 class EasyEditorError(InputError):
@@ -77,26 +91,29 @@ class Environment:
 def find() -> Environment:
     """The environment, without starting anything.
 
-    Looked for in EASYEDITOR_VENV, beside the project's folder, and beside the environment that runs this.
+    Looked for in EASYEDITOR_VENV, beside the project's folder, and beside the environment that runs this; for a
+    checkout under another name first.
 
     Raises:
         InputError: there is none, or EASYEDITOR_PATH is no checkout.
     """
-    named = os.environ.get("EASYEDITOR_VENV")
-    beside = (Path(__file__).resolve().parents[3] / FOLDER, Path(sys.prefix).parent / FOLDER)
+    named, checkout = os.environ.get("EASYEDITOR_VENV"), _checkout()
+    names = (SOURCE_FOLDER, FOLDER) if checkout else (FOLDER,)
+    beside = [root / name for name in names for root in (Path(__file__).resolve().parents[3], Path(sys.prefix).parent)]
     for folder in (places.expanded(named),) if named else beside:
+        python = folder.absolute() / "bin" / "python"
+        if checkout is not None and folder.is_dir():
+            return Environment(python, checkout / "easyeditor", checkout)
         for package in folder.glob("lib/python*/site-packages/easyeditor"):
-            python = folder.absolute() / "bin" / "python"
-            checkout = _checkout()
-            return Environment(python, checkout / "easyeditor" if checkout else package, checkout)
-    where = f"EASYEDITOR_VENV is {named}" if named else f"no {FOLDER} beside the project"
+            return Environment(python, package)
+    where = f"EASYEDITOR_VENV is {named}" if named else f"no {names[0]} beside the project"
     raise InputError(f"easyeditor has an environment of its own, which is not there ({where}): run `make easyeditor`")
 
 
 def refusal(name: str) -> str | None:
     """Why a name that begins with "easyeditor:", or one of `WEIGHTLESS`, is no method here; None for all others."""
     method = name.removeprefix(PREFIX)
-    by_lower = {known.lower(): known for known in (*METHODS, *WEIGHTLESS)}
+    by_lower = {known.lower(): known for known in (*METHODS, *WEIGHTLESS, *UNFIT)}
     known = by_lower.get(method.lower(), method)
     if known in WEIGHTLESS and not name.startswith(PREFIX):
         return f"{name} does not change weights ({WEIGHTLESS[known]}): there is no update to regularize"
@@ -104,6 +121,8 @@ def refusal(name: str) -> str | None:
         return None
     if known in WEIGHTLESS:
         return f"{PREFIX}{known} does not change weights ({WEIGHTLESS[known]}): there is no update to regularize"
+    if known in UNFIT:
+        return f"{PREFIX}{known} is not here: {UNFIT[known]}"
     if known in METHODS:
         return f"{name} is not known; did you mean '{PREFIX}{known}'?"
     return f"{name} is not known; of EasyEdit there are {', '.join(PREFIX + one for one in METHODS)}"

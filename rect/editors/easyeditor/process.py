@@ -98,31 +98,32 @@ class Worker:
     def edit(
         self,
         request: Mapping[str, Any],
-        changed: Mapping[str, Tensor],
-        covariance: Mapping[str, Tensor],
-    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        handed: Mapping[str, Mapping[str, Tensor]],
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, float]]:
         """One edit in a fresh state of the library.
 
         Args:
             request: see the worker's `Bench.edit`.
-            changed: the tensors that differ from the base model.
-            covariance: by module name.
+            handed: tensors by file and name, see there too.
 
         Returns:
-            The tensors that the edit changed, as they are after it, on the CPU; and what it took: `seconds`, and
-            `peak`, the bytes of memory that it added.
+            The tensors that the edit changed, as they are after it, on the CPU; the keys (facts, in) that the next
+            operation is to know, by weight; and what it took: `seconds`, and `peak`, the bytes of memory that it added.
 
         Raises:
             InputError: something in the request cannot be used.
             EasyEditorError: EasyEdit failed, or its process died.
         """
-        for name, tensors in (("weights", changed), ("covariance", covariance)):
+        for file in self._folder.glob("*.safetensors"):
+            file.unlink()
+        for name, tensors in handed.items():
             file = self._folder / f"{name}.safetensors"
-            file.unlink(missing_ok=True)
-            if tensors or name == "weights":
-                safetensors.torch.save_file({key: t.cpu().contiguous() for key, t in tensors.items()}, file)
+            safetensors.torch.save_file({key: t.cpu().contiguous() for key, t in tensors.items()}, file)
         took = self._ask(request)
-        return safetensors.torch.load_file(self._folder / "edited.safetensors"), took
+        edited, keys = (
+            safetensors.torch.load_file(self._folder / f"{name}.safetensors") for name in ("edited", "keys")
+        )
+        return edited, keys, took
 
     def close(self) -> None:
         """End the worker."""

@@ -26,9 +26,14 @@ from typing import Any
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # What EasyEdit tells families by: parts of the model's name.
-NAMES = {"gpt2": "gpt2", "gptj": "gpt-j", "llama": "llama", "mistral": "llama", "qwen2": "llama", "gemma": "llama"}
-OURS = ("seed", "context_template_length_params", "rewrite_module_tmp")  # no keys of every method of EasyEdit
-RIGHT_PADDED = ("ROME", "MEMIT")  # as EasyEdit's editor has it
+NAMES = {"gpt2": "gpt2-xl", "gptj": "gpt-j-6b", **dict.fromkeys(("llama", "mistral", "qwen2", "gemma"), "llama")}
+# no keys of every method of EasyEdit
+OURS = ("seed", "context_template_length_params", "rewrite_module_tmp", "nullspace_share")
+# As EasyEdit's editor has it, but for MEMIT-FE and PMET: it pads these on the left, and they count from there.
+RIGHT_PADDED = ("AlphaEdit", "CORE", "EAMET", "EMMET", "MEMIT", "MEMIT-FE", "PMET", "R-ROME", "ROME", "SPHERE")
+UNGROUPED = ("rome.rome_main", "r_rome.r_rome_main")  # modules whose context templates are one list, not one of lists
+# What only newer source asks for. (Its AdaLoRA is refused by newer peft.)
+ASKED = {"objective_optimization": "prompt_last", "lora_type": "lora"}
 
 
 class Refused(Exception):
@@ -124,8 +129,9 @@ class Bench:
             place = start["source"] or "the environment"
             raise Refused(f"EasyEdit cannot be imported from {place} ({type(error).__name__}: {error})") from error
         given = Path(start["model"])
-        own = adapted(given, self.folder / "model", start["weights"])
-        kind = json.loads((own / "config.json").read_text())["model_type"]
+        kind = json.loads((given / "config.json").read_text())["model_type"]
+        self.name = NAMES.get(kind, kind)
+        own = adapted(given, self.folder / self.name, start["weights"])
         if kind not in transformers.CONFIG_MAPPING:
             known = f"transformers {transformers.__version__} of EasyEdit's environment"
             raise Refused(f"{given.name}: the model type {kind!r} is unknown to {known}; its methods cannot edit it")
@@ -134,7 +140,6 @@ class Bench:
             own, torch_dtype=dtype, use_safetensors=True, attn_implementation=start["attention"]
         )
         self.model.eval()
-        self.name = NAMES.get(kind, kind)
         self.tokenizer = tokenizer(self.folder / "tokenizer.json", start["special"])
 
     def about(self) -> dict[str, Any]:
@@ -149,9 +154,10 @@ class Bench:
         """Make one edit and write `edited.safetensors`, the tensors that it changed.
 
         Args:
-            request: `method`, `hparams`, `facts` (EasyEdit's requests), `templates` or None, `seed`, `probe`; beside it
-                in the folder `weights.safetensors`, the tensors that differ from the base model, and
-                `covariance.safetensors`, "layer-N" each, where one is used.
+            request: `method`, `hparams`, `facts` (EasyEdit's requests), `templates` or None, `remembers`, `seed`,
+                `probe`; beside it in the folder `weights.safetensors`, the tensors that differ from the base model, and
+                where they are used `covariance.safetensors`, by module; `projection.safetensors`, by weight;
+                `history.safetensors`, keys (facts, in) by number of the operation and weight ("0/model...").
         """
         import numpy
         import safetensors.torch
@@ -161,7 +167,7 @@ class Bench:
         method, model = request["method"], self.model
         parameters = dict(model.named_parameters())
         with torch.no_grad():
-            for name, tensor in safetensors.torch.load_file(self.folder / "weights.safetensors").items():
+            for name, tensor in self.handed("weights").items():
                 parameters[name].copy_(tensor)
         before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
         self.tokenizer.padding_side = "right" if method in RIGHT_PADDED else "left"
@@ -175,11 +181,12 @@ class Bench:
         with meaning(self.device):
             self.check_probe(request["probe"])
             hparams = self.hparams(method, request["hparams"])
+            apply, keys = self.apply(method), {}
             self.hand_over(request["templates"])
+            if request["remembers"]:
+                keys = self.remember(sys.modules[apply.__module__], hparams)
             held, began = self.memory(), time.perf_counter()
-            edited, *_ = self.apply(method)(
-                model, self.tokenizer, request["facts"], hparams, copy=False, return_orig_weights=True
-            )
+            edited, *_ = apply(model, self.tokenizer, request["facts"], hparams, copy=False, return_orig_weights=True)
             if not on_cpu:
                 torch.cuda.synchronize()
             seconds = time.perf_counter() - began
@@ -189,6 +196,7 @@ class Bench:
         after = {name: parameter.detach().cpu() for name, parameter in parameters.items()}
         changed = {name: tensor.contiguous() for name, tensor in after.items() if not torch.equal(tensor, before[name])}
         safetensors.torch.save_file(changed, self.folder / "edited.safetensors")
+        safetensors.torch.save_file(keys, self.folder / "keys.safetensors")
         return {"seconds": seconds, "peak": peak}
 
     def memory(self) -> int:
@@ -222,29 +230,67 @@ class Bench:
         if unknown := set(values) - set(fields) - set(OURS) - set(TEMPLATES):
             raise Refused(f"hparams of easyeditor:{method}: EasyEdit has no key {min(unknown)!r}")
         given = {key: value for key, value in values.items() if key in fields}
+        given |= {key: value for key, value in ASKED.items() if key in fields and key not in given}
         bare = (dataclasses.MISSING, dataclasses.MISSING)
         needed = [n for n, f in fields.items() if (f.default, f.default_factory) == bare and n not in given]
         if needed:
             raise Refused(f"hparams of easyeditor:{method}: the key {needed[0]!r} is missing; EasyEdit's file has it")
         return cls(**given)
 
+    def handed(self, what: str) -> dict[str, Any]:
+        """Tensors by name that came with the request, none where no such file did."""
+        import safetensors.torch
+
+        file = self.folder / f"{what}.safetensors"
+        return safetensors.torch.load_file(file) if file.is_file() else {}
+
     def hand_over(self, templates: list[str] | None) -> None:
         """Put context templates and covariances where EasyEdit keeps those that it made itself."""
-        import safetensors.torch
         import torch
 
-        rome: Any = importlib.import_module("easyeditor.models.rome.rome_main")
-        memit: Any = importlib.import_module("easyeditor.models.memit.memit_main")
-        keys = importlib.import_module("easyeditor.models.rome.compute_u")
-        if templates is not None:
-            rome.CONTEXT_TEMPLATES_CACHE = list(templates)
-            memit.CONTEXT_TEMPLATES_CACHE = [group for group in (templates[:1], templates[1:]) if group]
-        file = self.folder / "covariance.safetensors"
-        if file.is_file():
-            model = self.model.config._name_or_path.replace("/", "_")
-            for name, matrix in safetensors.torch.load_file(file).items():
-                memit.COV_CACHE[model, name] = matrix.float()
-                keys.inv_mom2_cache[model, name] = torch.inverse(matrix).float().to(self.device)
+        begin, model = "easyeditor.models.", self.model.config._name_or_path.replace("/", "_")
+        loaded: dict[str, Any] = {n.removeprefix(begin): m for n, m in sys.modules.items() if n.startswith(begin)}
+        groups = [group for group in (templates[:1], templates[1:]) if group] if templates else []
+        for name, module in loaded.items():
+            if templates is not None and hasattr(module, "CONTEXT_TEMPLATES_CACHE"):
+                module.CONTEXT_TEMPLATES_CACHE = list(templates) if name in UNGROUPED else groups
+        for name, matrix in self.handed("covariance").items():
+            inverse = torch.inverse(matrix).float().to(self.device)
+            for module in loaded.values():
+                for cache, what in (("COV_CACHE", matrix.float()), ("inv_mom2_cache", inverse)):
+                    if hasattr(module, cache):
+                        getattr(module, cache)[model, name] = what
+
+    def remember(self, module: Any, hparams: Any) -> dict[str, Any]:
+        """Give AlphaEdit or its kin what it keeps between its calls: P, and `cache_c`, the sum of K K^T so far.
+
+        Args:
+            module: of the method, whose variables these are.
+
+        Returns:
+            Filled while the method runs: its keys (facts, in) by weight, those that it adds to `cache_c` at its end.
+        """
+        import torch
+
+        names = {layer: f"{hparams.rewrite_module_tmp.format(layer)}.weight" for layer in hparams.layers}
+        projection, history = self.handed("projection"), self.handed("history")
+        module.P = torch.stack([projection[name] for name in names.values()])
+        hparams.P_loc, module.P_loaded = __file__, True  # some file that exists; it is not read
+        module.cache_c, module.cache_c_new = torch.zeros_like(module.P), True
+        for i, name in enumerate(names.values()):
+            for operation in range(len(history) // len(names)):
+                keys = history[f"{operation}/{name}"].T
+                module.cache_c[i] += keys @ keys.T
+        found: dict[str, Any] = {}
+        compute = module.compute_ks
+
+        def noted(model: Any, tok: Any, requests: Any, hparams: Any, layer: int, templates: Any) -> Any:
+            keys = compute(model, tok, requests, hparams, layer, templates)
+            found[names[layer]] = keys.detach().cpu().contiguous()
+            return keys
+
+        module.compute_ks = noted
+        return found
 
     def check_probe(self, probe: dict[str, Any]) -> None:
         """Whether both environments see one model: the same tokens, and the same logits after them."""

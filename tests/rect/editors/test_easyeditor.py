@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from modelfolder.errors import InputError
 from rect import editors
 from rect.editors.easyeditor import environment
 from rect.editors.easyeditor import hparams as hparams_of
+from rect.editors.easyeditor.checkout_hparams import UltraEdit
 from rect.editors.easyeditor.difference import difference
 from rect.editors.easyeditor.editor import check_spaces
 from rect.facts import Fact
@@ -72,7 +75,12 @@ def llama(tmp_path: Path) -> EditableModel:
         ("memoir", "memoir does not change weights"),
         ("easyeditor:serac", "easyeditor:SERAC does not change weights"),
         ("easyeditor:rome", "did you mean 'easyeditor:ROME'?"),
-        ("easyeditor:FOO", "of EasyEdit there are easyeditor:FT, easyeditor:KN"),
+        ("easyeditor:alphaedit", "did you mean 'easyeditor:AlphaEdit'?"),
+        (
+            "easyeditor:simie",
+            "easyeditor:SimIE is not here: it merges another method's edits, which is the regularizer",
+        ),
+        ("easyeditor:FOO", "of EasyEdit there are easyeditor:AlphaEdit, easyeditor:CORE"),
     ],
 )
 def test_what_is_no_method_is_refused_with_the_reason(name: str, said: str) -> None:
@@ -125,6 +133,63 @@ def test_a_checkout_takes_the_place_of_the_library_and_is_another_identity(
     assert {**other, "easyeditor": installed["easyeditor"]} == installed
     (checkout / "easyeditor" / "models.py").write_text("changed = True")
     assert editors.declared("easyeditor:ROME", "smollm2-135m") != other
+
+
+def test_a_checkout_needs_no_installed_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its environment holds what it imports, not EasyEdit; one of its own name goes before the installed library's."""
+    checkout = tmp_path / "EasyEdit"
+    (checkout / "easyeditor" / "util").mkdir(parents=True)
+    (checkout / "easyeditor" / "util" / "alg_dict.py").write_text("ALG_DICT = {'AlphaEdit': 1}")
+    (tmp_path / "venv").mkdir()
+    monkeypatch.setenv("EASYEDITOR_VENV", str(tmp_path / "venv"))
+    with pytest.raises(InputError, match="run `make easyeditor`"):
+        environment.find()
+    monkeypatch.setenv("EASYEDITOR_PATH", str(checkout))
+    assert environment.find().package == checkout / "easyeditor"
+    editors.check("easyeditor:AlphaEdit", "any")
+    with pytest.raises(
+        InputError, match=r"^easyeditor:ROME is not in the EasyEdit of .*/EasyEdit/easyeditor: AlphaEdit$"
+    ):
+        editors.check("easyeditor:ROME", "any")
+    monkeypatch.delenv("EASYEDITOR_VENV")
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))
+    monkeypatch.setattr(environment, "FOLDER", "of-the-release")  # none of this project's own
+    monkeypatch.setattr(environment, "SOURCE_FOLDER", "of-the-checkout")
+    for name in ("of-the-release", "of-the-checkout"):
+        (tmp_path / name).mkdir()
+        assert environment.find().python == tmp_path / name / "bin" / "python"
+
+
+@pytest.mark.parametrize(
+    ("method", "file", "said"),
+    [
+        (
+            "AlphaEdit",
+            {"nullspace_threshold": "2e-2", "L2": 1, "P_loc": "./P.pt"},
+            {"nullspace_threshold": 0.02, "L2": 1.0},
+        ),
+        ("SPHERE", {"nullspace_threshold": 0.02, "suppression_strength": 0.8}, {"cumulative_ratio": 0.5}),
+        ("EAMET", {"mom2_update_weight": [1.0, 2.0]}, {"mom2_update_weight": (1.0, 2.0), "tau": 0.07}),
+        ("PMET", {"attn_module_tmp": "a.{}.o", "rewrite_module_tmps": ["b"]}, {"attn_module_tmp": "a.{}.o"}),
+    ],
+)
+def test_files_of_newer_methods_load(tmp_path: Path, method: str, file: dict[str, Any], said: dict[str, Any]) -> None:
+    whole = {**yaml.safe_load(GPT2_XL), "alg_name": method, "layers": [3, 4], "layer_selection": "all", **file}
+    (tmp_path / "file.yaml").write_text(yaml.safe_dump(whole))
+    read = editors.get(f"easyeditor:{method}").hparams_class.read(tmp_path / "file.yaml")
+    assert {key: getattr(read, key) for key in said} == said
+    for own in ("P_loc", "rewrite_module_tmps", "device"):
+        assert not hasattr(read, own)
+
+
+def test_ultraedit_edits_every_fact_or_none(llama: EditableModel) -> None:
+    hparams = UltraEdit(batch_size_once=2)
+    assert hparams.modules(llama) == ["model.layers.2.mlp.up_proj"]
+    hparams.check_number(4)
+    with pytest.raises(InputError, match="of 3 facts EasyEdit would leave out 1: give a divisor of their number"):
+        hparams.check_number(3)
+    with pytest.raises(InputError, match=r"inner_params: 'model.layers.9.mlp.up_proj' is not in .*llama: they"):
+        UltraEdit(inner_params=("model.layers.9.mlp.up_proj",)).check(llama)
 
 
 def test_its_own_file_loads(tmp_path: Path) -> None:
