@@ -1,7 +1,15 @@
-"""`sweeps methods list`: the editing methods, and what each needs. Registered by `sweeps.commands.app`."""
+"""`sweeps methods list|conform`: the editing methods, what each needs, and whether it computes what it should.
+Registered by `sweeps.commands.app`.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rect.known_models import DEFAULT
 from sweeps.commands import shared
 
 app = shared.group("Look at the editing methods.")
@@ -15,14 +23,21 @@ NEEDS = {
         ("alphaedit", "betaedit", "emmet", "encore", "evoedit", "memit-history"),
         "the covariance of keys (sweeps covariance)",
     ),
-    "easyeditor:MEMIT": "the covariance of keys (sweeps covariance)",
+    **dict.fromkeys(
+        [
+            f"easyeditor:{name}"
+            for name in ("AlphaEdit", "CORE", "EAMET", "EMMET", "MEMIT", "MEMIT-FE", "PMET", "SPHERE")
+        ],
+        "the covariance of keys (sweeps covariance)",
+    ),
     "easyeditor:MEND": "a hypernetwork that EasyEdit trained",
 }
 CHECKED = {  # docs/methods.md
     **dict.fromkeys(
         ("alphaedit", "emmet", "memit", "memit-history", "r-rome", "rome", "ultraedit"), "formula, property, release"
     ),
-    **dict.fromkeys(("betaedit", "encore", "evoedit", "kn", "mend"), "formula, property"),
+    **dict.fromkeys(("betaedit", "encore", "evoedit"), "formula, property, release (solve)"),
+    **dict.fromkeys(("kn", "mend"), "formula, property"),
 }
 
 
@@ -52,5 +67,32 @@ def list_methods() -> None:
     console.print(state, highlight=False, markup=False, soft_wrap=True)
     absent = sorted(there - set(environment.METHODS))
     if absent:
-        reasons = "; ".join(f"{one}: {environment.WEIGHTLESS.get(one, 'not known here')}" for one in absent)
+        known = {**environment.WEIGHTLESS, **environment.UNFIT}
+        reasons = "; ".join(f"{one}: {known.get(one, 'not known here')}" for one in absent)
         console.print(f"not of use here: {reasons}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command("conform")
+def conform_method(
+    name: Annotated[str, typer.Argument(help="A method, such as alphaedit.", show_default=False)],
+    model: shared.Model = DEFAULT,
+    facts: Annotated[
+        str, typer.Option(help="bundled, or a file of facts in any format that a sweep reads.")
+    ] = "bundled",
+    count: Annotated[int, typer.Option(min=1, help="Facts, in two operations; one each for methods of one.")] = 2,
+    hparams: Annotated[Path | None, typer.Option(help="YAML file of hyperparameters.")] = None,
+    device: shared.Device = "auto",
+) -> None:
+    """Put a method's updates beside its formula and, where it is there, beside EasyEdit's; exit code 1 where they are
+    not the formula's.
+    """
+    from modelfolder.errors import InputError
+    from rect import fact_files
+    from sweeps.commands import conform
+
+    conform.check(name)
+    known = fact_files.found(facts, "auto").facts
+    if len(known) < count:
+        raise InputError(f"--count {count}: {facts} has {len(known)} facts")
+    if not conform.conform(name, model, known[:count], hparams, device, shared.console()):
+        raise typer.Exit(1)
