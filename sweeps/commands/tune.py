@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import yaml
 from rich.markup import escape
@@ -26,7 +27,7 @@ from sweeps.figures import tuning as figure
 from sweeps.plan import tuning
 from sweeps.plan.chain import identify
 from sweeps.plan.tuning import Setting
-from sweeps.results import intervals
+from sweeps.results import intervals, units
 from sweeps.results.fronts import pareto
 from sweeps.run import bench, cluster, surroundings
 from sweeps.run import tuning as run
@@ -245,11 +246,8 @@ def _drift(setting: Setting) -> float:
 
 
 def estimate(values: Sequence[float]) -> intervals.Estimate:
-    """Mean over facts or operations, with Student's t."""
-    from tasks.scores import mean
-
-    found = mean(values)
-    return intervals.Estimate(found.value, found.stderr, found.n - 1, 1, found.n)
+    """Mean over facts or operations, with Student's t: of one model; that all agree is no certainty."""
+    return intervals.mean([units.ratio(np.array(values), np.ones(len(values)), "facts", "tuning")])
 
 
 def _figures(setting: Setting) -> dict[str, list[float]]:
@@ -263,17 +261,20 @@ def _figures(setting: Setting) -> dict[str, list[float]]:
 
 
 def compared(before: Setting, after: Setting) -> list[dict[str, Any]]:
-    """Each figure before and after, and their difference fact by fact, as estimates; empty where one failed."""
+    """Each figure before and after, and their difference fact by fact, as estimates; empty where one failed.
+
+    Where both are the same values there is no difference to estimate.
+    """
     if not (before.whole and after.whole):
         return []
     found = []
     for name, was in _figures(before).items():
         pairs = [(a, b) for a, b in zip(was, _figures(after)[name], strict=True) if not math.isnan(a + b)]
         if pairs:
-            columns = [a for a, _ in pairs], [b for _, b in pairs], [b - a for a, b in pairs]
-            found.append(
-                {"figure": name, **dict(zip(("before", "after", "difference"), map(estimate, columns), strict=True))}
-            )
+            columns = {"before": [a for a, _ in pairs], "after": [b for _, b in pairs]}
+            if before.values != after.values:
+                columns["difference"] = [b - a for a, b in pairs]
+            found.append({"figure": name, **{key: estimate(values) for key, values in columns.items()}})
     return found
 
 
@@ -288,6 +289,8 @@ def _show_confirmed(confirmed: Sequence[Setting], facts: int, console: Console) 
         texts = [f"{line[key].value:.4f} ({line[key].low:.4f} to {line[key].high:.4f})" for key in list(line)[1:]]
         table.add_row(line["figure"], *texts)
     console.print(table)
+    if confirmed[0].values == confirmed[1].values:
+        console.print("picked are the values of before")
 
 
 def _record(
@@ -305,8 +308,7 @@ def _record(
         for one, best in zip(tried, front(tried), strict=True)
     ]
     others = [
-        {"figure": line["figure"]}
-        | {key: [line[key].value, line[key].low, line[key].high] for key in ("before", "after", "difference")}
+        {"figure": line.pop("figure")} | {key: [one.value, one.low, one.high] for key, one in line.items()}
         for line in (compared(*confirmed) if confirmed else [])
     ]
     about = {"model": request.model, "content": asked.content, "method": asked.method, "study": asked.study}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from scipy import stats
 
 from rect import editors, models
 from rect.editors import hyperparameters
@@ -22,6 +24,8 @@ from rect.editors.rome import RomeHparams
 from rect.facts import Fact
 from rect.model import EditableModel
 from sweeps.commands import app
+from sweeps.commands.tune import compared
+from sweeps.plan.tuning import Operation, Setting
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -177,3 +181,24 @@ def _patiently(process: subprocess.Popen[bytes], seconds: float = 600) -> Iterat
         yield
         time.sleep(0.05)
     raise AssertionError("it measured too little")
+
+
+def confirmed(values: dict[str, Any], *facts: tuple[float, float, float]) -> Setting:
+    """A setting measured fact by fact: reliability, generalization, drift."""
+    return Setting(values, tuple(Operation((a,), (b,), d, 1.0) for a, b, d in facts), (1,) * len(facts))
+
+
+def test_facts_that_all_agree_are_no_certainty() -> None:
+    before = confirmed({"layers": [1]}, (1.0, 0.5, 0.01), (1.0, 0.7, 0.02), (1.0, 0.9, 0.06))
+    after = confirmed({"layers": [2]}, (1.0, 0.7, 0.02), (1.0, 0.7, 0.02), (1.0, 0.7, 0.05))
+    reliability, generalization, drift = compared(before, after)
+    assert reliability["before"].value == 1.0
+    assert reliability["before"].low == pytest.approx(1.0 - stats.t.ppf(0.975, 2) * math.sqrt(2) / 5)
+    theirs = stats.ttest_rel([0.02, 0.02, 0.05], [0.01, 0.02, 0.06]).confidence_interval(0.95)
+    assert (drift["difference"].low, drift["difference"].high) == pytest.approx(tuple(theirs))
+    assert generalization["difference"].value == pytest.approx(0.0)
+
+
+def test_the_same_values_have_no_difference() -> None:
+    one = confirmed({"layers": [1]}, (1.0, 0.5, 0.01), (1.0, 0.7, 0.02))
+    assert [set(line) for line in compared(one, one)] == [{"figure", "before", "after"}] * 3
