@@ -3,6 +3,7 @@ themselves on the CPU."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from modelfolder.errors import InputError
-from rect import analysis, covariance, evaluation, metrics, perplexity, regularizers, sampling, weights
+from rect import analysis, covariance, evaluation, metrics, perplexity, regularizers, sampling, tracing, weights
 from rect.closed_form import Prior, adjusted
 from rect.corpus import SELF, Corpus
 from rect.facts import Fact, Locality, Portability
@@ -220,6 +221,24 @@ class TestMeasurements:
             survive = analysis.surviving(model.weight(name), delta * 1e-3, torch.bfloat16)
             percentiles, counts = analysis.percentiles(change), analysis.histogram(change).counts
             found.append((survive, percentiles, counts, analysis.heat_map(change)))
+        same(*found)
+
+
+class TestTracing:
+    @pytest.mark.parametrize("site", ["mlp", "block"])
+    @pytest.mark.parametrize("family", ["gpt2", "llama"])
+    def test_the_effect_of_each_layer(self, family: str, site: Any) -> None:
+        """Of a fact whose answer is what the model says, which it is made to be."""
+        model = tiny(family)
+        ids = torch.tensor([model.tokenizer("The capital of France is")["input_ids"]])
+        told = int(model.hf(ids).logits[0, -1].argmax())
+        found = []
+        with pytest.MonkeyPatch.context() as patch:
+            asked = tracing._prompt
+            patch.setattr(tracing, "_prompt", lambda *args: dataclasses.replace(asked(*args), answer=told))
+            for device in (DEVICE, "cpu"):
+                profile = tracing.profile(tiny(family, device), FACTS[-1:], site, draws=2)
+                found.append((profile.effects, profile.clean, profile.corrupted))
         same(*found)
 
 

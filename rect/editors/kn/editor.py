@@ -150,7 +150,6 @@ class Kn(Editor):
 
     def difference(self, model: EditableModel, fact: Fact) -> Tensor:
         """What is added to the column of each neuron, (hidden,), float32."""
-        import torch
 
         from rect.editors.kn import attribution
 
@@ -158,5 +157,5 @@ class Kn(Editor):
         old = attribution.greedy(model, ids, len(target))
         embedding = model.hf.get_input_embeddings().weight
         scale = self.hparams.lr_scale * (2 if len(target) == 1 else 1)
-        new, gone = (embedding[torch.tensor(tokens, device=embedding.device)].float() for tokens in (target, old))
+        new, gone = (embedding[list(tokens)].float() for tokens in (target, old))
         return scale * (new.sum(0) - gone.sum(0))

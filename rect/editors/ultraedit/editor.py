@@ -152,7 +152,7 @@ def _loss(model: EditableModel, hidden: Tensor, texts: Sequence[tuple[Sequence[i
     ]
     rows, columns, tokens, weights = (torch.tensor(part, device=hidden.device) for part in zip(*asked, strict=True))
     logits = read_logits(model, hidden[rows, columns]).float()
-    return torch.nn.functional.cross_entropy(logits, tokens, reduction="none") @ weights.to(logits)
+    return torch.nn.functional.cross_entropy(logits, tokens, reduction="none") @ weights
 
 
 def _side_by_side(keys: Tensor, gradients: Tensor) -> Tensor:

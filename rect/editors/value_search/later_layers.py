@@ -92,7 +92,7 @@ class Tail:
 
     def take(self, indices: Sequence[int]) -> None:
         """Keep only these rows."""
-        chosen = torch.tensor(list(indices), device=self.model.device)
+        chosen = list(indices)
         self.rows = [self.rows[i] for i in indices]
         for name in ("_lookups", "keys", "mlp", "block", "_block_in", "_block_out"):
             setattr(self, name, getattr(self, name)[chosen])

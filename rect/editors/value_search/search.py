@@ -153,7 +153,7 @@ def _optimize(
     patience = [hparams.stop_when_most_probable or math.inf] * len(tasks)  # iterations with all targets on top, left
     active = list(range(len(tasks)))
     start: Tensor | None = None
-    reading, owners = Reading(model, tasks), _owners(tasks, model.device)
+    reading, owners = Reading(model, tasks), _owners(tasks)
     for step in range(hparams.v_num_grad_steps):
         final = step == hparams.v_num_grad_steps - 1
         with torch.set_grad_enabled(not final):
@@ -184,16 +184,16 @@ def _optimize(
                 if deltas[i].norm() > limit:
                     deltas[i].mul_(limit / deltas[i].norm())
         if len(going) < len(active):
-            tail.take([r for r, owner in enumerate(owners.tolist()) if owner in going])
+            tail.take([r for r, owner in enumerate(owners) if owner in going])
             active, start = [active[j] for j in going], start[going]
             left = [tasks[i] for i in active]
-            reading, owners = Reading(model, left), _owners(left, model.device)
+            reading, owners = Reading(model, left), _owners(left)
     return [
         Value(value, delta.detach(), key, tuple(losses))
         for value, delta, key, losses in zip(before, deltas, keys, history, strict=True)
     ]
 
 
-def _owners(tasks: Sequence[Asked], device: torch.device) -> Tensor:
-    """Index of the task that each row belongs to, (rows,)"""
-    return torch.tensor([i for i, task in enumerate(tasks) for _ in task.rows], device=device)
+def _owners(tasks: Sequence[Asked]) -> list[int]:
+    """Index of the task that each row belongs to."""
+    return [i for i, task in enumerate(tasks) for _ in task.rows]

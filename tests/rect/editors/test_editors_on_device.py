@@ -11,10 +11,14 @@ import torch
 from rect import covariance, editors
 from rect.corpus import Corpus
 from rect.editors.base import Editor
+from rect.editors.easyeditor.difference import difference
 from rect.editors.easyeditor.environment import PREFIX
+from rect.editors.memit import Memit
 from rect.editors.mend.editor import Mend, MendHparams
 from rect.editors.mend.settings import MendSettings
 from rect.editors.mend.training import Trainer
+from rect.editors.value_search import search
+from rect.editors.value_search.vectors import Vectors
 from rect.history import History
 from rect.key_covariance import Covariance
 from rect.model import EditableModel
@@ -161,6 +165,58 @@ def test_every_family_is_edited_there(name: str, family: str) -> None:
         results.append(two_operations(editors.create(name, model, hparams, TEMPLATES), model))
     for there, here in zip(*results, strict=True):
         assert far(there, here) < BOUND
+
+
+@pytest.mark.parametrize("name", [name for name in SETTINGS if editors.EDITORS[name].remembers])
+def test_a_history_may_lie_there(name: str, covariances: dict[str, Covariance]) -> None:
+    """As it does where an operation has just been computed, and was not read from a store."""
+    found = []
+    for device in (DEVICE, "cpu"):
+        model = tiny("llama", device)
+        method = editors.create(name, model, SETTINGS[name], TEMPLATES, covariances["llama"])
+        first = method.compute(model, FACTS[:2], History())
+        with model.edited(first):
+            found.append(method.compute(model, FACTS[2:], History().after(first)))
+    assert far(*found) < BOUND
+
+
+def test_facts_that_are_learned_early_leave_the_others_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several facts whose values are optimized together some are done before others."""
+    hparams = {**SETTINGS["memit"], "mom2_adjustment": False}
+    first, second, *_ = sorted(losses[0] for losses in _losses(tiny("llama"), hparams))
+    monkeypatch.setattr(search, "ENOUGH", (first + second) / 2)
+    there, here = (
+        editors.create("memit", model, hparams, TEMPLATES).compute(model, FACTS)
+        for model in (tiny("llama", DEVICE), tiny("llama"))
+    )
+    assert far(there, here) < BOUND
+    steps = [len(losses) for losses in _losses(tiny("llama"), hparams)]
+    assert min(steps) == 1 < max(steps)
+
+
+def _losses(model: EditableModel, hparams: dict[str, Any]) -> list[tuple[float, ...]]:
+    """Of each fact, in each step of the search."""
+    method = editors.create("memit", model, hparams, TEMPLATES)
+    assert isinstance(method, Memit)
+    return [one.losses for one in method.values(model, FACTS)]
+
+
+@pytest.mark.parametrize("name", [False, True], ids=["before", "after"])
+def test_a_difference_is_taken_where_the_later_weights_lie(name: bool) -> None:
+    """What comes from another process comes on the CPU."""
+    draw = torch.Generator().manual_seed(0)
+    before = torch.randn(48, 32, generator=draw)
+    after = before + 0.1 * torch.randn(48, 2, generator=draw) @ torch.randn(2, 32, generator=draw)
+    here = difference(before, after)
+    there = difference(before, after.to(DEVICE)) if name else difference(before.to(DEVICE), after)
+    assert type(there) is type(here)
+    assert (there.dense().cpu() - here.dense()).norm() < BOUND * here.dense().norm()
+
+
+def test_vectors_are_stored_from_there() -> None:
+    z = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
+    losses = ((2.0, 1.0), (3.0,))
+    assert Vectors(z.to(DEVICE), losses).to_bytes() == Vectors(z, losses).to_bytes()
 
 
 def test_a_covariance_may_lie_there(corpus: Path, covariances: dict[str, Covariance]) -> None:

@@ -12,10 +12,13 @@ import pandas as pd
 import pytest
 import torch
 
+from rect.corpus import Corpus
 from rect.model import EditableModel
+from rect.recipe import Recipe
 from rect.update import LowRank, Update
 from sweeps.config.config import Config
 from sweeps.plan.identity import make_plan
+from sweeps.run import covariance_shares
 from sweeps.run.cell import CellRun
 from sweeps.run.replay import check_state
 from sweeps.run.workplace import Workplace
@@ -24,7 +27,7 @@ from sweeps.store.journal import Journal
 from sweeps.store.store import Store
 from tests.pretended import DEVICE, held
 from tests.sweeps.small import STEPS, computed, remembering, small_config, values
-from tests.tiny import save_tiny
+from tests.tiny import SENTENCES, save_tiny
 
 BOUND = 1e-3
 """Relative, of a figure after three operations on other devices: each optimizes a value anew from where it stands."""
@@ -120,6 +123,16 @@ def test_a_replay_whose_products_are_rounded_there_is_let_through_and_told(
         found.append(model.digest())
     assert found[0] != found[1]
     assert caplog.text.count("replayed with other rounding") == 3
+
+
+def test_a_share_of_a_covariance_travels_on_the_cpu(folder: Path, tmp_path: Path) -> None:
+    text = tmp_path / "sentences.txt"
+    text.write_text("\n".join(SENTENCES), encoding="utf-8")
+    recipe = Recipe(str(folder), Corpus(str(text)), tokens=100)
+    there, here = (covariance_shares.share(recipe, [0, 1], 0, 1, device) for device in (DEVICE, "cpu"))
+    assert there.tokens == here.tokens
+    for layer, total in here.layers.items():
+        torch.testing.assert_close(there.layers[layer], total)
 
 
 @pytest.fixture
