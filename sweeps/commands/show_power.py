@@ -36,7 +36,7 @@ def lines(plan: Plan, folder: str) -> Iterator[str]:
         InputError: there are no rows in that folder.
     """
     found = asked.read(folder).needed()
-    seen = variances.read(found.rows, found.outputs)
+    seen = variances.read(found.rows, found.outputs.scores())
     most = max((one.seeds for one in seen.values()), default=0)
     rows = f"the rows in {folder} ({count(most, 'seed') if most else 'the unedited model alone'})"
     yield f"power by {rows}: half of a 95% interval, and the smallest difference between two regularizers that"

@@ -19,6 +19,7 @@ from modelfolder.errors import InputError
 from sweeps.plan import search
 from sweeps.plan.kept import KeptPlan, kept_plan
 from sweeps.results.tradeoff import IDS, UNEDITED
+from sweeps.store.outputs import Outputs
 from sweeps.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,8 @@ class Asked:
     """What was read.
 
     Attributes:
-        rows, outputs: as `Store` returns them, of the cells that are asked for; the axes are as they are called now.
+        rows: as `Store` returns them, of the cells that are asked for; the axes are as they are called now.
+        outputs: of these cells; read when somebody asks.
         plan: of the folder's configuration; None where all rows are taken.
         config: the configuration as it lies there, plain data and text; empty where there is none.
         left_out: number of cells in the folder that are not asked for.
@@ -40,7 +42,7 @@ class Asked:
 
     store: Store
     rows: pd.DataFrame
-    outputs: pd.DataFrame
+    outputs: Outputs
     plan: KeptPlan | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     text: str = ""
@@ -60,16 +62,17 @@ def read(out: str | os.PathLike[str], everything: bool = False) -> Asked:
     store = Store(out)
     text = (store.folder.read_or_none("config.yaml") or b"").decode()
     config = yaml.safe_load(text) or {}
-    rows, outputs = store.rows(), store.outputs()
-    if not (config.get("tasks") or {}).get("keep_texts", True):
-        outputs = outputs.assign(prompt=None, output=None, gold=None)  # an earlier run may have kept them
+    rows = store.rows()
+    texts = bool((config.get("tasks") or {}).get("keep_texts", True))  # an earlier run may have kept them
     plan = None if everything else plan_of(text, store)
     if plan is None:
-        return Asked(store, apart(rows), outputs, None, config, text)
+        return Asked(store, apart(rows), store.outputs_of(texts=texts), None, config, text)
     found = search.results(plan, rows)
     there = set(rows["cell"]) - plan.scanned  # of those the search's own lines tell
-    judged = store.judged()
-    rows, outputs = _wanted(rows, plan, judged), _wanted(outputs, plan, judged)
+    cells, evaluations = _wanted(plan, store.judged())
+    asked = rows["evaluation"].isin(evaluations) | (rows["kind"] == "time")  # times belong to no evaluation
+    rows = rows[rows["cell"].isin(cells) & asked].reset_index(drop=True)
+    outputs = store.outputs_of(cells, evaluations, texts)
     left_out = len(there) - rows["cell"].nunique()
     return Asked(store, _as_called(rows, plan), outputs, plan, config, text, left_out, tuple(found))
 
@@ -110,17 +113,11 @@ def plan_of(config: str, store: Store) -> KeptPlan | None:
         return None
 
 
-def _wanted(frame: pd.DataFrame, plan: KeptPlan, judged: Mapping[str, str]) -> pd.DataFrame:
-    """Rows or outputs of the plan's cells and evaluations, and of what a judge says of these.
-
-    Rows of kind `time` belong to no evaluation.
-    """
+def _wanted(plan: KeptPlan, judged: Mapping[str, str]) -> tuple[set[str], set[str]]:
+    """The plan's cells and evaluations, with what a judge says of these."""
     cells = {cell.id for cell in plan.cells} - plan.scanned
     wanted = {evaluation for cell in plan.cells for evaluation in plan.wanted(cell)} | {plan.stopped}
-    keep = frame["evaluation"].isin(wanted | {judge for judge, of in judged.items() if of in wanted})
-    if "kind" in frame:
-        keep |= frame["kind"] == "time"
-    return frame[frame["cell"].isin(cells) & keep].reset_index(drop=True)
+    return cells, wanted | {judge for judge, of in judged.items() if of in wanted}
 
 
 def _as_called(rows: pd.DataFrame, plan: KeptPlan) -> pd.DataFrame:

@@ -12,6 +12,8 @@ from sweeps.results import agreement, answered, tradeoff
 from sweeps.results.headlines import count, place
 from sweeps.results.ranking import PLACES
 from sweeps.results.tradeoff import label
+from sweeps.store.outputs import METRIC, Outputs, is_metric
+from sweeps.store.schema import OUTPUTS
 
 Section = dict[str, Any]  # title, sentence, lines of texts
 HEAD = {
@@ -110,14 +112,21 @@ def _tau(line: pd.Series) -> str:
     return f"{line['tau']:+.2f}" + ("" if pd.isna(line["low"]) else f" ({line['low']:+.2f} to {line['high']:+.2f})")
 
 
-def unedited(outputs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """Outputs with lines of the unedited cells, made of what edited ones keep of their answers (`gold`, "before")."""
+def unedited(outputs: Outputs, table: pd.DataFrame) -> pd.DataFrame:
+    """Outputs of the unedited cells, made of what edited ones keep of their answers (`gold`, "before")."""
     cells = table.loc[table["setting"] == tradeoff.UNEDITED, ["model", "cell", "n_edits"]]
-    told = outputs[outputs["task"].str.startswith("metric ") & outputs["gold"].notna()]
-    told = told.merge(table[["cell", "model"]], on="cell").drop(columns=["cell", "n_edits"])
-    told = told.drop_duplicates(["model", "task", "index", "prompt"]).merge(cells, on="model")
+    told = OUTPUTS.empty_table().to_pandas().assign(model=None).drop(columns=["cell", "n_edits"])
+    spoken: set[str] = set()  # cells with such answers
+    for batch in outputs.batches(["cell", "task"]):
+        spoken.update(batch.loc[batch["task"].str.startswith(METRIC), "cell"])
+    for batch in outputs.batches(OUTPUTS.names, spoken) if spoken else ():
+        mine = batch[is_metric(batch) & batch["output"].notna()].merge(table[["cell", "model"]], on="cell")
+        if len(mine):
+            both = [one for one in (told, mine.drop(columns=["cell", "n_edits"])) if len(one)]
+            told = pd.concat(both).drop_duplicates(["model", "task", "index", "prompt"])
+    told = told.merge(cells, on="model")
     told = told.assign(output=[json.loads(gold)["before"] for gold in told["gold"]], score=float("nan"))
-    return pd.concat([outputs, told[outputs.columns]], ignore_index=True) if len(told) else outputs
+    return told[OUTPUTS.names]
 
 
 def right(gold: dict[str, Any]) -> str:

@@ -48,7 +48,9 @@ class Sweep:
         """
         found = asked.read(folder, everything).needed()
         rows = tradeoff.one_evaluation(found.rows)
-        return cls(os.fspath(folder), rows, found.outputs, found.config.get("edits"), found.left_out)
+        return cls(
+            os.fspath(folder), rows, found.outputs.scores(prompts=True), found.config.get("edits"), found.left_out
+        )
 
 
 def differences(a: Sweep, b: Sweep) -> pd.DataFrame:

@@ -36,7 +36,7 @@ TABLES: dict[str, Callable[[Material], pd.DataFrame]] = {
     "answers": lambda made: answered.beside(made.rows, made.table),
     "agreement": lambda made: agreement.agreement(made.table),
     "rows": lambda made: made.rows,
-    "outputs": lambda made: made.outputs,
+    "outputs": lambda made: made.said.frame(),
 }
 TO_READ = {"tradeoff": SHORT, "seeds": [name for name in SHORT if name != "seed"]}
 """Columns of tables that are made to be read (LaTeX, Markdown); CSV and parquet have all."""

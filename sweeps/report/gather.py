@@ -100,7 +100,8 @@ def gather(out: str | os.PathLike[str], everything: bool = False) -> Material:
     return Material(
         name=found.config.get("name") or _last(out),
         rows=rows,
-        outputs=found.outputs,
+        outputs=found.outputs.scores(),
+        texts=found.outputs,
         table=tradeoff.tradeoff(rows, plan.tasks if plan else None),
         planned=len(plan.cells) - len(plan.scanned) if plan else None,
         failed=failed,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pandas.api.types import union_categoricals
 
 from sweeps.report.webpage import Material
 from sweeps.results.tradeoff import one_evaluation
+from sweeps.store.outputs import Outputs
 
 SPAN = 10**9
 """Of indices in the outputs, per sweep: those of an edit set's answers are no other's."""
@@ -31,6 +35,7 @@ def together(name: str, sweeps: Mapping[str, Material]) -> Material:
         name=name,
         rows=_stacked(one.rows for one in parts),
         outputs=_stacked(one.outputs for one in parts),
+        texts=_texts(sweeps),
         table=_stacked(one.table for one in parts),
         planned=sum(planned) if len(planned) == len(parts) else None,
         failed=[*chain.from_iterable(one.failed for one in parts)],
@@ -61,11 +66,13 @@ def _called(name: str, number: int, one: Material) -> Material:
 
     rows = one_evaluation(one.rows)
     outputs = one.outputs[one.outputs["evaluation"].isin(set(rows["evaluation"]))]
+    codes, cells = pd.factorize(outputs["cell"])
+    calls = pd.Categorical.from_codes(codes, pd.Index([f"{name}/{cell}" for cell in cells], dtype=object))
     models = one.rows["model"].unique()
     return replace(
         one,
         rows=named(rows).assign(evaluation=""),
-        outputs=named(outputs).assign(evaluation="", index=outputs["index"] + number * SPAN),
+        outputs=outputs.assign(cell=calls, evaluation="", index=outputs["index"] + number * SPAN),
         table=named(one.table),
         failed=told(one.failed),
         missing=told(one.missing),
@@ -73,6 +80,28 @@ def _called(name: str, number: int, one: Material) -> Material:
         search=[replace(found, title=f"{name}: {found.title}") for found in one.search],
         remarks=[f"{name}: {line}" for line in one.remarks],
     )
+
+
+def _texts(sweeps: Mapping[str, Material]) -> Outputs:
+    """The outputs of all with their texts, called as `_called` does."""
+    said = {own: Outputs(one.said.tables, None, _evaluations(one)) for own, one in sweeps.items()}
+
+    def read(columns: Sequence[str], cells: Collection[str] | None) -> Iterator[pa.Table]:
+        for number, (own, outputs) in enumerate(said.items()):
+            mine = None if cells is None else {c.removeprefix(f"{own}/") for c in cells if c.startswith(f"{own}/")}
+            for table in outputs.tables(columns, mine):
+                found = {str(name): table[name] for name in columns} | {"evaluation": pa.array([""] * len(table))}
+                if "cell" in columns:
+                    found["cell"] = pc.binary_join_element_wise(f"{own}/", table["cell"], "")
+                if "index" in columns:
+                    found["index"] = pc.add(table["index"], number * SPAN)
+                yield pa.table([found[name] for name in columns], names=list(columns))
+
+    return Outputs(read)
+
+
+def _evaluations(one: Material) -> set[str]:
+    return set(one_evaluation(one.rows)["evaluation"])
 
 
 def _facts(facts: Mapping[str, Iterable[str]], models: Iterable[str]) -> Iterable[tuple[str, str, list[str]]]:
@@ -84,5 +113,9 @@ def _facts(facts: Mapping[str, Iterable[str]], models: Iterable[str]) -> Iterabl
 
 
 def _stacked(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    frames = list(frames)
-    return pd.concat([one for one in frames if len(one)] or frames[:1], ignore_index=True)
+    every = list(frames)
+    some = [one for one in every if len(one)] or every[:1]
+    for name in [name for name, kind in some[0].dtypes.items() if isinstance(kind, pd.CategoricalDtype)]:
+        known = union_categoricals([pd.Categorical(one[name]) for one in some]).categories
+        some = [one.assign(**{str(name): pd.Categorical(one[name], categories=known)}) for one in some]
+    return pd.concat(some, ignore_index=True)

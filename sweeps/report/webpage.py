@@ -6,7 +6,6 @@ only draws, filters and sorts. Nothing is fetched: plotly.js is embedded, and th
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,13 +16,12 @@ import pandas as pd
 
 from sweeps.plan.search import Found
 from sweeps.report import answers, controls
+from sweeps.report.examples import examples
 from sweeps.report.plain import plain
 from sweeps.results import ability, collateral, curves, retention, tradeoff
 from sweeps.results.fronts import TEXT
 from sweeps.results.headlines import headlines
-
-EXAMPLE_CHARACTERS = 1_500_000
-"""Budget of the example outputs in the page; what does not fit stays in `outputs/`."""
+from sweeps.store.outputs import Outputs
 
 FACT_CELLS = 500
 """Cells whose per-fact scores are embedded at most."""
@@ -34,7 +32,8 @@ class Material:
     """What the page is made of.
 
     Attributes:
-        rows, outputs: the sweep's tables as `sweeps.store.store` returns them.
+        rows, outputs: the sweep's tables as `sweeps.store.store` returns them; of the outputs, scores will do.
+        texts: where the outputs' texts are read; None: they stand in `outputs`.
         table: `tradeoff.tradeoff(rows)`.
         planned: number of cells of the configuration, None where it is not known.
         failed: (cell, reason) of cells that failed.
@@ -63,6 +62,12 @@ class Material:
     environments: Sequence[Mapping[str, Any]] = ()
     config: str = ""
     command: str = ""
+    texts: Outputs | None = None
+
+    @property
+    def said(self) -> Outputs:
+        """The outputs with their texts, read when somebody asks."""
+        return Outputs.held(self.outputs) if self.texts is None else self.texts
 
     @cached_property
     def sides(self) -> dict[str, retention.Sides]:
@@ -121,7 +126,7 @@ def page_data(material: Material) -> dict[str, Any]:
         "ranking": controls.ranking(table, material.sides),
         "fact_names": {which: list(names) for which, names in material.facts.items()},
         "facts": _facts(material.rows, list(table["cell"])),
-        "examples": _examples(material.outputs, table),
+        "examples": examples(material.said, table),
     }
 
 
@@ -162,58 +167,6 @@ def _facts(rows: pd.DataFrame, cells: Sequence[str]) -> dict[str, dict[str, Any]
         values = [[plain(v) for v in line] for line in wide.to_numpy()]
         found[str(cell)] = {"points": [int(p) for p in wide.columns], "values": values}
     return found
-
-
-def _examples(outputs: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
-    """Prompts once, and what each cell answered at its last checkpoint, as far as the budget goes.
-
-    `prompts`: {task: {index: [prompt, gold]}}, `outputs`: {cell: {task: {index: [output, score]}}}, `left_out`: number
-    of cells without examples here. Unedited, unregularized and front cells go first.
-    """
-    found: dict[str, Any] = {"prompts": {}, "outputs": {}, "left_out": 0}
-    if outputs.empty or table.empty:
-        return found
-    outputs = answers.unedited(outputs[outputs["output"].notna()], table)  # texts may have been left out
-    order = table.assign(
-        last=~((table["setting"] == tradeoff.UNEDITED) | (table["regularizer"] == "none") | table["pareto"])
-    ).sort_values("last", kind="stable")
-    last = outputs.merge(order[["cell", "n_edits"]], on=["cell", "n_edits"]).sort_values(["task", "index"])
-    by_cell = dict(iter(last.groupby("cell", sort=False)))
-    left = EXAMPLE_CHARACTERS
-    for cell in order["cell"]:
-        group = by_cell.get(cell)
-        if group is None:
-            continue
-        size = int(group["output"].str.len().sum()) + 20 * len(group)
-        if size > left:
-            found["left_out"] += 1
-            continue
-        left -= size
-        mine = found["outputs"].setdefault(cell, {})
-        columns = group[["task", "index", "prompt", "output", "gold", "score"]]
-        for task, index, prompt, output, gold, score in columns.itertuples(index=False, name=None):
-            prompts = found["prompts"].setdefault(task, {})
-            if str(index) not in prompts:
-                prompts[str(index)] = [prompt, _gold(gold)]
-                left -= len(prompt)
-            if prompts[str(index)][0] == prompt:  # of another edit set it may be another one
-                mine.setdefault(task, {})[str(index)] = [output, plain(score)]
-    return found
-
-
-def _gold(text: Any) -> str:
-    """The right answer as a person writes it: JSON strings without quotes, lists with commas."""
-    try:
-        value = json.loads(text)
-    except (TypeError, ValueError):
-        return str(text)
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return ", ".join(value)
-    if isinstance(value, dict) and "before" in value:
-        return answers.right(value)
-    return json.dumps(value, ensure_ascii=False)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from sweeps.results import units
 from sweeps.results.units import Measured
+from sweeps.store.outputs import numbered
 
 EDITING = ("reliability", "generalization", "locality")
 ALL_TASKS = "all tasks"
@@ -117,9 +118,9 @@ class Measurements:
         if lines is None:
             return None
         above, below, unit, index, prompt = (column[lines] for column in self._outputs.columns.values())
-        if self._prompts and pd.isna(prompt).any():
+        if self._prompts and (prompt == 0).any():
             return None
-        key: Hashable = (task, tuple(prompt)) if self._prompts else (task, evaluation, index.tobytes())
+        key: Hashable = (task, prompt.tobytes()) if self._prompts else (task, evaluation, index.tobytes())
         if (unit >= 0).all():  # else of an earlier version
             codes = np.unique(unit, return_inverse=True)[1]
             above, below = np.bincount(codes, above), np.bincount(codes, below)
@@ -147,23 +148,50 @@ def _read_facts(rows: pd.DataFrame) -> tuple[Grouped, dict[Point, int]]:
 
 
 def _read_outputs(outputs: pd.DataFrame | None, points: pd.DataFrame | None) -> Grouped:
-    """What an example adds to both sums, its unit (as a number, -1 where none is known), index and prompt."""
+    """What an example adds to both sums, its unit (as a number, -1 where none is known), index and prompt.
+
+    The lines of a checkpoint's task lie one behind the other, by index.
+    """
     if outputs is None or outputs.empty:
         return Grouped()
-    keys = ["cell", "n_edits", "task", "evaluation"]
     kept = outputs if points is None else _at(outputs, points)
-    kept = kept.reindex(columns=[*keys, "index", "score", "prompt", "unit", "numerator", "denominator"])
-    kept = kept.sort_values([*keys, "index"], kind="stable").reset_index(drop=True)
-    score, above, below = (kept[name].to_numpy(dtype=float) for name in ("score", "numerator", "denominator"))
+    if kept.empty:
+        return Grouped()
+    keys = [pd.factorize(kept[name]) for name in ("cell", "n_edits", "task", "evaluation")]
+    order = np.lexsort([kept["index"].to_numpy(), *(codes for codes, _ in reversed(keys))])
+    begins = np.zeros(len(order), bool)
+    begins[:1] = True
+    for codes, _ in keys:
+        begins[1:] |= np.diff(codes[order]) != 0
+    starts = np.flatnonzero(begins)
+    names = (np.asarray(values, object)[codes[order[starts]]] for codes, values in keys)
+    spans = (slice(*span) for span in zip(starts, [*starts[1:], len(order)], strict=True))
+    lines = dict(zip(zip(*names, strict=True), spans, strict=True))
+
+    def column(name: str) -> np.ndarray:
+        return kept[name].to_numpy(dtype=float)[order] if name in kept else np.full(len(order), np.nan)
+
+    above, below = column("numerator"), column("denominator")
     plain = np.isnan(below)
-    columns = {"above": np.where(plain, score, above), "below": np.where(plain, 1.0, below)}
-    columns |= {"unit": pd.factorize(kept["unit"].replace("", None))[0], "index": kept["index"].to_numpy()}
-    return Grouped(columns | {"prompt": kept["prompt"].to_numpy(dtype=object)}, kept.groupby(keys, sort=False).indices)
+    above[plain], below[plain] = column("score")[plain], 1.0
+    columns = {"above": above, "below": below, "unit": _units(kept)[order], "index": kept["index"].to_numpy()[order]}
+    prompts = numbered(kept["prompt"])[order] if "prompt" in kept else np.zeros(len(order), np.uint64)
+    return Grouped(columns | {"prompt": prompts}, lines)
+
+
+def _units(outputs: pd.DataFrame) -> np.ndarray:
+    if "unit" not in outputs:
+        return np.full(len(outputs), -1)
+    codes, names = pd.factorize(outputs["unit"])
+    return np.where(np.isin(codes, np.flatnonzero(np.asarray(names, object) == "")), -1, codes)
 
 
 def _at(table: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
-    wanted = pd.MultiIndex.from_frame(points[["cell", "n_edits"]])
-    return table[pd.MultiIndex.from_frame(table[["cell", "n_edits"]]).isin(wanted)]
+    """The lines of these points."""
+    wanted = set(points[["cell", "n_edits"]].itertuples(index=False, name=None))
+    (cells, names), (edits, counts) = pd.factorize(table["cell"]), pd.factorize(table["n_edits"])
+    there = np.array([[(name, count) in wanted for count in counts] for name in names], bool)
+    return table[there[cells, edits] if len(table) else []]
 
 
 def balance(editing: Measured, ability: Measured) -> Measured:

@@ -42,7 +42,7 @@ def judge(folder: str | os.PathLike[str], command: Sequence[str]) -> tuple[int, 
         InputError: there are no answers with their texts, the command cannot be run or fails, or says something else.
     """
     found = asked.read(folder)
-    said = _answers(found.outputs)
+    said = _answers(found.outputs.frame(metrics=True))
     if said.empty:
         raise InputError(
             f"{folder}: there are no answers to judge; a sweep keeps some with metrics: [generation], unless "
@@ -70,9 +70,8 @@ def judge(folder: str | os.PathLike[str], command: Sequence[str]) -> tuple[int, 
 
 def _answers(outputs: pd.DataFrame) -> pd.DataFrame:
     """Outputs of metrics that have right answers, with `kind`, and as `key` what the command is told of it (JSON)."""
-    said = outputs[outputs["task"].str.startswith("metric ") & outputs["gold"].notna()].copy()
-    golds = said["gold"].map(json.loads)
-    said["kind"] = [gold["kind"] for gold in golds]
+    golds = outputs["gold"].map(json.loads)
+    said = outputs.assign(kind=[gold["kind"] for gold in golds])
     columns = zip(said["prompt"], (gold["answers"] for gold in golds), said["output"], strict=True)
     said["key"] = [json.dumps(one, ensure_ascii=False) for one in columns]
     return said[[bool(gold["answers"]) for gold in golds]]

@@ -71,26 +71,29 @@ class Table:
         Raises:
             StoreError: a part is no parquet file.
         """
+        columns = columns or self.schema.names
+        none = pa.schema([self.schema.field(column) for column in columns]).empty_table()
+        return pa.concat_tables([none, *self.tables(columns, cells)])
+
+    def tables(self, columns: Sequence[str], cells: Collection[str] | None = None) -> Iterator[pa.Table]:
+        """What `read` gives, a row group at a time."""
+        wanted = pa.schema([self.schema.field(column) for column in columns])
+        begins = None if cells is None else {cell[:PREFIX] for cell in cells}
+        done: set[str] = set()
         for attempt in range(ATTEMPTS):
             try:
-                return self._read(columns, cells)
+                for name in self.folder.names(self.name, ".parquet"):
+                    base = name.rpartition("/")[2]
+                    if name not in done and (base.startswith(LARGE) or begins is None or base[:PREFIX] in begins):
+                        yield from self._part(name, wanted, cells)
+                        done.add(name)
+                return
             except FileNotFoundError:  # a driver has put it together with others since the folder was listed
                 if attempt == ATTEMPTS - 1:
                     raise
-        raise AssertionError
-
-    def _read(self, columns: Sequence[str] | None, cells: Collection[str] | None) -> pa.Table:
-        wanted = pa.schema([self.schema.field(column) for column in columns or self.schema.names])
-        begins = None if cells is None else {cell[:PREFIX] for cell in cells}
-        found = [wanted.empty_table()]
-        for name in self.folder.names(self.name, ".parquet"):
-            base = name.rpartition("/")[2]
-            if base.startswith(LARGE) or begins is None or base[:PREFIX] in begins:
-                found += self._part(name, wanted, cells)
-        return pa.concat_tables(found)
 
     def _part(self, name: str, wanted: pa.Schema, cells: Collection[str] | None) -> Iterator[pa.Table]:
-        """One file, without threads: Arrow's pools can abort a process at its end.
+        """One file, a row group at a time, without threads: Arrow's pools can abort a process at its end.
 
         Nor as `pyarrow.dataset` (26): a process that ends amid its scan of an object store hangs, a column that a part
         lacks is null without a word, and a damaged page is not named.
@@ -99,12 +102,13 @@ class Table:
             with self.folder.open(name) as file:
                 part = pq.ParquetFile(file, pre_buffer=False)
                 groups = [i for i in range(part.num_row_groups) if _may_hold(part.metadata.row_group(i), cells)]
-                found = part.read_row_groups(groups, columns=wanted.names, use_threads=False)
-                for column in self.since:
-                    if column in wanted.names and column not in found.column_names:
-                        kind = wanted.field(column).type
-                        found = found.append_column(column, pa.array([_NONE.get(kind)] * len(found), kind))
-                yield found.select(wanted.names).cast(wanted)
+                for some in [[group] for group in groups] or [groups]:  # of none the columns are looked at
+                    found = part.read_row_groups(some, columns=wanted.names, use_threads=False)
+                    for column in self.since:
+                        if column in wanted.names and column not in found.column_names:
+                            kind = wanted.field(column).type
+                            found = found.append_column(column, pa.array([_NONE.get(kind)] * len(found), kind))
+                    yield found.select(wanted.names).cast(wanted)
         except FileNotFoundError:
             raise
         except (pa.ArrowException, KeyError, OSError) as error:  # of a damaged page Arrow says OSError, and not where

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 from modelfolder.errors import InputError
 from sweeps.store import schema as tables
 from sweeps.store.folder import Folder, StoreError
+from sweeps.store.outputs import Outputs
 from sweeps.store.parts import PREFIX, Table
 
 if TYPE_CHECKING:
@@ -219,8 +220,14 @@ class Store:
         return frame if cells is None else frame[frame["cell"].isin(cells)].reset_index(drop=True)
 
     def outputs(self) -> pd.DataFrame:
-        """All generations, each once."""
+        """All generations, each once, with their texts."""
         return self._outputs.frame()
+
+    def outputs_of(
+        self, cells: Collection[str] | None = None, evaluations: Collection[str] | None = None, texts: bool = True
+    ) -> Outputs:
+        """Generations as far as they are asked for, see `sweeps.store.outputs.Outputs`."""
+        return Outputs(self._outputs.tables, cells, evaluations, texts)
 
     def done(self, cell: str | None = None) -> Done:
         """The evaluations that are there: (cell, n_edits, evaluation); of one cell or of all."""

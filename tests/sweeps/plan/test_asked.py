@@ -42,7 +42,7 @@ def test_rows_are_those_of_the_present_configuration(two: tuple[Path, Plan, Plan
     folder, _, now = two
     found = asked.read(folder)
     assert set(found.rows["cell"]) == {cell.id for cell in now.cells}
-    assert set(found.outputs["cell"]) == {cell.id for cell in now.cells}
+    assert set(found.outputs.frame()["cell"]) == {cell.id for cell in now.cells}
     assert found.left_out == 3
 
 
@@ -152,6 +152,6 @@ def test_texts_that_are_not_wanted_are_not_read(tmp_path: Path) -> None:
     plan = made({"tasks": {"names": ["nli"], "examples": 2, "keep_texts": False}})
     finish(plan, sweep(str(tmp_path), plan))
     assert len(Store(tmp_path).outputs())
-    outputs = asked.read(tmp_path).outputs
+    outputs = asked.read(tmp_path).outputs.frame()
     assert outputs[["prompt", "output", "gold"]].isna().all(axis=None)
     assert outputs["score"].notna().all()

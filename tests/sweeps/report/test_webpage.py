@@ -8,6 +8,7 @@ import re
 import pandas as pd
 import pytest
 
+from sweeps.report import examples as page_examples
 from sweeps.report import webpage
 from sweeps.report.webpage import Material
 from sweeps.results import curves, tradeoff
@@ -106,7 +107,7 @@ def test_examples_keep_to_their_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     assert whole["left_out"] == 0
     assert whole["outputs"]["a-unedited"]["nli"]["0"] == [" positive", 1.0]
     assert whole["prompts"]["nli"]["2"][1] == "positive"
-    monkeypatch.setattr(webpage, "EXAMPLE_CHARACTERS", 1700)
+    monkeypatch.setattr(page_examples, "CHARACTERS", 1700)
     cut = webpage.page_data(material(rows))["examples"]
     assert 3 < len(cut["outputs"]) < 8
     assert cut["left_out"] == 12 - len(cut["outputs"])
@@ -132,7 +133,7 @@ def test_nothing_at_all_is_a_page_too() -> None:
     ],
 )
 def test_gold_is_readable(gold: str, shown: str) -> None:
-    assert webpage._gold(gold) == shown
+    assert page_examples._gold(gold) == shown
 
 
 def test_flat() -> None:

@@ -107,3 +107,11 @@ def test_what_was_not_measured_is_missing() -> None:
     assert math.isnan(found.task("a", 4, "nli").value)
     assert math.isnan(found.edit("a", 3, "reliability").value)
     assert found.task("a", 3, "nli").stderr == 0.01
+
+
+def test_outputs_of_other_points_than_are_asked_for_are_as_none() -> None:
+    rows = pd.DataFrame([row("a", 3, "task", "nli/score", 0.75, evaluation="e")])
+    outputs = pd.DataFrame(answers("a", "nli", [1.0, 0.0, 1.0, 1.0]))
+    for n_edits, units in ((3, 4), (4, 0)):
+        points = pd.DataFrame({"cell": ["a"], "n_edits": [n_edits]})
+        assert len(Measurements(rows, outputs.assign(n_edits=3), points)._outputs.columns.get("above", ())) == units
