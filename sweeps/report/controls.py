@@ -173,7 +173,8 @@ def ranking(table: pd.DataFrame, sides: Mapping[str, Sides] | None = None) -> di
 def _is_blind(table: pd.DataFrame, part: pd.DataFrame) -> bool:
     """Whether the trade-off of some of a place's methods is not read from the tasks, which a balance is made of."""
     mine = (table[["model", "setting", "batch_size"]] == part[["model", "setting", "batch_size"]].iloc[0]).all(axis=1)
-    return "ability" in table and bool((table.loc[mine, "ability"] == TEXT).any())
+    read = "ability" in table and bool((table.loc[mine, "ability"] == TEXT).any())
+    return read and bool(part["balance"].notna().any())
 
 
 def _order(part: pd.DataFrame) -> str:

@@ -85,13 +85,18 @@ def _finding(
     scores = [("unedited", unedited), ("unregularized", none)]
     if len(chosen) and chosen.iloc[0]["regularizer"] != "none":
         scores.append((tradeoff.label(chosen.iloc[0]["regularizer"], chosen.iloc[0]["k"]), chosen))
-    tasks = [c for c in group.columns if c.endswith("_retention") and c not in ("edit_retention", "task_retention")]
+    tasks = _task_columns(group)
     figures = {"Mean task score": "task_score", "Drift": "drift", "Perplexity": "perplexity"}
     lines = [f"{title}: {', '.join(_each(scores, of))}." for title, of in figures.items() if _each(scores, of)]
     usable = int(group["retention_tasks"].max())
     if usable < len(tasks):
         lines.append(f"{usable} of the {len(tasks)} tasks stand above chance.")
     return {"finding": finding, "scores": " ".join(lines)}
+
+
+def _task_columns(table: pd.DataFrame) -> list[str]:
+    """The shares that are kept, task by task."""
+    return [c for c in table.columns if c.endswith("_retention") and c not in ("edit_retention", "task_retention")]
 
 
 def _level(table: pd.DataFrame, line: pd.Series) -> pd.DataFrame:
@@ -124,6 +129,8 @@ def _drift(chosen: pd.DataFrame, none: pd.DataFrame, sure: pd.DataFrame, plain: 
         between = f"{max(low, 0.0):.0%} to {high:.0%} over {over}; {nats} nats"
         told = f"drifts {share:.0%} as far from the unedited model as without regularization ({between})."
         told += "" if high < 1 or low > 1 else " That it drifts less is not shown."
+    if not _task_columns(chosen):
+        return f"{told} No tasks were asked."
     if none.empty or none["retention_tasks"].max() == 0:
         return f"{told} The tasks cannot tell."
     return f"{told} The tasks cannot tell: of them {_share(none, 'task', plain)} is kept without regularization."

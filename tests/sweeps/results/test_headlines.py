@@ -41,9 +41,10 @@ def test_headline_by_hand() -> None:
     )
 
 
-def drifting(none: list[list[float]], less: list[list[float]]) -> dict[str, str]:
-    """The headline of a sweep whose tasks lose nothing."""
+def drifting(none: list[list[float]], less: list[list[float]], tasks: bool = True) -> dict[str, str]:
+    """The headline of a sweep whose tasks lose nothing, or which asks none."""
     rows = test_ability.rows({"none": none, "rect-20": less})
+    rows = rows if tasks else rows[rows["kind"] != "task"]
     table = tradeoff.tradeoff(rows)
     kept = retention.kept(table, retention.sides(rows, None, table))
     (headline,) = headlines(ability.chosen(table, kept), ability.with_drift(kept, rows, table))
@@ -63,6 +64,11 @@ def test_drift_is_told_where_the_tasks_cannot_tell() -> None:
     assert found
     assert int(found[1]) < 57 < int(found[2]) < 100
     assert headline["scores"].endswith("Drift: unregularized 0.070, rect 20 0.040.")
+
+
+def test_tasks_that_were_not_asked_are_not_said_to_be_blind() -> None:
+    text = drifting([[0.09, 0.05, 0.08, 0.06]], [[0.05, 0.03, 0.05, 0.03]], tasks=False)["finding"]
+    assert "0.040 against 0.070 nats). No tasks were asked. This is one edited model" in text
 
 
 def test_that_drift_is_no_less_is_said_as_well() -> None:
