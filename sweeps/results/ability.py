@@ -26,7 +26,7 @@ def chosen(table: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
     """The trade-off with `ability` (TASKS or TEXT, of a whole group; "" of unedited cells) and the front by it.
 
     Args:
-        table: what `aggregate.tradeoff` returns.
+        table: what `tradeoff.tradeoff` returns.
         kept: what `retention.kept` returns for it.
     """
     plain = kept[kept["regularizer"] == "none"]
@@ -46,7 +46,7 @@ def with_drift(kept: pd.DataFrame, rows: pd.DataFrame, table: pd.DataFrame) -> p
     Args:
         kept: what `retention.kept` returns.
         rows: the rows table, with rows per text.
-        table: what `aggregate.tradeoff` returns for it.
+        table: what `tradeoff.tradeoff` returns for it.
     """
     texts = _per_text(rows)
     edited = table[table["setting"] != UNEDITED]

@@ -28,7 +28,7 @@ def ranking(table: pd.DataFrame, sides: Mapping[str, Sides] | None = None) -> pd
     relative to each method's own.
 
     Args:
-        table: what `aggregate.tradeoff` returns.
+        table: what `tradeoff.tradeoff` returns.
         sides: what `retention.sides` returns for it; without them a single edited model has no interval.
 
     Returns:

@@ -42,7 +42,7 @@ def sides(rows: pd.DataFrame, outputs: pd.DataFrame | None, table: pd.DataFrame)
 
     Args:
         rows, outputs: the sweep's tables.
-        table: what `aggregate.tradeoff` returns for the rows.
+        table: what `tradeoff.tradeoff` returns for the rows.
     """
     rows = one_evaluation(rows)
     edited = table[table["setting"] != UNEDITED]
@@ -71,7 +71,7 @@ def kept(table: pd.DataFrame, of: Mapping[str, Sides], share: float = KEEP) -> p
     """Both retentions of every regularizer and k at its group's last checkpoint, with 95% intervals.
 
     Args:
-        table: what `aggregate.tradeoff` returns.
+        table: what `tradeoff.tradeoff` returns.
         of: what `sides` returns for it.
         share: of the editing that a regularizer is asked to keep.
 
