@@ -104,7 +104,8 @@ class Folder:
 
     def open(self, name: str) -> Any:
         """A file to be read in pieces. Raises FileNotFoundError where there is no such file."""
-        return self._patiently(lambda: self.fs.open(self.path(name), "rb"))
+        file = self._patiently(lambda: self.fs.open(self.path(name), "rb"))
+        return file if self.local else _Patient(file, self._patiently)
 
     def exists(self, name: str) -> bool:
         return self._patiently(lambda: self.fs.exists(self.path(name)))
@@ -166,6 +167,25 @@ class Folder:
         for path in removed:
             Path(path).unlink(missing_ok=True)
         return removed
+
+
+class _Patient:
+    """A file elsewhere that is read in pieces, each of which is asked for again where the store cannot be reached."""
+
+    def __init__(self, file: Any, patiently: Callable[[Callable[[], bytes]], bytes]) -> None:
+        self._file, self._patiently = file, patiently
+
+    def read(self, size: int = -1) -> bytes:
+        return self._patiently(lambda: bytes(self._file.read(size)))  # one that fails has not moved on
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def __enter__(self) -> _Patient:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._file.close()
 
 
 def _unreachable(error: Exception) -> bool:
