@@ -190,4 +190,4 @@ def _put_back(model: EditableModel, prompt: _Prompt, site: Site, outputs: list[T
                     hooks.enter_context(_seen(model, _path(model, site, layer), restore))
             chances = _last_logits(model, ids).softmax(-1)[:, prompt.answer]
         found.append(chances.view(len(some), draws).mean(1))
-    return torch.cat(found).cpu()
+    return torch.cat(found)
