@@ -20,7 +20,6 @@ from rect import covariance, editors, evaluation, fact_files
 from rect.corpus import Corpus, batches, windows
 from rect.covariance import Recipe, Sums
 from rect.editors.memit import Memit
-from rect.hooks import hooked
 from rect.model import EditableModel
 from rect.perplexity import neutral_paragraphs
 from rect.prefixes import Prefixes
@@ -35,7 +34,7 @@ def plain(model: EditableModel, layers: Sequence[int], rows: Batches) -> Sums:
     for layer in layers:
         seen: list[torch.Tensor] = []
         module = model.module(model.path(model.architecture.mlp_out, layer))
-        with hooked(module.register_forward_pre_hook(lambda _m, inputs, seen=seen: seen.append(inputs[0]))):
+        with module.register_forward_pre_hook(lambda _m, inputs, seen=seen: seen.append(inputs[0])):
             for batch in rows:
                 model.hf(torch.tensor(batch, device=model.device), use_cache=False)
                 keys = seen.pop().flatten(0, -2).float()

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from modelfolder.errors import InputError
 from rect.cache import check_cache
 from rect.exclusive import exclusive
-from rect.hooks import Stop, hooked, stop
+from rect.hooks import Stop, stop
 from rect.key_covariance import Covariance
 from rect.model import EditableModel
 from rect.recipe import Recipe
@@ -96,9 +96,9 @@ def _adding(model: EditableModel, sums: Sums, dtype: torch.dtype) -> Iterator[No
     with contextlib.ExitStack() as hooks:
         for layer, total in sums.layers.items():
             module = model.module(model.path(model.architecture.mlp_out, layer))
-            hooks.enter_context(hooked(module.register_forward_pre_hook(_adder(total, dtype))))
+            hooks.enter_context(module.register_forward_pre_hook(_adder(total, dtype)))
         last = model.module(model.path(model.architecture.mlp_out, max(sums.layers)))
-        hooks.enter_context(hooked(last.register_forward_pre_hook(stop)))  # after the sum is taken
+        hooks.enter_context(last.register_forward_pre_hook(stop))  # after the sum is taken
         yield
 
 

@@ -1,23 +1,12 @@
-"""Hooks that are always taken off again, and a way to end a forward pass early."""
+"""A way to end a forward pass early. A hook is taken off again by `with`: what registers one returns its handle."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 
 class Stop(Exception):
     """Ends a forward pass when everything wanted has been seen."""
-
-
-@contextlib.contextmanager
-def hooked(handle: Any) -> Iterator[None]:
-    """Take a hook (what `register_..._hook` returned) off at the end of the block, whatever happens in it."""
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def stop(*_: Any) -> None:

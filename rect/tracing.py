@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -26,7 +26,6 @@ from torch import Tensor
 from modelfolder.errors import InputError
 from rect.exclusive import exclusive
 from rect.forcing import apply_head
-from rect.hooks import hooked
 from rect.prompts import continue_with, subject_end, token_at
 
 if TYPE_CHECKING:
@@ -133,15 +132,13 @@ def _path(model: EditableModel, site: Site, layer: int) -> str:
     return model.path(model.architecture.mlp_out if site == "mlp" else model.architecture.block, layer)
 
 
-@contextlib.contextmanager
-def _seen(model: EditableModel, path: str, change: Any) -> Iterator[None]:
+def _seen(model: EditableModel, path: str, change: Any) -> contextlib.AbstractContextManager[object]:
     """Within it `change` takes a module's output, (rows, length, hidden), and changes it in place."""
 
     def hook(_module: Any, _inputs: Any, output: Any) -> None:
         change(output[0] if isinstance(output, tuple) else output)
 
-    with hooked(model.module(path).register_forward_hook(hook)):
-        yield
+    return model.module(path).register_forward_hook(hook)
 
 
 def _last_logits(model: EditableModel, ids: Tensor) -> Tensor:

@@ -69,8 +69,7 @@ class Upper:
 
         with contextlib.ExitStack() as hooks:
             for layer in layers:
-                handle = self.model.block(layer).register_forward_pre_hook(before, with_kwargs=True)
-                hooks.callback(handle.remove)
+                hooks.enter_context(self.model.block(layer).register_forward_pre_hook(before, with_kwargs=True))
             self.model.hf.base_model(ids, use_cache=False)
         return State(hidden[0], tuple(calls))
 
@@ -98,8 +97,7 @@ class Upper:
         with self._hooked(hook), torch.enable_grad():
             yield recording
 
-    @contextlib.contextmanager
-    def edited(self, factors: Mapping[str, Pair]) -> Iterator[None]:
+    def edited(self, factors: Mapping[str, Pair]) -> contextlib.AbstractContextManager[None]:
         """Within the context each matrix acts as W + dW, with dW^T = a^T b for its factors (a, b)."""
 
         def hook(name: str) -> Any:
@@ -111,14 +109,13 @@ class Upper:
 
             return after
 
-        with self._hooked(hook):
-            yield
+        return self._hooked(hook)
 
     @contextlib.contextmanager
     def _hooked(self, hook: Any) -> Iterator[None]:
         with contextlib.ExitStack() as hooks:
             for name, module in self._modules.items():
-                hooks.callback(module.register_forward_hook(hook(name)).remove)
+                hooks.enter_context(module.register_forward_hook(hook(name)))
             yield
 
 

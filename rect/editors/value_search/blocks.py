@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from modelfolder.errors import InputError
 from rect.editors.value_search.calls import Call, beginning, cache_name, first, named
-from rect.hooks import Stop, hooked, stop
+from rect.hooks import Stop, stop
 from rect.model import EditableModel
 
 
@@ -33,9 +33,9 @@ class Blocks:
         self.calls: dict[int, Call] = {}
         with contextlib.ExitStack() as hooks:
             for layer in range(last + 1):
-                handle = model.block(layer).register_forward_pre_hook(self._look(layer), with_kwargs=True)
-                hooks.enter_context(hooked(handle))
-            hooks.enter_context(hooked(model.block(last).register_forward_pre_hook(stop)))
+                look = self._look(layer)
+                hooks.enter_context(model.block(layer).register_forward_pre_hook(look, with_kwargs=True))
+            hooks.enter_context(model.block(last).register_forward_pre_hook(stop))
             run(model, torch.tensor([list(longest)], device=model.device))
 
     def _look(self, layer: int) -> Any:
@@ -56,7 +56,7 @@ class Blocks:
 
         steps = max(map(len, rows))
         ids = torch.tensor([[*row, *[row[-1]] * (steps - len(row))] for row in rows], device=self.model.device)
-        with hooked(self.model.block(0).register_forward_pre_hook(hook, with_kwargs=True)):
+        with self.model.block(0).register_forward_pre_hook(hook, with_kwargs=True):
             run(self.model, ids)
         return seen[0]
 

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from rect.editors.value_search.calls import axis, cache_name, each, first
 from rect.editors.value_search.packing import Packing, applies, packed
 from rect.editors.value_search.prefix_cache import Earlier, freeze
-from rect.hooks import hooked
 from rect.model import EditableModel
 from rect.prompts import Row
 
@@ -124,7 +123,7 @@ class Tail:
         if not self.from_mlp:
             return self._block_out[:, :1] + added[:, None].to(self._block_out.dtype)
         module = self.model.module(self.model.path(self.model.architecture.mlp_out, self.layer))
-        with hooked(module.register_forward_hook(lambda _m, _i, output: output + added[:, None].to(output.dtype))):
+        with module.register_forward_hook(lambda _m, _i, output: output + added[:, None].to(output.dtype)):
             return _call(self.model.block(self.layer), self._block_in, self._block_call, _Join(self._kept))
 
     def _later(self, hidden: Tensor) -> Tensor:

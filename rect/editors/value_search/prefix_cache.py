@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rect.editors.value_search.blocks import Blocks
 from rect.editors.value_search.calls import Call
-from rect.hooks import Stop, hooked
+from rect.hooks import Stop
 from rect.model import EditableModel
 from rect.prompts import Row
 
@@ -95,7 +95,7 @@ def freeze(model: EditableModel, rows: Sequence[Row], layer: int, last: int, fro
         seen["keys"], seen["mlp"] = (states[which, lookups][:, 0].float() for states in (inputs[0], output))
 
     projection = model.module(model.path(model.architecture.mlp_out, layer))
-    with hooked(projection.register_forward_hook(see)):
+    with projection.register_forward_hook(see):
         hidden = blocks.run(hidden, layer, _Recorder(kept) if from_mlp else None)
     steps = max(row.length - row.lookup for row in rows)
     positions = (lookups + torch.arange(steps, device=model.device)).clamp(max=hidden.shape[1] - 1)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from rect.editors.value_search.blocks import Blocks
 from rect.facts import Fact
-from rect.hooks import hooked
 from rect.model import EditableModel
 from rect.prompts import edit_rows
 
@@ -57,7 +56,7 @@ class Rise:
         for run in self.runs:
             seen: list[Tensor] = []
             projection = self.model.module(self.model.path(self.model.architecture.mlp_out, layer))
-            with hooked(projection.register_forward_pre_hook(lambda _m, inputs, seen=seen: seen.append(inputs[0]))):
+            with projection.register_forward_pre_hook(lambda _m, inputs, seen=seen: seen.append(inputs[0])):
                 hidden = self.blocks.run(run.hidden, layer)
             keys |= zip(run.indices, run.last(seen[0]), strict=True)
             which = [j for j, i in enumerate(run.indices) if i % self.contexts == 0]  # the bare prompts
@@ -78,7 +77,7 @@ class Rise:
             return output + (inputs[0].float() @ right @ left.T).to(output.dtype)
 
         projection = self.model.module(self.model.path(self.model.architecture.mlp_out, layer))
-        self.edits.enter_context(hooked(projection.register_forward_hook(add)))
+        self.edits.enter_context(projection.register_forward_hook(add))
 
 
 class Run:
