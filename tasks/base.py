@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from modelfolder.errors import InputError
-from tasks import chance
+from tasks import chance, fields
 from tasks.fields import Record
 from tasks.prompts import Template
 from tasks.records import Data, Example, Examples
 from tasks.scores import Score, mean
+from tasks.text import first_of
 
 LIKELIHOOD = "likelihood-2"
 """Of a version in likelihood mode; its number goes up when log-probabilities change (how texts are cut into tokens)."""
@@ -189,6 +190,28 @@ class Task(ABC):
         if self.chat:
             return self
         return self.as_form("chat", "chat", chat=True)
+
+
+class Labelled(Task):
+    """A task whose records hold the fields of its prompt and a `label`, which says the gold.
+
+    An output is right when the first gold that occurs in it is the example's, case folded.
+
+    Attributes:
+        labels: {what stands in `label`: the gold that it means}.
+    """
+
+    labels: ClassVar[Mapping[str, str]]
+
+    def parse(self, record: Record, index: str) -> list[Example]:
+        """The fields that the prompt names, and `label`. Gold: what it means by `labels`."""
+        texts = {name: fields.text(record, name) for name in self.template.fields}
+        return [Example(index, texts, fields.label(record, "label", self.labels))]
+
+    def judge(self, output: str, example: Example) -> Judgement:
+        answer = first_of(output, list(self.answers))
+        right = float(answer == example.gold)
+        return Judgement(right, right, answer is not None)
 
 
 def paired(outputs: Sequence[Any], examples: Sequence[Example]) -> list[tuple[Any, Example]]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from tasks import fields
-from tasks.base import Judgement, Task
+from tasks.base import Labelled
 from tasks.prompts import Template
 from tasks.records import Data, Example, HubData
-from tasks.text import first_of
 
 LABELS = {"1": "positive", "0": "negative", "positive": "positive", "negative": "negative"}
 ANSWERS = {"positive": " positive", "negative": " negative"}
 
 
-class Sentiment(Task):
+class Sentiment(Labelled):
     """Right when the first of 'positive' and 'negative' in the output is the gold one, case folded."""
 
     name = "sentiment"
@@ -32,13 +31,9 @@ class Sentiment(Task):
         files=("test-SentimentAnalysis.tsv", "sst2.jsonl", "sst2.tsv", "SST-2/dev.tsv", "sst2/dev.tsv"),
         hub=HubData("nyu-mll/glue", "sst2", "validation"),
     )
+    labels = LABELS
     answers = ANSWERS
 
     def parse(self, record: fields.Record, index: str) -> list[Example]:
         """`sentence`, `label` (1 positive, 0 negative). Gold: "positive" or "negative"."""
-        return [Example(index, {"text": fields.text(record, "sentence")}, fields.label(record, "label", LABELS))]
-
-    def judge(self, output: str, example: Example) -> Judgement:
-        answer = first_of(output, ("positive", "negative"))
-        right = float(answer == example.gold)
-        return Judgement(right, right, answer is not None)
+        return [Example(index, {"text": fields.text(record, "sentence")}, fields.label(record, "label", self.labels))]

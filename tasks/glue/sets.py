@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from tasks import fields
-from tasks.glue.task import CITATION, GlueTask, first_in
+from tasks.dialogue import ANSWERS, LETTERS
+from tasks.glue.task import CITATION, GlueTask
+from tasks.nli import LABELS as ENTAILMENT
 from tasks.prompts import Template
 from tasks.records import Data, Example, HubData
 
@@ -12,8 +16,6 @@ REDISTRIBUTED = "GLUE's redistribution, research use"
 YES_NO = {"yes": " Yes", "no": " No"}
 TRUE_FALSE = {"true": " True", "false": " False"}
 POSITIVE = {"positive": " positive", "negative": " negative"}
-LETTERS = ("A", "B", "C", "D")
-ANSWERS = {letter: f" {letter}" for letter in LETTERS}
 
 
 class GlueSST(GlueTask):
@@ -21,6 +23,7 @@ class GlueSST(GlueTask):
 
     name = "glue_sst"
     template = Template("Review :{sentence}\nSentiment :", passage="sentence")
+    labels: ClassVar = {"1": "positive", "0": "negative", "positive": "positive", "negative": "negative"}
     answers = POSITIVE
     behind = "Sentiment :"
     data = Data(
@@ -33,14 +36,6 @@ class GlueSST(GlueTask):
         hub=HubData(GLUE, "sst2", "validation"),
     )
 
-    def parse(self, record: fields.Record, index: str) -> list[Example]:
-        """`sentence`, `label` (1 positive, 0 negative)."""
-        labels = {"1": "positive", "0": "negative", "positive": "positive", "negative": "negative"}
-        return [Example(index, {"sentence": fields.text(record, "sentence")}, fields.label(record, "label", labels))]
-
-    def release(self, said: str) -> str | None:
-        return first_in(said, {"positive": "positive", "negative": "negative"})
-
 
 class GlueMRPC(GlueTask):
     """Whether two sentences say the same."""
@@ -50,6 +45,7 @@ class GlueMRPC(GlueTask):
         "Are the sentences paraphrases of each other.\nSentence 1: {sentence1}\nSentence 2: {sentence2}\nAnswer:",
         passage="sentence1",
     )
+    labels: ClassVar = {"1": "yes", "0": "no", "equivalent": "yes", "not_equivalent": "no"}
     answers = YES_NO
     behind = "Answer:"
     data = Data(
@@ -66,11 +62,7 @@ class GlueMRPC(GlueTask):
         """`sentence1`, `sentence2`, `label` (1 equivalent); in GLUE's files `#1 String`, `#2 String`, `Quality`."""
         plain = "sentence1" in record
         texts = {f"sentence{i}": fields.text(record, f"sentence{i}" if plain else f"#{i} String") for i in (1, 2)}
-        labels = {"1": "yes", "0": "no", "equivalent": "yes", "not_equivalent": "no"}
-        return [Example(index, texts, fields.label(record, "label" if plain else "Quality", labels))]
-
-    def release(self, said: str) -> str | None:
-        return first_in(said, {"yes": "yes", "no": "no"})
+        return [Example(index, texts, fields.label(record, "label" if plain else "Quality", self.labels))]
 
 
 class GlueCoLA(GlueTask):
@@ -78,6 +70,7 @@ class GlueCoLA(GlueTask):
 
     name = "glue_cola"
     template = Template("Is this sentence linguistically acceptable?\nSentence: {sentence}\nAnswer: ")
+    labels: ClassVar = {"1": "yes", "0": "no", "acceptable": "yes", "unacceptable": "no"}
     answers = YES_NO
     behind = "Answer:"
     data = Data(
@@ -90,14 +83,6 @@ class GlueCoLA(GlueTask):
         hub=HubData(GLUE, "cola", "validation"),
     )
 
-    def parse(self, record: fields.Record, index: str) -> list[Example]:
-        """`sentence`, `label` (1 acceptable)."""
-        labels = {"1": "yes", "0": "no", "acceptable": "yes", "unacceptable": "no"}
-        return [Example(index, {"sentence": fields.text(record, "sentence")}, fields.label(record, "label", labels))]
-
-    def release(self, said: str) -> str | None:
-        return first_in(said, {"yes": "yes", "no": "no"})
-
 
 class GlueRTE(GlueTask):
     """Whether a text entails a sentence.
@@ -108,7 +93,9 @@ class GlueRTE(GlueTask):
 
     name = "glue_rte"
     template = Template("{sentence1}\nquestion: {sentence2} True or False?\nanswer:", passage="sentence1")
+    labels = ENTAILMENT
     answers = TRUE_FALSE
+    words: ClassVar = {"false": "false", "true": "true"}
     behind = "answer:"
     data = Data(
         title="RTE (GLUE)",
@@ -120,13 +107,6 @@ class GlueRTE(GlueTask):
         hub=HubData(GLUE, "rte", "validation"),
     )
 
-    def parse(self, record: fields.Record, index: str) -> list[Example]:
-        """`sentence1`, `sentence2`, `label`: GLUE's names or numbers (0 is entailment)."""
-        return [_entailment(record, index)]
-
-    def release(self, said: str) -> str | None:
-        return first_in(said, {"false": "false", "true": "true"})
-
     def release_gold(self, example: Example) -> str:
         return {"true": "false", "false": "true"}[example.gold]
 
@@ -136,6 +116,7 @@ class GlueNLI(GlueTask):
 
     name = "glue_nli"
     template = Template("{sentence1} entails the {sentence2} True or False? Answer:", passage="sentence1")
+    labels = ENTAILMENT
     answers = TRUE_FALSE
     behind = "True or False? Answer:"
     data = Data(
@@ -148,21 +129,16 @@ class GlueNLI(GlueTask):
         hub=HubData(GLUE, "rte", "train"),
     )
 
-    def parse(self, record: fields.Record, index: str) -> list[Example]:
-        """`sentence1`, `sentence2`, `label`: GLUE's names or numbers (0 is entailment)."""
-        return [_entailment(record, index)]
-
-    def release(self, said: str) -> str | None:
-        return first_in(said, {"true": "true", "false": "false"})
-
 
 class GlueMMLU(GlueTask):
     """Multiple choice. The release counts a letter in front of a line end, in any word."""
 
     name = "glue_mmlu"
     template = Template("Question: {question}\n(A) {o0}\n(B) {o1}\n(C) {o2}\n(D) {o3}\nAnswer:")
+    labels: ClassVar = {letter: letter for letter in LETTERS} | {str(i): letter for i, letter in enumerate(LETTERS)}
     answers = ANSWERS
     fold = False
+    words: ClassVar = {f"{letter.lower()}\n": letter for letter in LETTERS}
     data = Data(
         title="MMLU",
         split="test",
@@ -177,15 +153,5 @@ class GlueMMLU(GlueTask):
         """`question`, `choices` (four), `answer`: the letter, or its number from 0."""
         texts = {"question": fields.text(record, "question")}
         options = fields.texts(record, "choices", count=len(LETTERS))
-        labels = {letter: letter for letter in LETTERS} | {str(i): letter for i, letter in enumerate(LETTERS)}
         texts |= {f"o{i}": option for i, option in enumerate(options)}
-        return [Example(index, texts, fields.label(record, "answer", labels))]
-
-    def release(self, said: str) -> str | None:
-        return first_in(said, {f"{letter.lower()}\n": letter for letter in LETTERS})
-
-
-def _entailment(record: fields.Record, index: str) -> Example:
-    labels = {"entailment": "true", "not_entailment": "false", "0": "true", "1": "false"}
-    texts = {name: fields.text(record, name) for name in ("sentence1", "sentence2")}
-    return Example(index, texts, fields.label(record, "label", labels))
+        return [Example(index, texts, fields.label(record, "answer", self.labels))]

@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from modelfolder.errors import InputError
 from tasks import sources
-from tasks.base import Judgement, Task, paired
+from tasks.base import Judgement, Labelled, paired
 from tasks.glue.weighted import weighted_f1
 from tasks.records import Example, Examples
 from tasks.scores import Score
@@ -29,17 +28,20 @@ EXAMPLES = 100
 CITATION = "Prompts and rule: Fang et al. 2025, AlphaEdit, ICLR (its code: glue_eval)"
 
 
-class GlueTask(Task):
-    """One of the six. A subclass says its prompt, data, `answers` ({gold: continuation}) and the release's rule.
+class GlueTask(Labelled):
+    """One of the six. A subclass says its prompt, data, `labels`, `answers` ({gold: continuation}), the release's rule.
 
     Attributes:
         fold: whether the case of an answer is ignored.
         behind: what the release cuts an output behind, at its last occurrence.
+        words: {what the release looks for anywhere in an output, lower-cased: the gold that it takes it for}, the first
+            one counts; none for the golds themselves, in the order of `answers`.
     """
 
     max_new_tokens = 5
     fold: ClassVar[bool] = True
     behind: ClassVar[str] = ""
+    words: ClassVar[Mapping[str, str]] = {}
     metric = "accuracy of the first allowed word that stands by itself; f1 and score_release: weighted F1"
 
     def examples(self, source: str | Path = "bundled", limit: int | None = None, seed: int = 0) -> Examples:
@@ -78,13 +80,11 @@ class GlueTask(Task):
         found = first_standalone(output, list(words), fold=self.fold)
         return None if found is None else words[found]
 
-    @abstractmethod
-    def release(self, said: str) -> str | None:
-        """The gold that the release takes an output for; `said` is lower-cased, and cut at `behind`."""
-
     def released(self, output: str) -> str | None:
         """The gold that the release takes an output for."""
-        return self.release(output.rpartition(self.behind)[2].lower() if self.behind else output.lower())
+        said = (output.rpartition(self.behind)[2] if self.behind else output).lower()
+        words = self.words or {gold: gold for gold in self.answers}
+        return next((gold for word, gold in words.items() if word in said), None)
 
     def release_gold(self, example: Example) -> str:
         """The answer that the release holds to be right."""
@@ -118,8 +118,3 @@ class GlueTask(Task):
         if any(map(math.isnan, logprobs)):
             return None
         return list(self.answers)[max(range(len(logprobs)), key=lambda i: logprobs[i])]
-
-
-def first_in(said: str, words: Mapping[str, str]) -> str | None:
-    """The gold of the first of the words, in their order, that occurs anywhere."""
-    return next((gold for word, gold in words.items() if word in said), None)
