@@ -41,23 +41,27 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float], n: int) ->
     return mean_of_ratios([(numerators, denominators)], n)
 
 
-def mean_of_ratios(ratios: Sequence[tuple[Sequence[float], Sequence[float]]], n: int) -> Score:
-    """Mean over T ratios R_t = sum_i(a_it) / sum_i(b_it) that share their units i; ratios with sum(b) = 0 are left out.
+def mean_of_ratios(
+    ratios: Sequence[tuple[Sequence[float], Sequence[float]]], n: int, weights: Sequence[float] | None = None
+) -> Score:
+    """Mean over ratios R_t = sum_i(a_it) / sum_i(b_it) that share their units i; ratios with sum(b) = 0 are left out.
 
-    Variance: m / (m - 1) * sum_i u_i^2 with u_i = 1/T * sum_t (a_it - R_t b_it) / sum_j(b_jt), m the number of units.
+    Each has the weight w_t / sum(w), 1 / T of T where no weights are given. Variance: m / (m - 1) * sum_i u_i^2 with
+    u_i = sum_t w_t (a_it - R_t b_it) / sum_j(b_jt) / sum(w), m the number of units.
     """
     if n == 0:
         return Score(math.nan, math.nan, 0)
-    defined = [(a, b, math.fsum(b)) for a, b in ratios if math.fsum(b) > 0]
+    given = weights or [1.0] * len(ratios)
+    defined = [(a, b, math.fsum(b), w) for (a, b), w in zip(ratios, given, strict=True) if math.fsum(b) > 0]
     if not defined:
         return Score(0.0, math.nan, n)
-    units = len(defined[0][0])
-    values = [math.fsum(a) / total for a, _, total in defined]
-    value = math.fsum(values) / len(values)
+    units, whole = len(defined[0][0]), math.fsum(w for *_, w in defined)
+    values = [math.fsum(a) / total for a, _, total, _ in defined]
+    value = math.fsum(w * r for (*_, w), r in zip(defined, values, strict=True)) / whole
     if units < 2:
         return Score(value, math.nan, n)
     influences = [
-        math.fsum((a[i] - r * b[i]) / total for (a, b, total), r in zip(defined, values, strict=True)) / len(defined)
+        math.fsum(w * (a[i] - r * b[i]) / total for (a, b, total, w), r in zip(defined, values, strict=True)) / whole
         for i in range(units)
     ]
     variance = units / (units - 1) * math.fsum(u * u for u in influences)
