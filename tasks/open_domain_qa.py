@@ -35,18 +35,15 @@ class OpenDomainQA(Task):
     )
 
     def on(self, source: str | Path) -> Task:
-        """The closed-book version where the source has no passages: on the hub, or if the first record has none."""
+        """The closed-book version where the source has no passages: on the hub, or if the first record has none.
+
+        It asks the question alone, and its rows are never mixed with the other's.
+        """
         from tasks import sources
 
         if source != "hub" and any(key in sources.first_record(self, source)[1] for key in ("output", "passage")):
             return self
-        return self.closed_book()
-
-    def closed_book(self) -> OpenDomainQA:
-        """The version that asks the question alone: its rows are never mixed with the other's."""
-        if self.template is CLOSED_BOOK:
-            return self
-        return self.as_form("", "closed-book", template=CLOSED_BOOK)
+        return self if self.template is CLOSED_BOOK else self.as_form("", "closed-book", template=CLOSED_BOOK)
 
     def parse(self, record: fields.Record, index: str) -> list[Example]:
         """`question`, `answer` (list), `output` (list of one passage) or `passage`. Gold: the list of answers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -67,14 +68,9 @@ class Template:
         def cut(start: int) -> str:
             return self.fill({**fields, str(self.passage): passage[start:]})
 
-        low, high = 1, len(passage)  # cut(high) fits, or nothing does
-        while low < high:
-            middle = (low + high) // 2
-            if count_tokens(cut(middle)) <= max_tokens:
-                high = middle
-            else:
-                low = middle + 1
-        word = re.compile(r"\s\S").search(passage, high - 1, high + _SNAP)
-        if word and count_tokens(cut(word.end() - 1)) <= max_tokens:
-            high = word.end() - 1
-        return cut(high), True
+        def fits(start: int) -> bool:
+            return count_tokens(cut(start)) <= max_tokens
+
+        start = 1 + bisect.bisect_left(range(1, len(passage)), True, key=fits)  # cut(start) fits, or nothing does
+        word = re.compile(r"\s\S").search(passage, start - 1, start + _SNAP)
+        return cut(word.end() - 1 if word and fits(word.end() - 1) else start), True

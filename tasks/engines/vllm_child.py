@@ -88,9 +88,9 @@ class Server:
 
         self.notes: list[str] = []
         on_cpu = platforms.current_platform.is_cpu()
-        implementation = options["model_impl"]
+        implementation = "auto"  # whose code of the model runs inside vLLM
         architectures = json.loads((Path(options["folder"]) / "config.json").read_text()).get("architectures") or []
-        if on_cpu and implementation == "auto" and NOT_ON_CPU.intersection(architectures):
+        if on_cpu and NOT_ON_CPU.intersection(architectures):
             implementation = "transformers"
             self.notes.append(f"vLLM has no {architectures[0]} for CPUs: it runs transformers' code of it")
         one_process = options["tensor_parallel_size"] == 1

@@ -48,7 +48,6 @@ class VLLMEngine(Engine):
         gpu_memory_utilization: share of each GPU's memory for weights, activations and cache. The rest is for the model
             that is being edited.
         tensor_parallel_size: GPUs over which the weights are split.
-        model_impl: "auto", "vllm" or "transformers": whose code of the model runs inside vLLM.
         seed: vLLM's.
         wait: return only when it can generate; with False the first use waits, and other work goes on meanwhile.
         start_timeout: seconds after which a start counts as failed.
@@ -66,7 +65,6 @@ class VLLMEngine(Engine):
         kv_cache_gib: float = 1.0,
         gpu_memory_utilization: float = 0.5,
         tensor_parallel_size: int = 1,
-        model_impl: str = "auto",
         seed: int = 0,
         wait: bool = True,
         start_timeout: float = 1800.0,
@@ -86,7 +84,6 @@ class VLLMEngine(Engine):
             "cpu_block_size": 32,  # tokens; the granularity at which prefixes are shared
             "gpu_memory_utilization": gpu_memory_utilization,
             "tensor_parallel_size": tensor_parallel_size,
-            "model_impl": model_impl,
             "seed": seed,
             "trust_remote_code": self.trust_remote_code,
         }
