@@ -124,7 +124,7 @@ def overlap(first: Tensor, second: Tensor, k: float = PRINCIPAL) -> float:
         first, second: relative changes of two edits of one matrix.
         k: percentage of the elements that counts as principal.
     """
-    (a,), (b,) = top(first.float(), [k]), top(second.float(), [k])
+    a, b = top(first.float(), k), top(second.float(), k)
     return float((a & b).sum() / a.sum()) if bool(a.any()) else math.nan
 
 

@@ -33,15 +33,13 @@ if TYPE_CHECKING:
     from rect.history import History
     from rect.regularizers.base import Weights, WithCovariance, at_checkpoint
     from rect.regularizers.components import pca, pca_release
-    from rect.regularizers.masks import keep_top, keep_top_many, magnitude, none, random, rect, relative_change, shares
+    from rect.regularizers.masks import keep_top, magnitude, none, random, rect, relative_change, shares
     from rect.update import Update
 
 _HOMES = {
     **dict.fromkeys(("Weights", "WithCovariance", "at_checkpoint"), "base"),
     **dict.fromkeys(("pca", "pca_release"), "components"),
-    **dict.fromkeys(
-        ("keep_top", "keep_top_many", "magnitude", "none", "random", "rect", "relative_change", "shares"), "masks"
-    ),
+    **dict.fromkeys(("keep_top", "magnitude", "none", "random", "rect", "relative_change", "shares"), "masks"),
 }
 
 __all__ = sorted(("REGULARIZERS", "Regularizer", "called", "get", *_HOMES))

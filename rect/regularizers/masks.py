@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -33,17 +33,12 @@ def keep_top(delta: Tensor, weight: Tensor, k: float) -> Tensor:
         InputError: k out of range, or other shapes.
         UpdateError: dW holds NaN or infinity.
     """
-    return keep_top_many(delta, weight, [k])[0]
-
-
-def keep_top_many(delta: Tensor, weight: Tensor, ks: Sequence[float]) -> list[Tensor]:
-    """`keep_top` for several k in one pass over the matrix."""
     if delta.shape != weight.shape:
         raise InputError(f"the update has shape {tuple(delta.shape)}, the weight {tuple(weight.shape)}")
     delta = delta.to(weight.device)
     if not Dense(delta).is_finite():
         raise UpdateError("the update holds NaN or infinity")
-    return [torch.where(mask, delta, 0) for mask in top(relative_change(delta, weight), ks)]
+    return torch.where(top(relative_change(delta, weight), k), delta, 0)
 
 
 def relative_change(delta: Tensor, weight: Tensor) -> Tensor:
@@ -86,7 +81,7 @@ def _masked(name: str, update: Update, k: float, seed: int, score: Callable[[str
     entries = {}
     for matrix, entry in update.items():
         delta = entry.matrix if isinstance(entry, Dense) else entry.dense()
-        [mask] = top(score(matrix, delta), [k])
+        mask = top(score(matrix, delta), k)
         entries[matrix] = Dense(torch.where(mask, delta.to(mask.device), 0))
     return with_provenance(entries, update, name, k, seed)
 
