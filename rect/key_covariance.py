@@ -5,7 +5,7 @@ How C is collected is `rect.covariance`.
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -24,6 +24,75 @@ from rect.recipe import PER_DIMENSION
 from rect.selection import count
 
 
+class OfLayer:
+    """C of one layer.
+
+    Args:
+        matrix: C, (dimension, dimension), symmetric.
+        layer: the layer.
+        tokens: how many tokens it is the mean of.
+    """
+
+    def __init__(self, matrix: Tensor, layer: int, tokens: int) -> None:
+        self.matrix, self.layer, self.tokens = matrix, layer, tokens
+        self._factors: dict[float, Tensor] = {}
+
+    def solve(self, right: Tensor, ridge: float = 0.0) -> Tensor:
+        """(C + ridge I)^-1 right, in float64. The Cholesky factor is computed once and kept.
+
+        Args:
+            right: (dimension, n)
+            ridge: what is added to the diagonal.
+
+        Raises:
+            InputError: the matrix is singular: too few tokens.
+        """
+        if ridge not in self._factors:
+            matrix = self.matrix.to(right.device, torch.float64)
+            if ridge:
+                matrix = matrix + ridge * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+            factor, info = torch.linalg.cholesky_ex(matrix)
+            if info:
+                raise InputError(
+                    f"the covariance of layer {self.layer} is singular: {self.tokens} tokens are too few for "
+                    f"{len(factor)} dimensions (about {PER_DIMENSION} per dimension are wanted)"
+                )
+            self._factors[ridge] = factor
+        return torch.cholesky_solve(right.double(), self._factors[ridge].to(right.device))
+
+    @functools.cached_property
+    def spectrum(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues of C, ascending, (dimension,), and eigenvectors in columns, (dimension, dimension), float64."""
+        values, vectors = torch.linalg.eigh(self.matrix.double())
+        return values, vectors
+
+    def null_space(self, share: float | None = None, threshold: float | None = None) -> tuple[Tensor, Tensor]:
+        """The directions that the model's text hardly uses: eigenvectors of C with the smallest eigenvalues.
+
+        Args:
+            share: so many percent of all directions; or
+            threshold: all whose eigenvalue is below it.
+
+        Returns:
+            Their eigenvalues, (r,), and the directions in columns, (dimension, r), in float64.
+
+        Raises:
+            InputError: C rests on too few tokens: the smallest eigenvalues are the worst known ones. Of Gaussian keys
+                the half of the directions that holds least of the text at hand holds 1.2 to 1.4 times as much of new
+                text with 10 tokens per dimension, twice as much with 2, and nearly five times as much with 1.
+        """
+        values, vectors = self.spectrum
+        dimension = len(values)
+        if self.tokens < PER_DIMENSION * dimension:
+            raise InputError(
+                f"a null space of the keys of layer {self.layer} needs at least {PER_DIMENSION} tokens per dimension, "
+                f"{PER_DIMENSION * dimension:,}, in the covariance; it rests on {self.tokens:,}: ask for "
+                f"so many (tokens under covariance: in a sweep, --tokens of sweeps covariance)"
+            )
+        first = int((values < threshold).sum()) if threshold is not None else count(share or 0, dimension)
+        return values[:first], vectors[:, :first]
+
+
 class Covariance:
     """C of some layers.
 
@@ -38,61 +107,24 @@ class Covariance:
     """
 
     def __init__(self, matrices: Mapping[int, Tensor], tokens: int, identity: Mapping[str, Any]) -> None:
-        self._matrices = dict(matrices)
-        self._factors: dict[tuple[int, float], Tensor] = {}
-        self._spectra: dict[int, tuple[Tensor, Tensor]] = {}
+        self._of = {layer: OfLayer(matrix, layer, tokens) for layer, matrix in matrices.items()}
         self.layers = tuple(sorted(matrices))
         self.tokens = tokens
         self.identity = dict(identity)
 
-    def matrix(self, layer: int) -> Tensor:
-        """C of a layer, (dimension, dimension)."""
-        if layer not in self._matrices:
-            raise InputError(f"the covariance of layer {layer} is not among those given ({list(self.layers)})")
-        return self._matrices[layer]
-
     def of(self, layer: int) -> OfLayer:
-        """C of one layer.
+        """C of one layer, with what was found of it.
 
         Raises:
             InputError: it is not among those given.
         """
-        self.matrix(layer)
-        return OfLayer(self, layer)
+        if layer not in self._of:
+            raise InputError(f"the covariance of layer {layer} is not among those given ({list(self.layers)})")
+        return self._of[layer]
 
-    def solve(self, layer: int, right: Tensor, ridge: float = 0.0) -> Tensor:
-        """(C + ridge I)^-1 right, in float64. The Cholesky factor is computed once and kept.
-
-        Args:
-            layer: the layer.
-            right: (dimension, n)
-            ridge: what is added to the diagonal.
-
-        Raises:
-            InputError: the matrix is singular: too few tokens.
-        """
-        if (layer, ridge) not in self._factors:
-            matrix = self.matrix(layer).to(right.device, torch.float64)
-            if ridge:
-                matrix = matrix + ridge * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
-            factor, info = torch.linalg.cholesky_ex(matrix)
-            if info:
-                raise InputError(
-                    f"the covariance of layer {layer} is singular: {self.tokens} tokens are too few for "
-                    f"{len(factor)} dimensions (about {PER_DIMENSION} per dimension are wanted)"
-                )
-            self._factors[layer, ridge] = factor
-        return torch.cholesky_solve(right.double(), self._factors[layer, ridge].to(right.device))
-
-    def spectrum(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Eigenvalues of C, ascending, (dimension,), and eigenvectors in columns, (dimension, dimension), in float64.
-
-        They are computed once and kept.
-        """
-        if layer not in self._spectra:
-            values, vectors = torch.linalg.eigh(self.matrix(layer).double())
-            self._spectra[layer] = (values, vectors)
-        return self._spectra[layer]
+    def matrix(self, layer: int) -> Tensor:
+        """C of a layer, (dimension, dimension)."""
+        return self.of(layer).matrix
 
     def check(self, model: EditableModel) -> None:
         """Raise InputError where they are known to be those of another model's keys."""
@@ -140,54 +172,6 @@ class Covariance:
             except (safetensors.SafetensorError, KeyError, TypeError) as error:
                 raise InputError(f"{folder}/layer-{layer}.safetensors: not a covariance ({error})") from None
         return cls(matrices, min(tokens), identity)
-
-
-@dataclasses.dataclass(frozen=True)
-class OfLayer:
-    """C of one layer.
-
-    Attributes:
-        covariance: with those of others.
-        layer: the layer.
-    """
-
-    covariance: Covariance
-    layer: int
-
-    @property
-    def matrix(self) -> Tensor:
-        """C, (dimension, dimension)."""
-        return self.covariance.matrix(self.layer)
-
-    def solve(self, right: Tensor, ridge: float = 0.0) -> Tensor:
-        """(C + ridge I)^-1 right, (dimension, n), in float64."""
-        return self.covariance.solve(self.layer, right, ridge)
-
-    def null_space(self, share: float | None = None, threshold: float | None = None) -> tuple[Tensor, Tensor]:
-        """The directions that the model's text hardly uses: eigenvectors of C with the smallest eigenvalues.
-
-        Args:
-            share: so many percent of all directions; or
-            threshold: all whose eigenvalue is below it.
-
-        Returns:
-            Their eigenvalues, (r,), and the directions in columns, (dimension, r), in float64.
-
-        Raises:
-            InputError: C rests on too few tokens: the smallest eigenvalues are the worst known ones. Of Gaussian keys
-                the half of the directions that holds least of the text at hand holds 1.2 to 1.4 times as much of new
-                text with 10 tokens per dimension, twice as much with 2, and nearly five times as much with 1.
-        """
-        values, vectors = self.covariance.spectrum(self.layer)
-        dimension = len(values)
-        if self.covariance.tokens < PER_DIMENSION * dimension:
-            raise InputError(
-                f"a null space of the keys of layer {self.layer} needs at least {PER_DIMENSION} tokens per dimension, "
-                f"{PER_DIMENSION * dimension:,}, in the covariance; it rests on {self.covariance.tokens:,}: ask for "
-                f"so many (tokens under covariance: in a sweep, --tokens of sweeps covariance)"
-            )
-        first = int((values < threshold).sum()) if threshold is not None else count(share or 0, dimension)
-        return values[:first], vectors[:, :first]
 
 
 def _layer(file: Path) -> int:

@@ -82,8 +82,9 @@ class AlphaEdit(Remembering):
         """Eigenvalues and eigenvectors of the null space."""
         assert self.covariance is not None
         share, threshold = self.hparams.nullspace_share, self.hparams.nullspace_threshold
-        values, vectors = self.covariance.of(layer).null_space(share, threshold)
-        self._check(len(values), self.covariance.spectrum(layer)[0], layer)
+        of = self.covariance.of(layer)
+        values, vectors = of.null_space(share, threshold)
+        self._check(len(values), of.spectrum[0], layer)
         return values, vectors
 
     def _check(self, taken: int, every: Tensor, layer: int) -> None:

@@ -67,7 +67,7 @@ class Rome(KeyValueEditor):
         mean = value.keys.mean(0)  # k*, (inner,)
         u = mean
         if self.covariance is not None:
-            u = self.covariance.solve(layer, u[:, None].double())[:, 0].to(u.dtype)
+            u = self.covariance.of(layer).solve(u[:, None].double())[:, 0].to(u.dtype)
         u = u / u.norm()
         bare = value.keys[0]  # k; delta is v* - W k
         if self.hparams.r_rome is None:

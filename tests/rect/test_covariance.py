@@ -201,10 +201,10 @@ def test_solve_is_the_inverse_and_says_when_there_is_none(corpus: Corpus) -> Non
     model = tiny("llama")
     found = covariance.collect(model, recipe(corpus), [1])
     right = torch.randn(160, 2, dtype=torch.float64)
-    assert torch.allclose(found.matrix(1) @ found.solve(1, right), right, atol=1e-6)
+    assert torch.allclose(found.matrix(1) @ found.of(1).solve(right), right, atol=1e-6)
     poor = covariance.collect(model, recipe(corpus, tokens=32), [1])
     with pytest.raises(InputError, match="layer 1 is singular: 32 tokens are too few for 160 dimensions"):
-        poor.solve(1, right)
+        poor.of(1).solve(right)
 
 
 def test_an_edited_model_has_no_covariance_of_its_own(corpus: Corpus, tmp_path: Path) -> None:

@@ -273,8 +273,8 @@ class TestTexts:
         model = tiny("llama")
         there, here = of_keys(model, DEVICE), of_keys(model)
         right = torch.randn(covariance.dimension(model, 0), 3, generator=torch.Generator().manual_seed(0)).double()
-        same(there.solve(0, right.to(DEVICE)), here.solve(0, right))
-        same(there.solve(0, right), here.solve(0, right))  # of another device than the factor that is kept
+        same(there.of(0).solve(right.to(DEVICE)), here.of(0).solve(right))
+        same(there.of(0).solve(right), here.of(0).solve(right))  # of another device than the factor that is kept
         values, vectors = there.of(0).null_space(share=50)
         expected, others = here.of(0).null_space(share=50)
         same(values, expected)

@@ -201,7 +201,7 @@ class TestNullSpace:
 
     def test_threshold_and_share_are_two_ways_to_say_the_same(self) -> None:
         model = tiny()
-        spectrum = covariance(model).spectrum(0)[0], covariance(model).spectrum(1)[0]
+        spectrum = covariance(model).of(0).spectrum[0], covariance(model).of(1).spectrum[0]
         between = [float((values[47] + values[48]) / 2) for values in spectrum]
         for layer in LAYERS:
             by_share = editor("alphaedit", model, layers=[layer], nullspace_share=30)

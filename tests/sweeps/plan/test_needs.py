@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from rect.covariance import Covariance
 from rect.key_covariance import OfLayer
 from sweeps.plan import needs
 from sweeps.plan.identity import covariance_recipe, make_plan
@@ -50,7 +49,7 @@ def test_a_null_space_of_too_few_tokens(folder: Path, method: str) -> None:
 def null_space(tokens: int, n: int) -> None:
     import torch
 
-    OfLayer(Covariance({0: torch.eye(n)}, tokens, {}), 0).null_space(share=50)
+    OfLayer(torch.eye(n), 0, tokens).null_space(share=50)
 
 
 def test_as_a_regularizer(folder: Path) -> None:
