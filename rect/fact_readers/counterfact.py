@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from rect.fact_readers.place import put
-from rect.fact_readers.values import Record, mapping, named, path, text, texts
+from rect.fact_readers.values import Record, mapping, named, path, placed, text, texts
 from rect.facts import Fact, Locality
 
 REWRITE = "requested_rewrite"
@@ -13,11 +12,9 @@ def read(record: Record, where: str) -> list[Fact]:
     """One fact; the answer of its neighborhood prompts is its own original one."""
     rewrite = mapping(record, REWRITE)
     true = None if rewrite.get("target_true") is None else answer(rewrite, "target_true", REWRITE)
-    prompt, subject = put(text(rewrite, "prompt", REWRITE), text(rewrite, "subject", REWRITE))
     return [
         Fact(
-            subject=subject,
-            prompt=prompt,
+            **placed(rewrite, within=REWRITE),
             target=answer(rewrite, "target_new", REWRITE),
             original=true,
             rephrasings=tuple(texts(record, "paraphrase_prompts")),

@@ -9,23 +9,18 @@ from __future__ import annotations
 
 from modelfolder.errors import InputError
 from rect.fact_readers import values
-from rect.fact_readers.place import put
 from rect.fact_readers.values import Record
 from rect.facts import Fact, Locality, Portability
 
 
 def read(record: Record, where: str) -> list[Fact]:
     """One fact."""
-    prompt, subject = put(values.text(record, "prompt"), values.text(record, "subject"))
-    target, *aliases = values.answers(record, "target_new")
+    edit = values.edit(record, "target_new")
     original = values.answers(record, "ground_truth")[0] if record.get("ground_truth") else None
     asked = values.pairs(record, "locality_prompt", "locality_ground_truth")
     return [
         Fact(
-            subject=subject,
-            prompt=prompt,
-            target=target,
-            aliases=tuple(aliases),
+            **edit,
             original=original,
             rephrasings=values.rephrasings(record, "rephrase_prompt"),
             locality=(

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from rect.fact_readers import values
-from rect.fact_readers.place import put
 from rect.fact_readers.values import Record
 from rect.facts import Fact
 
 
 def read(record: Record, where: str) -> list[Fact]:
     """One fact."""
-    prompt, subject = put(values.text(record, "prompt"), values.text(record, "subject"))
-    target, *aliases = values.answers(record, "target_new")
     return [
         Fact(
-            subject=subject,
-            prompt=prompt,
-            target=target,
-            aliases=tuple(aliases),
+            **values.edit(record, "target_new"),
             original=values.answers(record, "ground_truth")[0] if record.get("ground_truth") else None,
             rephrasings=values.rephrasings(record, "rephrase_prompt", "rephrase"),
             locality=values.locality(record, "locality"),

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from rect.fact_readers import values
-from rect.fact_readers.place import put
 from rect.fact_readers.values import Record
 from rect.facts import Fact, Locality
 
 
 def read(record: Record, where: str) -> list[Fact]:
     """One fact. QAEdit edits what a model answered wrongly: no original answer is known."""
-    prompt, subject = put(values.text(record, "prompt"), values.text(record, "subject"))
-    target, *aliases = values.answers(record, "target")
     return [
         Fact(
-            subject=subject,
-            prompt=prompt,
-            target=target,
-            aliases=tuple(aliases),
+            **values.edit(record, "target"),
             rephrasings=values.rephrasings(record, "rephrase"),
             locality=tuple(_locality(record)),
             id=f"qaedit {values.named(record, where, 'id')}",

@@ -12,6 +12,7 @@ from typing import Any
 
 from modelfolder.errors import InputError
 from modelfolder.values import shown
+from rect.fact_readers.place import put
 from rect.facts import Locality, Portability
 
 Record = Mapping[str, Any]
@@ -88,6 +89,19 @@ def _answers(value: Any, where: str, depth: int = 2) -> Iterator[str]:
         yield value.strip()
     else:
         raise InputError(f"{where} is {shown(value)}; a string with an answer, or a list of them, is wanted")
+
+
+def placed(record: Record, prompt: str = "prompt", within: str = "") -> dict[str, Any]:
+    """`prompt` and `subject` of a fact: the prompt has {} where the subject stands."""
+    found, subject = put(text(record, prompt, within), text(record, "subject", within))
+    return {"prompt": found, "subject": subject}
+
+
+def edit(record: Record, target: str) -> dict[str, Any]:
+    """`prompt`, `subject`, `target` and `aliases` of a fact: the first answer is its target, the others are aliases."""
+    where = placed(record)
+    first, *others = answers(record, target)
+    return {**where, "target": first, "aliases": tuple(others)}
 
 
 def records(value: Any, where: str) -> list[Record]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from rect.fact_readers import values
-from rect.fact_readers.place import put
 from rect.fact_readers.values import Record
 from rect.facts import Fact, Locality, Portability
 
 
 def read(record: Record, where: str) -> list[Fact]:
     """One fact; the question as a persona would put it is a rephrasing, the one of several hops is portability."""
-    prompt, subject = put(values.text(record, "update"), values.text(record, "subject"))
+    edit = values.placed(record, "update")
     loc, mhop = values.filled_in(record, "loc"), values.filled_in(record, "mhop")
     asked = (
         ()
@@ -19,8 +18,7 @@ def read(record: Record, where: str) -> list[Fact]:
     )
     return [
         Fact(
-            subject=subject,
-            prompt=prompt,
+            **edit,
             target=values.text(record, "ans"),
             rephrasings=values.rephrasings(record, "rephrase", "personas"),
             locality=() if loc is None else (Locality(prompt=loc, answer=values.maybe(record, "loc_ans")),),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from rect.fact_readers.place import put
-from rect.fact_readers.values import Record, asked_anew, filled_in, maybe, text
+from rect.fact_readers.values import Record, asked_anew, filled_in, maybe, placed, text
 from rect.facts import Fact, Locality
 
 
@@ -11,11 +10,9 @@ def read(record: Record, where: str) -> list[Fact]:
     """One fact."""
     rephrase, loc = filled_in(record, "rephrase"), filled_in(record, "loc")
     answer = maybe(record, "loc_ans")
-    prompt, subject = put(text(record, "src"), text(record, "subject"))
     return [
         Fact(
-            subject=subject,
-            prompt=prompt,
+            **placed(record, "src"),
             target=text(record, "alt"),
             original=maybe(record, "pred"),
             rephrasings=() if rephrase is None else (rephrase,),
