@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from pathlib import Path
-from typing import Any
+
+import pydantic
 
 from modelfolder.errors import InputError, nearest
 
@@ -66,13 +66,7 @@ class Known:
 def known() -> dict[str, Known]:
     """All of them by name, the default model first."""
     lines = FILE.read_text(encoding="utf-8").splitlines()
-    return {one.name: one for one in map(_known, map(json.loads, lines))}
-
-
-def _known(line: dict[str, Any]) -> Known:
-    terms = None if line.get("terms") is None else Terms(**line["terms"])
-    lists = {key: tuple(line[key]) for key in ("requirements", "parts")}
-    return Known(**{**line, **lists, "terms": terms})
+    return {one.name: one for one in map(pydantic.TypeAdapter(Known).validate_json, lines)}
 
 
 def named(name: str) -> Known:
