@@ -63,10 +63,6 @@ class LowRank:
         bound = float(self.left.abs().max()) * float(self.right.abs().max()) * self.rank
         return bound < 1e38 or (math.isfinite(bound) and bool(torch.isfinite(self.dense()).all()))
 
-    def tensors(self) -> dict[str, Tensor]:
-        """What is saved, by the names of the fields."""
-        return {"left": self.left, "right": self.right}
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dense:
@@ -91,10 +87,6 @@ class Dense:
     def is_finite(self) -> bool:
         """Whether no element is NaN or infinite."""
         return all(math.isfinite(extreme) for extreme in torch.aminmax(self.matrix))  # NaN is passed on by both
-
-    def tensors(self) -> dict[str, Tensor]:
-        """What is saved, by the names of the fields."""
-        return {"matrix": self.matrix}
 
 
 def product(left: Tensor, right: Tensor) -> LowRank | Dense:
@@ -172,7 +164,7 @@ class Update(Mapping[str, LowRank | Dense]):
         """The safetensors file's content; provenance as JSON in its header."""
         tensors: dict[str, Tensor] = {}
         written: set[int] = set()
-        written_out = {name: entry.tensors() for name, entry in self._entries.items()}
+        written_out = {name: vars(entry) for name, entry in self._entries.items()}
         for name, named in [*written_out.items(), *((f"memory/{name}", m) for name, m in self.memory.items())]:
             for part, tensor in named.items():
                 whole = tensor.detach().cpu().contiguous()

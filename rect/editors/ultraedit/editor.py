@@ -100,17 +100,19 @@ class UltraEdit(Editor):
         return [*gates, *ups, *(model.mlp_out_name(layer) for layer in h.down_layers)]
 
     def _compute(self, model: EditableModel, facts: list[Fact], history: History) -> Update:
+        import torch
+
         from rect.editors.ultraedit.shift import Moments, shift
         from rect.update import Update, outer
 
         entries, memory = {}, {}
         for name, (keys, gradients) in self.rows(model, facts).items():
-            moments = Moments.of(_side_by_side(keys, gradients))
+            moments = Moments.of(torch.cat([keys, gradients], dim=1))
             before = _earlier(name, history, keys.device)
             moments = moments if before is None else before + moments
             left, right = shift(keys, gradients, moments.mean, moments.deviation, self.hparams.lr)
             entries[name] = outer(left.float(), right.float().T, model.architecture.transposed)
-            memory[name] = moments.tensors()
+            memory[name] = dict(vars(moments))
         return Update(entries, memory=memory)
 
     def rows(self, model: EditableModel, facts: list[Fact]) -> dict[str, tuple[Tensor, Tensor]]:
@@ -155,12 +157,6 @@ def _loss(model: EditableModel, hidden: Tensor, texts: Sequence[tuple[Sequence[i
     return torch.nn.functional.cross_entropy(logits, tokens, reduction="none") @ weights
 
 
-def _side_by_side(keys: Tensor, gradients: Tensor) -> Tensor:
-    import torch
-
-    return torch.cat([keys, gradients], dim=1)
-
-
 def _earlier(name: str, history: History, device: torch.device) -> Moments | None:
     """What the operations before left of a matrix, on a device; None before the first one.
 
@@ -177,4 +173,4 @@ def _earlier(name: str, history: History, device: torch.device) -> Moments | Non
         if tensor is None:
             raise InputError(f"{name}: the last operation of the history left no moments: it is of another method")
         parts[part] = tensor.to(device)
-    return Moments.kept(parts)
+    return Moments(**parts)

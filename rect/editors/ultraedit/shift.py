@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -31,15 +30,6 @@ class Moments:
         rows = rows.double()
         mean = rows.mean(0)
         return cls(rows.new_tensor(float(len(rows))), mean, (rows - mean).square().sum(0))
-
-    @classmethod
-    def kept(cls, parts: Mapping[str, Tensor]) -> Moments:
-        """From what `tensors` gave."""
-        return cls(*(parts[field.name] for field in dataclasses.fields(cls)))
-
-    def tensors(self) -> dict[str, Tensor]:
-        """What an update carries."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def __add__(self, other: Moments) -> Moments:
         """Of the rows of both."""

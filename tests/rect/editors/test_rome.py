@@ -134,6 +134,6 @@ def test_in_bfloat16_the_vector_is_still_optimized_in_float32() -> None:
     target = tokenizer(" is")["input_ids"][0]
     stiff = {**HPARAMS, "v_num_grad_steps": 60, "v_lr": 1.0, "clamp_norm_factor": 30}
     update = editors.create("rome", model, stiff, TEMPLATES).compute(model, [fact])
-    assert {t.dtype for t in update[model.mlp_out_name(1)].tensors().values()} == {torch.float32}
+    assert {t.dtype for t in vars(update[model.mlp_out_name(1)]).values()} == {torch.float32}
     with model.edited(update):
         assert next_token(model, fact.filled)[target] > math.log(0.5)
