@@ -51,17 +51,18 @@ class Hparams(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     method: ClassVar[str]
+    ours: ClassVar[str | None] = None  # the method of this project whose values for known models these share
     switches: ClassVar[frozenset[str]] = frozenset()  # keys that identities name only where they are used
 
     @classmethod
     def by_depth(cls, n_layers: int) -> dict[str, Any]:
-        """The values that depend on the number of layers, for a model that nobody has tried."""
-        raise InputError(f"{cls.method} has no default hyperparameters; give some for this model")
+        """The values that depend on the number of layers, for a model that nobody has tried; none unless it is said."""
+        return {}
 
     @classmethod
     def shelf(cls) -> str:
         """The folder of `FOLDER` with the values for known models."""
-        return cls.method
+        return cls.method if cls.ours is None else cls.ours
 
     @classmethod
     def by_name(cls, model_name: str) -> dict[str, Any]:

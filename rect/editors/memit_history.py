@@ -19,10 +19,7 @@ class MemitHistoryHparams(MemitHparams):
     """Hyperparameters of MEMIT, and its values."""
 
     method: ClassVar[str] = "memit-history"
-
-    @classmethod
-    def shelf(cls) -> str:
-        return "memit"
+    ours: ClassVar[str | None] = "memit"
 
 
 class Remembering(Memit):

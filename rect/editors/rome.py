@@ -86,13 +86,10 @@ class RRomeHparams(RomeHparams):
     """Hyperparameters of R-ROME: ROME's."""
 
     method: ClassVar[str] = "r-rome"
+    ours: ClassVar[str | None] = "rome"
     switches: ClassVar[frozenset[str]] = ValueHparams.switches
 
     r_rome: Literal["published", "released"] | None = "published"
-
-    @classmethod
-    def shelf(cls) -> str:
-        return "rome"
 
 
 class RRome(Rome):

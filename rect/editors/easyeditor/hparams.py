@@ -41,21 +41,12 @@ class EasyEditorHparams(Hparams):
     model_config = pydantic.ConfigDict(frozen=True, extra="allow")
 
     alg_name: ClassVar[str]
-    ours: ClassVar[str] = ""  # the method of this project whose values for known models these share
+    ours: ClassVar[str | None] = ""
     ours_alone: ClassVar[frozenset[str]] = frozenset()  # keys of those that EasyEdit does not have
     edited: ClassVar[str] = ""  # how EasyEdit's files go on after the name of the edited module
 
     seed: int = 0
     rewrite_module_tmp: str | None = None
-
-    @classmethod
-    def shelf(cls) -> str:
-        return cls.ours
-
-    @classmethod
-    def by_depth(cls, n_layers: int) -> dict[str, Any]:
-        """Nothing depends on the number of layers, unless a method says so."""
-        return {}
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> Self:

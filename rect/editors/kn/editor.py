@@ -51,6 +51,8 @@ Neuron = tuple[int, int]
 class KnHparams(Hparams):
     """Hyperparameters of KN. Names are EasyEdit's; `batch_size` and `n_toks`, which change no number, are read over.
 
+    None depends on the depth: all layers are looked at.
+
     Attributes:
         steps: points on the path of integration.
         adaptive_threshold: share of the highest score that a neuron must exceed.
@@ -71,11 +73,6 @@ class KnHparams(Hparams):
     lr_scale: float = 1.0
     neurons: Literal["activation", "projection"] = "activation"
     rows_per_pass: int = pydantic.Field(128, ge=1)
-
-    @classmethod
-    def by_depth(cls, n_layers: int) -> dict[str, Any]:
-        """Nothing depends on the depth: all layers are looked at."""
-        return {}
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> Self:

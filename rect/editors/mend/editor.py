@@ -59,11 +59,6 @@ class MendHparams(Hparams):
     lr_scale: float = 1.0
 
     @classmethod
-    def by_depth(cls, n_layers: int) -> dict[str, Any]:
-        """Nothing depends on the depth: the checkpoint says which matrices."""
-        return {}
-
-    @classmethod
     def by_name(cls, model_name: str) -> dict[str, Any]:
         return {"checkpoint": files.default_folder(model_name)}
 
