@@ -60,7 +60,7 @@ class EditScores:
     def figures(self) -> dict[str, Figure]:
         """Each metric averaged over the facts that have it; a metric that no fact has is left out."""
         known = {metric: [v for v in values if not math.isnan(v)] for metric, values in self.per_fact.items()}
-        return {metric: _figure(values) for metric, values in known.items() if values} | self.over_all
+        return {metric: figure(values) for metric, values in known.items() if values} | self.over_all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,10 +114,10 @@ def evaluate(model: EditableModel, facts: Sequence[Fact], baseline: Baseline | N
             [_share(was, found) for was, found in zip(before, after, strict=True)]
             for before, after in zip(baseline.tokens, now, strict=True)
         ]
-        values[LOCALITY] = [_mean(shares) for shares in unchanged]
+        values[LOCALITY] = [mean(shares) for shares in unchanged]
         for kind in sorted({one.kind for fact in facts for one in fact.locality if one.kind}):
             values[f"locality/{kind}/token_accuracy"] = [
-                _mean(share for share, one in zip(shares, fact.locality, strict=True) if one.kind == kind)
+                mean(share for share, one in zip(shares, fact.locality, strict=True) if one.kind == kind)
                 for shares, fact in zip(unchanged, facts, strict=True)
             ]
     return EditScores({metric: tuple(found) for metric, found in values.items()})
@@ -141,9 +141,9 @@ def _answers(
     said = queries.read(model, [*queries.flat(targets), *queries.flat(originals)])
     count = len(queries.flat(targets))
     new, old = queries.nested(targets, said[:count]), queries.nested(originals, said[count:])
-    accuracy = [_mean(share for share, _ in rows) for rows in new]
+    accuracy = [mean(share for share, _ in rows) for rows in new]
     preference = [
-        _mean(float(mine > other) for (_, mine), (_, other) in zip(a, b, strict=True)) if b else math.nan
+        mean(float(mine > other) for (_, mine), (_, other) in zip(a, b, strict=True)) if b else math.nan
         for a, b in zip(new, old, strict=True)
     ]
     return accuracy, preference
@@ -160,12 +160,14 @@ def _share(was: Sequence[int], found: Sequence[int]) -> float:
     return statistics.fmean(float(a == b) for a, b in zip(was, found, strict=True))
 
 
-def _mean(values: Iterable[float]) -> float:
+def mean(values: Iterable[float]) -> float:
+    """The mean of some values; NaN of none."""
     values = list(values)
     return statistics.fmean(values) if values else math.nan
 
 
-def _figure(values: Sequence[float]) -> Figure:
+def figure(values: Sequence[float]) -> Figure:
+    """The mean of facts' values with its standard error."""
     n = len(values)
     stderr = statistics.stdev(values) / math.sqrt(n) if n > 1 else math.nan
     return Figure(statistics.fmean(values), stderr, n)

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rect import queries
-from rect.evaluation import EditScores, Figure
+from rect.evaluation import EditScores, Figure, mean
 from rect.exclusive import exclusive
 from rect.facts import Fact
 
@@ -84,10 +84,7 @@ def _of_kind(
         nll["target"],
         nll["original"],
     )
-    return {
-        f"{kind}/{what}": tuple(statistics.fmean(row) if row else math.nan for row in rows)
-        for what, rows in zip(WHAT, per_prompt, strict=True)
-    }
+    return {f"{kind}/{what}": tuple(map(mean, rows)) for what, rows in zip(WHAT, per_prompt, strict=True)}
 
 
 def _score(values: dict[str, tuple[float, ...]]) -> Figure | None:

@@ -17,7 +17,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 from modelfolder import answers
-from rect.evaluation import EditScores, Figure
+from rect.evaluation import EditScores, figure
 from rect.facts import Fact, Instance
 from rect.metrics.generation import by_itself
 from rect.metrics.spoken import Chat, Question
@@ -76,9 +76,5 @@ def scores(
             if isinstance(question, OfInstance) and question.kind == kind:
                 of_instance.setdefault(question.instance, []).append(value)
         if of_instance:
-            over_all[f"{name}/{kind}"] = _figure([together(values) for values in of_instance.values()])
+            over_all[f"{name}/{kind}"] = figure([together(values) for values in of_instance.values()])
     return EditScores({f"{name}/{EDIT_WISE}": tuple(edits)}, over_all)
-
-
-def _figure(values: Sequence[float]) -> Figure:
-    return EditScores({"": tuple(values)}).figures()[""]

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rect import queries
-from rect.evaluation import EditScores
+from rect.evaluation import EditScores, mean
 from rect.exclusive import exclusive
 from rect.facts import Fact
 
@@ -35,7 +35,7 @@ def evaluate(model: EditableModel, facts: Sequence[Fact]) -> EditScores:
     said = queries.nested(asked, [share for share, _ in queries.read(model, queries.flat(asked))])
     of_facts = [_by_kind(fact, shares) for fact, shares in zip(facts, said, strict=True)]
     kinds = sorted({kind for means in of_facts for kind in means if kind})
-    whole = {f"portability/{FIGURE}": tuple(_mean(means.values()) for means in of_facts)}
+    whole = {f"portability/{FIGURE}": tuple(mean(means.values()) for means in of_facts)}
     return EditScores(
         whole
         | {f"portability/{kind}/{FIGURE}": tuple(means.get(kind, math.nan) for means in of_facts) for kind in kinds}
@@ -49,8 +49,3 @@ def _by_kind(fact: Fact, shares: Sequence[float]) -> dict[str, float]:
         kind: statistics.fmean(share for share, own in zip(shares, kinds, strict=True) if own == kind)
         for kind in dict.fromkeys(kinds)
     }
-
-
-def _mean(values: Iterable[float]) -> float:
-    values = list(values)
-    return statistics.fmean(values) if values else math.nan

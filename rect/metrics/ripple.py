@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 
 from modelfolder import answers
-from rect.evaluation import EditScores
+from rect.evaluation import EditScores, mean
 from rect.facts import Fact, RippleQuery
 from rect.metrics.spoken import Chat, Question
 
@@ -95,7 +94,7 @@ def scores(
                 for number, test in of_kind
                 if held.get((index, number), True)
             ]
-            passed.append(statistics.fmean(those) if those else math.nan)
+            passed.append(mean(those))
             counted.append(len(those) / len(of_kind) if of_kind else math.nan)
         took = [value if edited.get(index) else math.nan for index, value in enumerate(passed)]
         values[f"{name}/{kind}/passed"] = tuple(passed)

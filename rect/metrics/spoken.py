@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from rect.evaluation import EditScores
+from rect.evaluation import EditScores, mean
 from rect.facts import Fact
 
 Chat = Callable[[str], str]  # a user's message -> the model's chat template, up to where the answer begins
@@ -71,7 +69,4 @@ def by_kind(
             for figure, value in figures.items():
                 of_facts = values.setdefault(f"{name}/{kind}/{figure}", [[] for _ in facts])
                 of_facts[question.fact].append(value)
-    return EditScores({
-        metric: tuple(statistics.fmean(own) if own else math.nan for own in of_facts)
-        for metric, of_facts in values.items()
-    })  # fmt: skip
+    return EditScores({metric: tuple(map(mean, of_facts)) for metric, of_facts in values.items()})
