@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,16 +17,13 @@ from modelfolder.errors import InputError
 from modelfolder.tensors import Tensors
 from rect import rounding
 
+if TYPE_CHECKING:
+    from rect.model import EditableModel
+
 log = logging.getLogger(__name__)
 
 
-class InMemory(Protocol):
-    """A model such as `EditableModel`; `hf` has the parameters."""
-
-    hf: Any
-
-
-Source: TypeAlias = str | os.PathLike[str] | InMemory | Mapping[str, Tensor]
+Source: TypeAlias = "str | os.PathLike[str] | EditableModel | Mapping[str, Tensor]"
 Reader = Callable[[], Tensor]
 Dtypes = tuple[torch.dtype, torch.dtype]
 

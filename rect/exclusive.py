@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
+if TYPE_CHECKING:
+    from rect.model import EditableModel
+
+M = TypeVar("M", bound="EditableModel")
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class Locked(Protocol):
-    """What has a lock that one thread may take several times: `rect.model.EditableModel`."""
-
-    @property
-    def lock(self) -> AbstractContextManager[object]: ...
-
-
-M = TypeVar("M", bound=Locked)
 
 
 def exclusive(function: Callable[Concatenate[M, P], R]) -> Callable[Concatenate[M, P], R]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelfolder.errors import InputError, reason
 from tasks.readers import Located
-from tasks.records import Parser
+
+if TYPE_CHECKING:
+    from tasks.base import Task
 
 
-def records(task: Parser) -> tuple[Iterator[Located], dict[str, str]]:
+def records(task: Task) -> tuple[Iterator[Located], dict[str, str]]:
     """Records of the task's data set on the hub, and its provenance (data set, config, split, revision).
 
     HF_TOKEN, HF_HOME and HF_HUB_OFFLINE work as everywhere; offline, what the cache holds is used.

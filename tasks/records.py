@@ -1,13 +1,10 @@
-"""From a data set's records to a task's examples: what the two are, and what reading needs to know of a task."""
+"""From a data set's records to a task's examples: what the two are."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
-
-from tasks.fields import Record
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -62,14 +59,3 @@ class Data:
     files: tuple[str, ...] = ()
     hub: HubData | None = None
     text: str = ""
-
-
-class Parser(Protocol):
-    """What `tasks.sources` and `tasks.hub` ask of a task."""
-
-    name: str
-    data: Data
-
-    def parse(self, record: Record, index: str) -> list[Example]: ...
-
-    def on(self, source: str | Path) -> Parser: ...

@@ -8,11 +8,15 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelfolder.errors import InputError
 from tasks import readers
 from tasks.readers import Located
-from tasks.records import Example, Examples, Parser
+from tasks.records import Example, Examples
+
+if TYPE_CHECKING:
+    from tasks.base import Task
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +25,7 @@ SHOWN = 3  # skipped records that are named
 ROOTS = (".", "task-data", "data/task-data")  # in a directory: itself, or the authors' folders in it
 
 
-def examples(task: Parser, source: str | Path, limit: int | None, seed: int) -> Examples:
+def examples(task: Task, source: str | Path, limit: int | None, seed: int) -> Examples:
     """The drawn examples of a task, in the order of the source; see `Task.examples`."""
     task = task.on(source)
     if source == "hub":
@@ -45,7 +49,7 @@ Groups = dict[int, list[Example]]
 """{index of a record in its source: its examples}"""
 
 
-def parsed(task: Parser, records: Iterable[Located], bad: list[str] | None = None) -> Groups:
+def parsed(task: Task, records: Iterable[Located], bad: list[str] | None = None) -> Groups:
     """The examples of every record.
 
     bad: takes the malformed records ("row 3 (why)") of a public data set, which nobody can mend where they lie. Without
@@ -91,12 +95,12 @@ def drawn(groups: Groups, name: str, limit: int | None, seed: int) -> list[Examp
     return [example for index in kept for example in groups[index]]
 
 
-def first_record(task: Parser, source: str | Path) -> Located:
+def first_record(task: Task, source: str | Path) -> Located:
     """The first record of a bundled or directory source."""
     return next(read_all(files(task, source), task.data.text))
 
 
-def files(task: Parser, source: str | Path) -> list[Path]:
+def files(task: Task, source: str | Path) -> list[Path]:
     """The file (MuTual: files) of a task in a source. InputError that says what was looked for."""
     name = task.name.split(":")[0]
     folder = BUNDLED / f"{name}.jsonl" if source == "bundled" else Path(source)
