@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from modelfolder.errors import InputError, nearest
-
-if TYPE_CHECKING:
-    from tasks.engines.base import Engine, EngineError
+from tasks.engines.base import Engine, EngineError
 
 __all__ = ["NAMES", "Engine", "EngineError", "create", "which"]
 
@@ -80,12 +78,3 @@ def create(
         seed=seed,
         wait=wait,
     )
-
-
-def __getattr__(name: str) -> Any:
-    """Loads an exported name on first use (PEP 562)."""
-    if name in ("Engine", "EngineError"):
-        from tasks.engines import base
-
-        return getattr(base, name)
-    raise AttributeError(f"module 'tasks.engines' has no attribute {name!r}")
