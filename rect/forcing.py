@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from rect.prompts import continue_with
 
@@ -49,11 +50,8 @@ def target_logits(
     """
     for indices in batches([query.length for query in queries], tokens_per_batch or model.tokens_per_batch):
         rows = [queries[i] for i in indices]
-        length = max(row.length for row in rows)
-        ids = torch.zeros(len(rows), length, dtype=torch.long, device=model.device)  # (rows, length)
-        for row, query in zip(ids, rows, strict=True):
-            read = (*query.prompt, *query.target)[:-1]
-            row[: len(read)] = torch.tensor(read, device=model.device)
+        read = [torch.tensor((*row.prompt, *row.target)[:-1], dtype=torch.long) for row in rows]
+        ids = pad_sequence(read, batch_first=True).to(model.device)  # (rows, length)
         hidden = model.hf.base_model(ids, use_cache=False).last_hidden_state  # (rows, length, hidden), normed
         for index, states, query in zip(indices, hidden, rows, strict=True):
             yield index, apply_head(model, states[len(query.prompt) - 1 : query.length])

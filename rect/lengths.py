@@ -91,17 +91,22 @@ def _of_edit(tokenizer: Any, limit: int | None, fact: Fact, templates: Sequence[
 
 
 def _of_evaluation(tokenizer: Any, limit: int | None, fact: Fact) -> Iterator[str]:
-    asked: list[tuple[str, str, str | None, bool | None]]
-    asked = [(f"rephrasing {i}", text, fact.target, fact.space) for i, text in enumerate(fact.rephrasings, 1)]
-    if fact.original:
-        asked += [("the prompt", fact.filled, fact.original, fact.space)]
-        asked += [(f"rephrasing {i}", text, fact.original, fact.space) for i, text in enumerate(fact.rephrasings, 1)]
-    asked += [(f"locality prompt {i}", one.prompt, one.answer, None) for i, one in enumerate(fact.locality, 1)]
-    asked += [(what, one.prompt, answer, None) for what, one in _followed(fact) for answer in one.answers]
-    for what, text, answer, space in asked:
+    for what, text, answer, space in _asked(fact):
         ids, targets = continue_with(tokenizer, text, answer, space) if answer else (encode(tokenizer, text), [0])
         if reason := of_tokens(ids, targets, limit):
             yield f"{what} {reason}"
+
+
+def _asked(fact: Fact) -> Iterator[tuple[str, str, str | None, bool | None]]:
+    """(what a message calls it, prompt, answer, `space` as in `rect.joint`) of all that is asked of a fact."""
+    for answer in (fact.target, fact.original):
+        if answer:
+            yield "the prompt", fact.filled, answer, fact.space
+            for i, text in enumerate(fact.rephrasings, 1):
+                yield f"rephrasing {i}", text, answer, fact.space
+    for i, one in enumerate(fact.locality, 1):
+        yield f"locality prompt {i}", one.prompt, one.answer, None
+    yield from ((what, one.prompt, answer, None) for what, one in _followed(fact) for answer in one.answers)
 
 
 def _followed(fact: Fact) -> Iterator[tuple[str, Question]]:
@@ -119,13 +124,8 @@ def _unknown(tokenizer: Any, vocabulary: int | None, fact: Fact) -> Iterator[str
     """Tokens that the model has no embedding for."""
     if vocabulary is None:
         return
-    answers = [answer for answer in (fact.target, fact.original) if answer]
-    pairs = [(text, joint(text, one, fact.space) + one) for text in (fact.filled, *fact.rephrasings) for one in answers]
-    others = [(one.prompt, one.answer or "") for one in fact.locality]
-    others += [(one.prompt, answer) for _, one in _followed(fact) for answer in one.answers]
-    pairs += [(text, joint(text, one) + one if one else "") for text, one in others]
-    for text, behind in pairs:
-        token = max(encode(tokenizer, text + behind), default=0)
+    for _, text, answer, space in _asked(fact):
+        token = max(encode(tokenizer, text + (joint(text, answer, space) + answer if answer else "")), default=0)
         if token >= vocabulary:
             said = tokenizer.decode([token])
             yield f"{text[:60]!r}: the tokenizer's token {token} ({said!r}) is none of the model's {vocabulary}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from modelfolder.errors import InputError
 from rect.fact_readers import values
 from rect.fact_readers.counterfact import REWRITE, answer
-from rect.fact_readers.place import put
 from rect.fact_readers.values import Record
 from rect.facts import Fact, Instance, Question
 
@@ -34,13 +33,12 @@ def read(record: Record, where: str) -> list[Fact]:
 
 
 def _fact(rewrite: Record, hops: tuple[Question, ...]) -> Fact:
-    prompt, subject = put(values.text(rewrite, "prompt", REWRITE), values.text(rewrite, "subject", REWRITE))
+    edit = values.placed(rewrite, within=REWRITE)
     target = answer(rewrite, "target_new", REWRITE).strip()
-    filled = prompt.replace("{}", subject)
+    filled = edit["prompt"].replace("{}", edit["subject"])
     known = [hop.answers for hop in hops if hop.prompt == filled.rstrip() and target in hop.answers]
     return Fact(
-        subject=subject,
-        prompt=prompt,
+        **edit,
         target=target,
         aliases=tuple(dict.fromkeys(other for right in known for other in right if other != target)),
         original=None if rewrite.get("target_true") is None else answer(rewrite, "target_true", REWRITE),

@@ -7,7 +7,6 @@ In likelihood mode `f1` is of the likelier answer (the release's f1_new).
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -65,12 +64,10 @@ class GlueTask(Labelled):
             )
         kept: set[str] = set()
         for place, one in enumerate(by_gold.values()):
-            share = wanted // len(by_gold) + (place < wanted % len(by_gold))
-            kept |= {example.id for example in sorted(one, key=lambda e: self._rank(e, seed))[: min(share, least)]}
+            if share := min(wanted // len(by_gold) + (place < wanted % len(by_gold)), least):
+                groups = {int(example.id): [example] for example in one}
+                kept |= {example.id for example in sources.drawn(groups, self.name, share, seed)}
         return Examples([example for example in found if example.id in kept], found.provenance)
-
-    def _rank(self, example: Example, seed: int) -> bytes:
-        return hashlib.sha256(f"{seed}:{self.name.split(':')[0]}:{example.id}".encode()).digest()
 
     # Scoring --------------------------------------------------------------------------------------------------------
 
