@@ -75,13 +75,14 @@ class Tensors:
 
     Args:
         folder: the model folder.
+        framework: whose tensors are given, "pt" or "numpy".
 
     Raises:
         InputError: see `files`; or a file is none, lacks a tensor that the index places there, holds one that another
             file holds too, or codes in place of weights.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, framework: str = "pt") -> None:
         from safetensors import safe_open
 
         self.folder = folder
@@ -90,7 +91,7 @@ class Tensors:
         place: dict[str, str] = {}
         for path in files(folder):
             try:
-                file = self._open.enter_context(safe_open(path, framework="pt"))
+                file = self._open.enter_context(safe_open(path, framework=framework))
                 names = list(file.keys())
             except Exception as error:  # the library raises classes of its own, and OSError
                 raise InputError(f"{path}: not a safetensors file ({reason(error)})") from None
@@ -158,18 +159,10 @@ def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """Shapes of the weights by the names under which they are saved, from the files' headers: no tensor library.
 
     Raises:
-        InputError: as `files`, or a file is none.
+        InputError: as `Tensors`.
     """
-    from safetensors import safe_open
-
-    found: dict[str, tuple[int, ...]] = {}
-    for path in files(folder):
-        try:
-            with safe_open(path, framework="numpy") as file:
-                found |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        except Exception as error:  # the library raises classes of its own, and OSError
-            raise InputError(f"{path}: not a safetensors file ({reason(error)})") from None
-    return {name: shape for name, shape in found.items() if not name.endswith(BUFFERS)}
+    saved = Tensors(folder, framework="numpy")
+    return {name: saved.shape(name) for name in saved.names() if not name.endswith(BUFFERS)}
 
 
 def unplaced(names: Iterable[str]) -> list[str]:
