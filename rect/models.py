@@ -94,7 +94,7 @@ def content(name: str, revision: str | None = None) -> str | None:
 def content_of(folder: Path) -> str:
     """The same of a folder that `resolve` gave. A converted model is known by the file that it is converted from."""
     for model in known().values():
-        if folder == _known_folder(model):
+        if folder == _converted(model.sha256):
             return model.content
     if folder.parent == _models() and (found := re.fullmatch(r"gguf-([0-9a-f]{64})", folder.name)):
         return f"gguf:{found[1]}"
@@ -118,8 +118,8 @@ def state(name: str) -> str:
 
 
 def _known_state(model: Known) -> str:
-    if is_complete(_known_folder(model)):
-        return f"ready in {_known_folder(model)}"
+    if is_complete(_converted(model.sha256)):
+        return f"ready in {_converted(model.sha256)}"
     if wheels.installed(model.parts):
         return "not converted yet; its wheel is installed"
     if model.terms:
@@ -149,7 +149,7 @@ def here(name: str, revision: str | None = None) -> Path | None:
         InputError: it is at hand and cannot be used.
     """
     if name in known():
-        converted = _known_folder(named(name))
+        converted = _converted(named(name).sha256)
     elif file := _gguf(name):
         if not file.is_file():
             return None
@@ -181,7 +181,7 @@ def get(name: str, agreed: bool = False) -> Path:
             for the conversion is not installed, or the disk is full.
     """
     model = named(name)
-    folder = _known_folder(model)
+    folder = _converted(model.sha256)
     if model.terms and not agreed and not is_complete(folder):
         raise InputError(
             f"{name} is not here, and is fetched only after its terms are agreed to ({model.terms.name}, "
@@ -197,10 +197,6 @@ def _build(model: Known, folder: Path) -> None:
         if model.terms:
             shutil.copy(wheels.terms_file(model.name, model.terms, Path(scratch)), folder / "TERMS.html")
         _convert(wheels.gguf_file(model, Path(scratch)), folder)
-
-
-def _known_folder(model: Known) -> Path:
-    return _models() / f"{model.name}-{model.sha256[:8]}"
 
 
 # GGUF files
@@ -219,7 +215,7 @@ def _sha256(file: Path) -> str:
 def _converted(sha256: str) -> Path:
     """Where the model of a file with this digest lies, or would."""
     model = next((one for one in known().values() if one.sha256 == sha256), None)
-    return _models() / f"gguf-{sha256}" if model is None else _known_folder(model)
+    return _models() / (f"gguf-{sha256}" if model is None else f"{model.name}-{sha256[:8]}")
 
 
 def _of_file(file: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import html.parser
 import importlib.util
 import logging
@@ -16,6 +15,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from modelfolder import digest
 from modelfolder.errors import InputError
 from rect.known_models import Known, Terms
 
@@ -92,8 +92,7 @@ class _Text(html.parser.HTMLParser):
 
 def verify(file: Path, model: Known) -> None:
     """Raises InputError where a file is not the one that a model is converted from."""
-    with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = digest.of_file(file)
     if found != model.sha256:
         raise InputError(
             f"{model.name}: {file.name} is not the expected file (SHA-256 {found}, expected {model.sha256}); "
