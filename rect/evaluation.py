@@ -150,10 +150,8 @@ def _answers(
 
 
 def _argmax(model: EditableModel, asked: Sequence[Query]) -> list[tuple[int, ...]]:
-    found: list[tuple[int, ...]] = [()] * len(asked)
-    for index, logits in target_logits(model, asked):
-        found[index] = tuple(logits.argmax(-1).tolist())
-    return found
+    found = {index: tuple(logits.argmax(-1).tolist()) for index, logits in target_logits(model, asked)}
+    return [found[index] for index in range(len(asked))]
 
 
 def _share(was: Sequence[int], found: Sequence[int]) -> float:

@@ -60,19 +60,14 @@ class Tail:
         self.rows = list(rows)
         self.steps = max(row.length - row.lookup for row in rows)
         self._lookups = torch.tensor([row.lookup for row in rows], device=model.device)
-        self._freeze()
-
-    # The pass that is made once
-
-    def _freeze(self) -> None:
-        found = freeze(self.model, self.rows, self.layer, self.last, self.from_mlp)
+        found = freeze(model, self.rows, layer, last, from_mlp)
         self._kept, self._block_in, self._block_out = found.kept, found.block_in, found.block_out
         self.keys, self.mlp, self.block = found.keys, found.mlp, found.block_out[:, 0].float()
         before = found.kept.positions
-        cut = _Cut(self._lookups, self.steps, before, found.length, self.model.dtype)
-        self._calls = {layer: cut(call) for layer, call in found.calls.items() if layer > self.layer}
-        one = _Cut(self._lookups, 1, before, found.length, self.model.dtype)
-        self._block_call = one(found.calls[self.layer])
+        cut = _Cut(self._lookups, self.steps, before, found.length, model.dtype)
+        self._calls = {later: cut(call) for later, call in found.calls.items() if later > layer}
+        one = _Cut(self._lookups, 1, before, found.length, model.dtype)
+        self._block_call = one(found.calls[layer])
         self._pack()
 
     def _pack(self) -> None:
@@ -103,8 +98,6 @@ class Tail:
         self._calls = {layer: each(call, keep) for layer, call in self._calls.items()}
         self._block_call = each(self._block_call, keep)
         self._pack()
-
-    # The pass of each step
 
     def run(self, added: Tensor) -> Tensor:
         """Output of the last wanted block from the lookup position on.
