@@ -9,7 +9,6 @@ freedom z^2 is about q^2 (df + 1) / (df + q^2) (a large t comes of a small u), a
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import brentq
 
 Numbers = np.ndarray | float
 
@@ -46,7 +45,9 @@ def quantile(distance: float, skew: float, df: float) -> float:
     """The quantile of t whose `reach` is this distance."""
     if abs(skew) < LITTLE or not np.isfinite(distance):
         return distance
+    from scipy import optimize  # half a second, for who only looks at rows
+
     ends = distance - 1.0, distance + 1.0
     while (reach(ends[0], skew, df) - distance) * (reach(ends[1], skew, df) - distance) > 0:
         ends = ends[0] - (ends[1] - ends[0]), ends[1] + (ends[1] - ends[0])
-    return float(brentq(lambda value: float(reach(value, skew, df)) - distance, *ends))
+    return float(optimize.brentq(lambda value: float(reach(value, skew, df)) - distance, *ends))

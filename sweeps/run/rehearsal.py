@@ -11,7 +11,7 @@ from rect.facts import Fact
 from sweeps.config.config import EngineSpec, ModelSpec
 from sweeps.plan.identity import Exam, Plan
 from sweeps.plan.outline import metric_kind
-from sweeps.run import answering, prompting, scoring
+from sweeps.run import prompting, scoring
 from sweeps.store.store import Done
 from tasks.engines.dry_engine import DryEngine
 
@@ -38,6 +38,8 @@ def of_plan(plan: Plan, done: Done) -> list[str]:
 
 def _of_facts(names: Sequence[str], drawn: Sequence[Fact], model: ModelSpec, engine: DryEngine) -> None:
     """Raise InputError for what a metric of the model's own words cannot ask."""
+    from sweeps.run import answering  # and torch with it, which a finished sweep does without
+
     for name in names:
         try:
             answering.asked(name, drawn, engine)

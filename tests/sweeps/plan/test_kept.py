@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from rect import fact_files
-from sweeps.plan import kept, search
+from sweeps.plan import kept, search, skipped
 from sweeps.plan.outline import Outline
 from sweeps.store.store import Store
 from tests.sweeps.report.test_gather import finish, made
+from tests.tiny import save_tiny
 
 HEAVY = ("torch", "transformers", "ray", "vllm", "datasets")
 ROOT = Path(__file__).resolve().parents[3]
@@ -97,11 +98,11 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return away / "out"
 
 
-def said(words: list[str]) -> str:
+def said(words: list[str], heavy: tuple[str, ...] = HEAVY) -> str:
     """What a command that ends well says, in a process of its own that loads nothing heavy."""
     code = (
         "import sys, atexit; from sweeps.commands.app import main;"
-        f"atexit.register(lambda: print('loaded', sorted(set({HEAVY!r}) & set(sys.modules))));"
+        f"atexit.register(lambda: print('loaded', sorted(set({heavy!r}) & set(sys.modules))));"
         f"main({words!r})"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -116,6 +117,20 @@ def said(words: list[str]) -> str:
 def test_readers_need_neither_data_nor_torch(words: str, moved: Path) -> None:
     shown = said([str(moved) if word == "DIR" else word for word in words.split()])
     assert "all rows" not in shown  # it knew which are asked for
+
+
+def test_status_asks_for_no_interval(moved: Path) -> None:
+    said(["status", str(moved)], (*HEAVY, "scipy"))
+
+
+def test_a_finished_sweep_is_run_again_without_torch(tmp_path: Path) -> None:
+    store = Store(tmp_path / "out")
+    store.begin()
+    plan = skipped.look(made({"models": [str(save_tiny("llama", tmp_path / "tiny"))]}), store)
+    kept.write(plan, store)
+    finish(plan, store)
+    again = said(["run", str(tmp_path / "out" / "config.yaml"), "--out", str(tmp_path / "out")])
+    assert f"{len(plan.cells)} cells done" in again
 
 
 @pytest.mark.parametrize(
