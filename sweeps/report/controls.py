@@ -154,13 +154,10 @@ def ranking(table: pd.DataFrame, sides: Mapping[str, Sides] | None = None) -> di
     """
     ranked = order.ranking(table, sides)
     columns = ["name", "rank", "balance", "low", "high", "edit_score", "task_retention", "seeds", "p", "note"]
-    pairs = zip(ranked["regularizer"], ranked["k"], strict=True)
-    named = [label(regularizer, k) for regularizer, k in pairs]
-    ranked = ranked.assign(name=[f"{method} {name}" for method, name in zip(ranked["method"], named, strict=True)])
+    ranked = ranked.assign(name=order.named(ranked))
     blocks = []
-    places = ["model", "setting", "batch_size", "n_edits"]
-    for _, part in ranked.groupby(places, dropna=False, sort=False):
-        model, setting, batch_size, n_edits = (part[column].iloc[0] for column in places)
+    for _, part in ranked.groupby(order.PLACES, dropna=False, sort=False):
+        model, setting, batch_size, n_edits = (part[column].iloc[0] for column in order.PLACES)
         lines = [[plain(value) for value in line] for line in part[columns].itertuples(index=False, name=None)]
         ids = {"model": model, "setting": setting, "batch_size": plain(batch_size)}
         title = place([model, setting], batch_size, n_edits)

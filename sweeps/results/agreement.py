@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from sweeps.results import intervals
-from sweeps.results.ranking import PLACES, WHO
-from sweeps.results.tradeoff import UNEDITED, label
+from sweeps.results.ranking import PLACES, named
+from sweeps.results.tradeoff import UNEDITED
 from sweeps.results.units import Measured
 
 FORCED = ("reliability_token_accuracy", "generalization_token_accuracy", "locality_token_accuracy")
@@ -52,12 +50,12 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_pair(group: pd.DataFrame, pair: tuple[str, str]) -> dict[str, object]:
-    named = group.assign(who=[f"{method} {label(*how)}" for method, *how in group[WHO].itertuples(index=False)])
-    wide = [named.pivot(index="seed", columns="who", values=name) for name in pair]
-    whole = wide[0].notna().all() & wide[1].notna().all()
+    who = group.assign(who=named(group))
+    first, second = (who.pivot(index="seed", columns="who", values=name) for name in pair)
+    whole = first.notna().all() & second.notna().all()
     both = list(whole.index[whole])
-    a, b = (values[both].to_numpy(dtype=float) for values in wide)  # (seeds, competitors)
-    taus = [one for one in map(tau, a, b) if not math.isnan(one)]
+    per_seed = first[both].corrwith(second[both], axis=1, method="kendall") if len(both) > 1 else pd.Series()
+    taus = [*per_seed.dropna()]  # NaN where one of the two puts all on one level
     found = intervals.mean([Measured(one) for one in taus])
     note = (
         "" if taus else "fewer than two competitors in all seeds" if len(both) < 2 else "all are level in one of them"
@@ -72,14 +70,3 @@ def _of_pair(group: pd.DataFrame, pair: tuple[str, str]) -> dict[str, object]:
         "competitors": len(both),
         "note": note,
     }
-
-
-def tau(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:
-    """Kendall's tau-b (1945): pairs in the same order less those in the opposite one, over sqrt(untied in a x in b).
-
-    NaN where a or b puts all on one level.
-    """
-    upper = np.triu_indices(len(a), 1)
-    first, second = (np.sign(np.subtract.outer(one, one))[upper] for one in (np.asarray(a), np.asarray(b)))
-    untied = math.sqrt(float((first**2).sum() * (second**2).sum()))
-    return float((first * second).sum()) / untied if untied else math.nan

@@ -23,13 +23,11 @@ PAIRED_COLUMNS = [*GROUP, "n_edits", "k", "against", "what", "rect", "other", "d
 PAIRED_COLUMNS += ["p_adjusted", "models", "units", "tells", "note"]
 
 
-def paired(
-    rows: pd.DataFrame,
-    outputs: pd.DataFrame | None = None,
-    regularizer: str = "rect",
-    controls: Sequence[str] = CONTROLS,
-) -> pd.DataFrame:
+def paired(rows: pd.DataFrame, outputs: pd.DataFrame | None = None) -> pd.DataFrame:
     """RECT minus each control at the same k, edited models paired by their seed, at the last common checkpoint.
+
+    Of `CONTROLS` those that do not occur in a group at any k are left out; at a k that only one side has, a line says
+    what is missing.
 
     Compared is what is reported: the editing metrics (token accuracy), the score of each task, and `all tasks`, their
     mean. Over several seeds the test is paired t over their differences; of one seed the interval is over its facts or
@@ -38,9 +36,6 @@ def paired(
     Args:
         rows: the rows table.
         outputs: the outputs table: examples are paired where it has their scores.
-        regularizer: whose part is taken.
-        controls: those that do not occur in a group at any k are left out; at a k that only one side has, a line says
-            what is missing.
 
     Returns:
         one line per group, k, control and what was compared: `rect` and `other` (means over the models compared),
@@ -50,15 +45,15 @@ def paired(
     """
     rows = one_evaluation(rows.loc[rows["setting"] != UNEDITED, NEEDED])
     points = rows.drop_duplicates(["cell", "n_edits"])
-    wanted = points[points["regularizer"].isin([regularizer, *controls]) & points["k"].notna()]
+    wanted = points[points["regularizer"].isin(["rect", *CONTROLS]) & points["k"].notna()]
     found = Measurements(rows, outputs, wanted)
     tasks = task_names(rows)
     lines: list[dict[str, Any]] = []
     for keys, group in points.groupby(list(GROUP), dropna=False, sort=True):
-        mine = group[group["regularizer"] == regularizer]
+        mine = group[group["regularizer"] == "rect"]
         there = set(group["regularizer"])
         for k in sorted(mine["k"].dropna().unique()):
-            for control in [name for name in controls if name in there and name != regularizer]:
+            for control in [name for name in CONTROLS if name in there]:
                 other = group[(group["regularizer"] == control) & (group["k"] == k)]
                 first = mine[mine["k"] == k]
                 common = set(first["n_edits"]) & set(other["n_edits"])
@@ -69,7 +64,7 @@ def paired(
                     continue
                 n_edits = max(common)
                 sides = [_by_seed(side, n_edits) for side in (first, other)]
-                names = label(regularizer, k), label(control, k)
+                names = label("rect", k), label(control, k)
                 lines += [head | {"n_edits": n_edits} | line for line in _of_pair(found, tasks, sides, n_edits, names)]
     table = pd.DataFrame(lines).reindex(columns=PAIRED_COLUMNS)
     if len(table):

@@ -26,13 +26,12 @@ def headlines(table: pd.DataFrame, sure: pd.DataFrame, share: float = KEEP) -> l
     found = []
     edited = mean[mean["setting"] != tradeoff.UNEDITED]
     for keys, group in edited.groupby(list(tradeoff.GROUP), dropna=False, sort=False):
-        model, method, setting, _ = keys
         most = group["n_edits"].max()
         early = _ended_early(group, most)
         group = group[group["n_edits"] == most]
-        title = place([model, method, setting], group["batch_size"].iloc[0], group["n_edits"].iloc[0])
+        title = place(keys[:3], group["batch_size"].iloc[0], most)
         candidates = best[(best[list(tradeoff.GROUP)] == list(keys)).all(axis=1)]
-        unedited = mean[(mean["setting"] == tradeoff.UNEDITED) & (mean["model"] == model)]
+        unedited = mean[(mean["setting"] == tradeoff.UNEDITED) & (mean["model"] == keys[0])]
         known = sure[(sure[list(tradeoff.GROUP)] == list(keys)).all(axis=1)]
         said = _finding(group, candidates, unedited, known, share)
         found.append({"title": title} | said | {"finding": said["finding"] + early})

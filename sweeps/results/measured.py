@@ -63,19 +63,17 @@ class Measurements:
         self._facts, self._lengths = _read_facts(rows)
         self._outputs = _read_outputs(outputs, points)
 
-    def edit(self, cell: str, n_edits: int, what: str) -> Measured:
-        """Reliability, generalization or locality (token accuracy) of the facts edited so far."""
-        return self._get(cell, n_edits, f"{what}/{FORM}")
-
-    def task(self, cell: str, n_edits: int, task: str) -> Measured:
-        """A task's score."""
-        return self._get(cell, n_edits, f"{task}/score")
-
     def figure(self, cell: str, n_edits: int, what: str, tasks: Sequence[str] = ()) -> Measured:
-        """A metric of the editing, the score of a task, or `ALL_TASKS`: the mean score of some tasks."""
+        """Of the facts edited so far reliability, generalization or locality (token accuracy); or the score of a task.
+
+        `ALL_TASKS` is the mean score of some `tasks`.
+        """
         if what == ALL_TASKS:
-            return units.average([self.task(cell, n_edits, task) for task in tasks])
-        return self.edit(cell, n_edits, what) if what in EDITING else self.task(cell, n_edits, what)
+            return units.average([self.figure(cell, n_edits, task) for task in tasks])
+        key = (cell, n_edits, f"{what}/{FORM if what in EDITING else 'score'}")
+        if key not in self._known:
+            self._known[key] = self._made(*key) if key in self._rows else units.MISSING
+        return self._known[key]
 
     def examples(self, cell: str, n_edits: int, task: str) -> int:
         """How many outputs a task's score was taken over; 0 where that is not known."""
@@ -85,13 +83,7 @@ class Measurements:
     def edit_score(self, cell: str, n_edits: int) -> Measured:
         """Mean of reliability and generalization; reliability alone where no fact of the sweep has a rephrasing."""
         kinds = EDITING[: 2 if self.generalizes else 1]
-        return units.average([self.edit(cell, n_edits, what) for what in kinds])
-
-    def _get(self, cell: str, n_edits: int, name: str) -> Measured:
-        key = (cell, n_edits, name)
-        if key not in self._known:
-            self._known[key] = self._made(*key) if key in self._rows else units.MISSING
-        return self._known[key]
+        return units.average([self.figure(cell, n_edits, what) for what in kinds])
 
     def _made(self, cell: str, n_edits: int, name: str) -> Measured:
         value, stderr, n, evaluation = self._rows[cell, n_edits, name]

@@ -11,7 +11,7 @@ import pandas as pd
 from sweeps.results import intervals
 from sweeps.results.measured import balance
 from sweeps.results.retention import Sides
-from sweeps.results.tradeoff import UNEDITED
+from sweeps.results.tradeoff import UNEDITED, label
 from sweeps.results.units import Measured
 
 PLACES = ["model", "setting", "batch_size", "n_edits"]
@@ -65,6 +65,11 @@ def ranking(table: pd.DataFrame, sides: Mapping[str, Sides] | None = None) -> pd
     mean["rank"] = mean.groupby(PLACES, dropna=False)["balance"].rank(ascending=False, method="average")
     order = mean.sort_values([*PLACES, "rank", *WHO], na_position="last", kind="stable")
     return order[COLUMNS].reset_index(drop=True)
+
+
+def named(table: pd.DataFrame) -> list[str]:
+    """What competitors are called: "rome rect 40"."""
+    return [f"{method} {label(*how)}" for method, *how in table[WHO].itertuples(index=False, name=None)]
 
 
 def _by_seed(lines: pd.DataFrame, sides: Mapping[str, Sides]) -> dict[int, Measured]:

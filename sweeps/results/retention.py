@@ -136,7 +136,7 @@ def _ability(line: dict[Any, Any], bases: Sequence[str], tasks: Sequence[str], f
     usable = [task for task in tasks if not pd.isna(line[f"{task}_retention"])]
     shares = []
     for task in usable:
-        base = units.average([found.task(cell, 0, task) for cell in bases])
-        shares.append(units.quotient(found.task(line["cell"], line["n_edits"], task), base))
+        base = units.average([found.figure(cell, 0, task) for cell in bases])
+        shares.append(units.quotient(found.figure(line["cell"], line["n_edits"], task), base))
     made = units.average(shares)
     return Measured(line["task_retention"], made.parts)

@@ -109,9 +109,7 @@ def tradeoff(rows: pd.DataFrame, tasks: Sequence[str] | None = None) -> pd.DataF
         table[metric.replace("/", "_")] = last[metric]
     _add_edit_retention(table, wide, notes)
     _add_task_retention(table, last, wide, floors, notes)
-    for name in ABILITIES:
-        table[name] = last[name]
-    for metric in more_metrics(rows):
+    for metric in (*ABILITIES, *more_metrics(rows)):
         table[metric.replace("/", "_")] = last[metric]
     stops = rows[rows["kind"] == "stop"].drop_duplicates("cell").set_index("cell")
     table = table.copy()  # one block: many single insertions leave it fragmented
@@ -144,8 +142,8 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     return _sorted(mean)
 
 
-def smallest_k(table: pd.DataFrame, share: float = 0.95, metric: str = "edit_retention") -> pd.DataFrame:
-    """The smallest k of each regularizer whose mean over seeds of `metric` is at least `share`.
+def smallest_k(table: pd.DataFrame, share: float = 0.95) -> pd.DataFrame:
+    """The smallest k of each regularizer whose mean over seeds of `edit_retention` is at least `share`.
 
     Args:
         table: what `tradeoff` returns.
@@ -163,13 +161,13 @@ def smallest_k(table: pd.DataFrame, share: float = 0.95, metric: str = "edit_ret
         most = int(group["furthest"].iloc[0])
         group = group[(group["n_edits"] == most) & (group["seeds_elsewhere"] == 0)]  # in the order of k
         line = dict(zip((*GROUP, "regularizer"), keys, strict=True)) | {"n_edits": most}
-        enough = group[group[metric] >= share]
+        enough = group[group["edit_retention"] >= share]
         if len(enough):
             first = enough.iloc[0]
             line |= {c: first[c] for c in ("k", "edit_retention", "task_retention")} | {"reason": ""}
         else:
             line |= dict.fromkeys(("k", "edit_retention", "task_retention"), np.nan)
-            line["reason"] = _why_no_k(group, share, metric) if len(group) else f"all of it ended before {most} edits"
+            line["reason"] = _why_no_k(group, share) if len(group) else f"all of it ended before {most} edits"
         lines.append(line)
     columns = [*GROUP, "regularizer", "n_edits", "k", "edit_retention", "task_retention", "reason"]
     return pd.DataFrame(lines, columns=columns)
@@ -291,12 +289,11 @@ def _cut_short(line: pd.Series, most: int) -> list[str]:
     return notes
 
 
-def _why_no_k(group: pd.DataFrame, share: float, metric: str) -> str:
-    known = group[group[metric].notna()]
-    if known.empty:
-        return f"{metric} is not known for any k"
-    best = known.iloc[int(known[metric].to_numpy().argmax())]
-    return f"no k reaches {share:.0%}; the best is {best[metric]:.0%} at k = {best['k']:g}"
+def _why_no_k(group: pd.DataFrame, share: float) -> str:
+    if group["edit_retention"].isna().all():
+        return "edit_retention is not known for any k"
+    best = group.sort_values("edit_retention", ascending=False, kind="stable").iloc[0]
+    return f"no k reaches {share:.0%}; the best is {best['edit_retention']:.0%} at k = {best['k']:g}"
 
 
 def _sorted(table: pd.DataFrame) -> pd.DataFrame:

@@ -62,7 +62,7 @@ def _share(found: Measurements, points: pd.DataFrame, task: str) -> float:
     for cell, n_edits in points[["cell", "n_edits"]].itertuples(index=False, name=None):
         examples = found.examples(cell, n_edits, task)
         if examples:
-            return found.task(cell, n_edits, task).units / examples
+            return found.figure(cell, n_edits, task).units / examples
     return 1.0
 
 

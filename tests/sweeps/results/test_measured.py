@@ -44,7 +44,7 @@ def ner(cell: str, said: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]
 
 def test_ner_is_resampled_by_sentences_as_it_is_scored() -> None:
     line, lines, score = ner("a", [" Anna", "", " Anna", " Rome", " Bert", "", " Anna, Bert", " Rome"])
-    found = Measurements(pd.DataFrame([line]), pd.DataFrame(lines)).task("a", 3, "ner")
+    found = Measurements(pd.DataFrame([line]), pd.DataFrame(lines)).figure("a", 3, "ner")
     assert found.value == pytest.approx(score.value)
     assert found.stderr == pytest.approx(score.stderr)
     assert found.units == 4  # sentences, not pairs
@@ -54,7 +54,7 @@ def test_scores_that_do_not_give_the_reported_figure_are_not_its_examples() -> N
     """Judgements of pairs averaged are no micro F1: outputs of an earlier version have nothing else."""
     line, lines, score = ner("a", [" Anna", "", " Anna", " Rome", " Bert", "", " Anna", ""])
     old = pd.DataFrame(lines).drop(columns=["unit", "numerator", "denominator"])
-    found = Measurements(pd.DataFrame([line]), old).task("a", 3, "ner")
+    found = Measurements(pd.DataFrame([line]), old).figure("a", 3, "ner")
     assert (found.value, found.stderr) == (score.value, score.stderr)
     assert [len(part.terms) for part in found.parts.values()] == [1]
 
@@ -68,7 +68,7 @@ def test_facts_without_rephrasings_count_where_they_have_a_value() -> None:
         mean = sum(v for _, v in known) / len(known)
         lines.append(row("a", 3, "edit", f"{name}/token_accuracy", mean, n=len(known)))
     found = Measurements(pd.DataFrame(lines))
-    assert found.edit("a", 3, "generalization").value == 0.5
+    assert found.figure("a", 3, "generalization").value == 0.5
     score = found.edit_score("a", 3)
     assert score.value == pytest.approx((0.625 + 0.5) / 2)
     # By hand: each fact's term is (r - 0.625) / 4 / 2, and (g - 0.5) / 2 / 2 where it has rephrasings.
@@ -91,22 +91,22 @@ def test_examples_pair_within_an_evaluation_and_by_prompt_between_sweeps() -> No
     def keys(prompts: bool, **more: Any) -> set[Any]:
         return {
             *Measurements(pd.DataFrame(line), pd.DataFrame(answers("a", "nli", scores, **more)), prompts=prompts)
-            .task("a", 3, "nli")
+            .figure("a", 3, "nli")
             .parts
         }
 
     assert keys(False) == keys(False, prompt=None)
     assert keys(True) != keys(True, prompt="other")
     assert keys(True) == keys(True, output="text")
-    one, other = (Measurements(pd.DataFrame(line), sweep=name).task("a", 3, "nli") for name in "ab")
+    one, other = (Measurements(pd.DataFrame(line), sweep=name).figure("a", 3, "nli") for name in "ab")
     assert not set(one.parts) & set(other.parts)  # two sweeps' rows are never one, whatever their cells are called
 
 
 def test_what_was_not_measured_is_missing() -> None:
     found = Measurements(pd.DataFrame([row("a", 3, "task", "nli/score", 0.75)]))
-    assert math.isnan(found.task("a", 4, "nli").value)
-    assert math.isnan(found.edit("a", 3, "reliability").value)
-    assert found.task("a", 3, "nli").stderr == 0.01
+    assert math.isnan(found.figure("a", 4, "nli").value)
+    assert math.isnan(found.figure("a", 3, "reliability").value)
+    assert found.figure("a", 3, "nli").stderr == 0.01
 
 
 def test_outputs_of_other_points_than_are_asked_for_are_as_none() -> None:
