@@ -57,10 +57,10 @@ def covariance(
     work.compute(recipe, shared.console(), wanted, workers, address, device)
 
 
-def _tunable(incomplete: str) -> list[str]:
+def _tunable() -> list[str]:
     from sweeps.plan.tuning import SPACES
 
-    return [name for name in SPACES if name.startswith(incomplete)]
+    return list(SPACES)
 
 
 def tune(

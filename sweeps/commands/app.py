@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from modelfolder.errors import InputError, closest
-from sweeps.commands import ahead, cache, facts, judging, known_models, methods, models, results, shared, sweep, tasks
+from sweeps.commands import ahead, cache, facts, known_models, methods, models, results, shared, sweep, tasks
 
 INTERRUPTED = 130
 BAD_INPUT = 2
@@ -42,9 +42,7 @@ def _options(
 
         typer.echo(rect.__version__)
         raise typer.Exit
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-        raise typer.Exit
+    shared.help_alone(context)
 
 
 for command in (
@@ -55,7 +53,7 @@ for command in (
     tasks.evaluate,
 ):
     app.command()(command)
-app.command(context_settings={"ignore_unknown_options": True})(judging.judge)
+app.command(context_settings={"ignore_unknown_options": True})(results.judge)
 app.add_typer(known_models.app, name="models")
 app.add_typer(methods.app, name="methods")
 app.add_typer(facts.app, name="facts")

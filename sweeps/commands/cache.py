@@ -15,18 +15,18 @@ app = shared.group("Look at what a sweep's folder keeps, check it, clear out wha
 @app.command("list")
 def list_files(folder: Folder) -> None:
     """What is kept, how large it is, and how much of it the folder's configuration does not use."""
-    from rich.table import Table
+    from rich.filesize import decimal
+    from rich.table import Column, Table
 
     from sweeps.commands import upkeep
     from sweeps.store.store import Store
 
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    for title in ("files", "size", "unused", "size"):
-        table.add_column(title, justify="right")
-    table.add_column("what")
+    numbers = (Column(title, justify="right") for title in ("files", "size", "unused", "size"))
+    table = Table("", *numbers, "what", box=None, pad_edge=False)
     for one in upkeep.inventory(Store(folder)):
-        table.add_row(one.kind, str(one.files), size(one.bytes), str(one.unused), size(one.unused_bytes), one.what)
+        table.add_row(
+            one.kind, str(one.files), decimal(one.bytes), str(one.unused), decimal(one.unused_bytes), one.what
+        )
     shared.console().print(table)
 
 
@@ -50,24 +50,13 @@ def prune(
     yes: Annotated[bool, typer.Option("--yes", help="Remove; without it nothing is removed.")] = False,
 ) -> None:
     """Remove updates, vectors and states that the folder's configuration does not use. Results are never removed."""
+    from rich.filesize import decimal
+
     from sweeps.commands import upkeep
     from sweeps.store.store import Store
 
     gone = upkeep.prune(Store(folder), really=yes)
     for name in sorted(gone):
         typer.echo(name)
-    total = f"{len(gone)} {'file' if len(gone) == 1 else 'files'}, {size(sum(gone.values()))}"
+    total = f"{len(gone)} {'file' if len(gone) == 1 else 'files'}, {decimal(sum(gone.values()))}"
     typer.echo(f"{total} removed" if yes else f"{total} would be removed; --yes removes them")
-
-
-def size(number: float) -> str:
-    """Bytes as a person reads them.
-
-    >>> size(1_234_567)
-    '1.2 MB'
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} TB"

@@ -7,39 +7,35 @@ import os
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from rich.console import Console
+from typing import TYPE_CHECKING, get_args
 
 from modelfolder.errors import InputError, nearest
 from rect import places
 from rect.editors import EDITORS
 from rect.editors.easyeditor import environment
 from rect.regularizers import REGULARIZERS
-from sweeps.commands import effect, show_edit
+from sweeps.commands import effect, shared, show_edit
 from sweeps.commands.effect import Request
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from rect.facts import Fact
     from rect.model import EditableModel
 
-DTYPES = ("float32", "bfloat16", "float16")
 
-
-def edit(request: Request, console: Console | None = None) -> None:
+def edit(request: Request, console: Console) -> None:
     """Make one edit, show what it does, save what is asked for. All input is checked before the model is loaded.
 
     Raises:
         InputError: anything in the request that cannot be used.
     """
-    console = console or Console()
     fact = checked_fact(request.subject, request.prompt, request.target)
     k = checked_regularizer(request.regularizer, request.k)
     if reason := environment.refusal(request.method):
         raise InputError(f"--method {reason}")
     _known("--method", request.method, EDITORS)
     more = read_prompts(request.prompts) if request.prompts else []
-    _check_dtype(request.dtype)
     if request.save:
         check_empty(request.save)
     if request.save_update and os.path.exists(request.save_update):
@@ -59,14 +55,13 @@ def edit(request: Request, console: Console | None = None) -> None:
         _save(made.model, request.save, console)
 
 
-def apply(model_name: str, update_file: Path, save: str, dtype: str = "auto", console: Console | None = None) -> None:
+def apply(model_name: str, update_file: Path, save: str, dtype: str, console: Console) -> None:
     """Add a saved update to a model and export the whole.
 
     Raises:
         InputError: no such update or model, they do not fit, or the folder is not empty.
     """
     check_empty(save)
-    _check_dtype(dtype)
 
     from rect.model import EditableModel
     from rect.update import Update
@@ -74,7 +69,7 @@ def apply(model_name: str, update_file: Path, save: str, dtype: str = "auto", co
     update = Update.load(update_file)
     model = EditableModel.load(model_name, device="cpu", dtype=_stored(model_name, dtype))
     model.add(update)
-    _save(model, save, console or Console())
+    _save(model, save, console)
 
 
 def regularize(
@@ -83,19 +78,17 @@ def regularize(
     regularizer: str,
     k: float | None,
     save: str,
-    seed: int = 0,
-    dtype: str = "auto",
-    console: Console | None = None,
+    seed: int,
+    dtype: str,
+    console: Console,
 ) -> None:
     """Regularize the difference of two checkpoints of one model and export base + regularized difference.
 
     Raises:
         InputError: the two are not checkpoints of one model, a bad regularizer or k, or the folder is not empty.
     """
-    console = console or Console()
     percentage = checked_regularizer(regularizer, k)
     check_empty(save)
-    _check_dtype(dtype)
 
     from rect import models, regularizers, weights
     from rect.model import EditableModel
@@ -149,11 +142,6 @@ def _known(option: str, name: str, known: Collection[str]) -> None:
         raise InputError(f"{option} {name}: unknown; {nearest(name, known)}")
 
 
-def _check_dtype(dtype: str) -> None:
-    if dtype not in ("auto", *DTYPES):
-        raise InputError(f"--dtype {dtype}: one of auto, {', '.join(DTYPES)} is wanted")
-
-
 def check_empty(folder: str) -> None:
     """Raises InputError where a folder to save into holds anything, or cannot be written."""
     if os.path.isfile(folder) or (os.path.isdir(folder) and any(os.scandir(folder))):
@@ -183,7 +171,7 @@ def _stored(name: str, dtype: str) -> str:
 
     config = json.loads((models.resolve(name) / "config.json").read_text(encoding="utf-8"))
     declared = config.get("dtype") or config.get("torch_dtype")
-    return declared if declared in DTYPES else "float32"
+    return declared if declared in get_args(shared.Precision) else "float32"
 
 
 def _save(model: EditableModel, folder: str, console: Console) -> None:

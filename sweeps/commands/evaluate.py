@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from modelfolder.errors import InputError
 from rect import models
@@ -121,10 +121,9 @@ def _check_empty(store: Store, request: Request, questions: Sequence[Exam], cell
 def table(rows: Sequence[Row], questions: Sequence[Exam]) -> Table:
     """One line per task: n, its scores with their standard errors, and how many prompts were cut."""
     values = {row["name"]: row for row in rows if row["kind"] == "task"}
-    shown = Table(caption="+- standard error; cut: prompts whose passage did not fit", caption_justify="left", box=None)
-    shown.add_column("", overflow="fold")
-    for title in ("n", *COLUMNS.values(), "cut"):
-        shown.add_column(title, justify="right", no_wrap=True)
+    numbers = (Column(title, justify="right", no_wrap=True) for title in ("n", *COLUMNS.values(), "cut"))
+    caption = "+- standard error; cut: prompts whose passage did not fit"
+    shown = Table(Column("", overflow="fold"), *numbers, caption=caption, caption_justify="left", box=None)
     for one in questions:
         count = values[f"{one.name}/score"]["n"]
         cells = [_text(values.get(f"{one.name}/{metric}"), metric in WITH_ERROR) for metric in COLUMNS]

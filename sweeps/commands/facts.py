@@ -38,7 +38,7 @@ def check(
 
     Exit code 1 where a sweep would refuse the file: no fact is left, or a record of the format `facts` is bad.
     """
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from rect import fact_files
 
@@ -50,9 +50,8 @@ def check(
         console.print(f"  {bad.where}: {bad.why}{bad.hint}", highlight=False, markup=False, soft_wrap=True)
     if not everything and len(looked.bad) > NAMED:
         console.print(f"  and {len(looked.bad) - NAMED} more (--all names them)")
-    table = Table(box=None, pad_edge=False)
-    for title in ("", "facts with", "in all"):
-        table.add_column(title, justify="left" if not title else "right")
+    numbers = (Column(title, justify="right") for title in ("facts with", "in all"))
+    table = Table("", *numbers, box=None, pad_edge=False)
     for what, counts in held(looked.facts):
         table.add_row(what, str(sum(map(bool, counts))), str(sum(counts)))
     if looked.facts:

@@ -5,39 +5,29 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from modelfolder.errors import InputError
+from rect.known_models import Known, known, named
 from sweeps.commands import shared
-
-if TYPE_CHECKING:
-    from rect.known_models import Known
 
 app = shared.group("Look at the models that are known by name, and fetch one.")
 
 
-def _names(incomplete: str) -> list[str]:
-    from rect.known_models import known
-
-    return [name for name in known() if name.startswith(incomplete)]
-
-
-Name = Annotated[str, typer.Argument(help="See models list.", show_default=False, autocompletion=_names)]
+Name = Annotated[str, typer.Argument(help="See models list.", show_default=False, autocompletion=lambda: list(known()))]
 
 
 @app.command("list")
 def list_models() -> None:
     """Models that are known by name. Folders, GGUF files and hub ids are models too."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from rect import models
-    from rect.known_models import known
 
-    table = Table(box=None, pad_edge=False)
-    for title in ("model", "parameters", "family", "licence", "here", "tuned for it"):
-        table.add_column(title, no_wrap=title == "model", justify="right" if title == "parameters" else "left")
+    first = Column("model", no_wrap=True), Column("parameters", justify="right")
+    table = Table(*first, "family", "licence", "here", "tuned for it", box=None, pad_edge=False)
     for model in known().values():
         here = "yes" if models.here(model.name) else "no"
         size = f"{model.parameters / 1e6:.0f}M"
@@ -48,9 +38,9 @@ def list_models() -> None:
 @app.command()
 def show(name: Name) -> None:
     """What is known of a model: size, family, licence, where it comes from, what was tuned for it."""
-    from rect import known_models, models
+    from rect import models
 
-    model = known_models.named(name)
+    model = named(name)
     rows = {
         "model": f"{name}: {model.about}",
         "parameters": f"{model.parameters:,}",
@@ -71,9 +61,9 @@ def get(
     agree: Annotated[bool, typer.Option("--agree", help="Agree to the model's terms, if it has some.")] = False,
 ) -> None:
     """Fetch a model, check it and convert it, once. Terms that it comes under are shown first."""
-    from rect import known_models, models
+    from rect import models
 
-    model = known_models.named(name)
+    model = named(name)
     agreed = model.terms is None or models.here(name) is not None or _agreed(model, agree)
     typer.echo(f"{name} is in {models.get(name, agreed)}")
 

@@ -44,7 +44,7 @@ CHECKED = {  # docs/methods.md
 @app.command("list")
 def list_methods() -> None:
     """All methods by name, with the facts of an operation, what must be there, and what ours was checked against."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from rect.editors import EDITORS
     from rect.editors.easyeditor import environment
@@ -54,9 +54,7 @@ def list_methods() -> None:
         there, state = set(where.methods()), f"EasyEdit {where.version} in {where.package}"
     except ValueError as error:
         there, state = set(), str(error)
-    table = Table(box=None, pad_edge=False)
-    for title in ("method", "facts", "needs", "checked against"):
-        table.add_column(title, no_wrap=title == "method")
+    table = Table(Column("method", no_wrap=True), "facts", "needs", "checked against", box=None, pad_edge=False)
     for name, method in EDITORS.items():
         needs = NEEDS.get(name, "nothing else")
         if name.startswith(environment.PREFIX) and name.removeprefix(environment.PREFIX) not in there:

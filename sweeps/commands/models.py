@@ -14,10 +14,10 @@ from sweeps.commands.shared import Device, K, Model, ModelArgument, Regularizer,
 SAVE = typer.Option(metavar="DIR", help="Where the model goes: an empty folder or a new one.", show_default=False)
 
 
-def _methods(incomplete: str) -> list[str]:
+def _methods() -> list[str]:
     from rect.editors import EDITORS
 
-    return [name for name in EDITORS if name.startswith(incomplete)]
+    return list(EDITORS)
 
 
 def edit(
@@ -56,7 +56,7 @@ def apply(
     """Add a saved update to a model and export it."""
     from sweeps.commands import edit as work
 
-    work.apply(model, update, save, dtype=dtype, console=shared.console())
+    work.apply(model, update, save, dtype, shared.console())
 
 
 def regularize(
@@ -71,4 +71,4 @@ def regularize(
     """Regularize the difference of any two checkpoints of one model."""
     from sweeps.commands import edit as work
 
-    work.regularize(base, edited, regularizer, k, save, seed=seed, dtype=dtype, console=shared.console())
+    work.regularize(base, edited, regularizer, k, save, seed, dtype, shared.console())

@@ -1,4 +1,4 @@
-"""Commands that look at what sweeps left: figure, compare, export. Registered by `sweeps.commands.app`."""
+"""Commands that look at what sweeps left: figure, compare, export, judge. Registered by `sweeps.commands.app`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from modelfolder.errors import InputError
 from sweeps.commands import shared
 from sweeps.commands.shared import Everything, Folder
+from sweeps.figures.specs import FIGURES
 
 Score = Literal["score_release", "score"]
 Format = Literal["csv", "parquet", "latex", "markdown"]
@@ -16,25 +18,20 @@ Table = Literal[
 ]
 
 
-def _figures(incomplete: str) -> list[str]:
-    from sweeps.figures.specs import FIGURES
-
-    return [name for name in (*FIGURES, "all", "list") if name.startswith(incomplete)]
-
-
 def figure(
     name: Annotated[
         str,
-        typer.Argument(help="figure-03 or 3, table-1, ...; all; or list.", show_default=False, autocompletion=_figures),
+        typer.Argument(
+            help="figure-03 or 3, table-1, ...; all; or list.",
+            show_default=False,
+            autocompletion=lambda: [*FIGURES, "all", "list"],
+        ),
     ],
     folder: Annotated[str, typer.Argument(metavar="DIR", help="Folder of a sweep.")] = "",
     score: Annotated[Score, typer.Option(help="score_release: as published.")] = "score_release",
     everything: Everything = False,
 ) -> None:
     """Draw a figure or a table of the paper from a sweep: PNG, SVG and CSV in DIR/figures."""
-    from modelfolder.errors import InputError
-    from sweeps.figures.specs import FIGURES
-
     if name == "list":
         for one in FIGURES.values():
             typer.echo(f"{one.name:<24}{one.title}: {one.statement}")
@@ -74,3 +71,22 @@ def export(
     from sweeps.report import export as work
 
     typer.echo(work.export(folder, what, format, out, everything))
+
+
+def judge(
+    folder: Folder,
+    command: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="COMMAND...",
+            help="A program of your own, its arguments behind it: reads answers as JSON lines, writes verdicts.",
+            show_default=False,
+        ),
+    ],
+) -> None:
+    """Have a program of your own judge what the models of a sweep answered; the report shows it then."""
+    from sweeps.run import judging as work
+
+    answers, lines = work.judge(folder, command)
+    told = f"{answers} answers judged, {lines} different ones" if answers else "nothing new to judge"
+    shared.console().print(told, highlight=False)

@@ -60,15 +60,14 @@ Source = Annotated[str, typer.Option(help="bundled, hub, or a directory with the
 
 def group(help: str) -> typer.Typer:
     """Commands under one name, which alone shows what there are."""
-    made = typer.Typer(help=help, invoke_without_command=True)
+    return typer.Typer(help=help, invoke_without_command=True, callback=help_alone)
 
-    @made.callback()
-    def _show_help(context: typer.Context) -> None:
-        if context.invoked_subcommand is None:
-            typer.echo(context.get_help())
-            raise typer.Exit
 
-    return made
+def help_alone(context: typer.Context) -> None:
+    """Show the help where no command is named."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit
 
 
 def console() -> Console:

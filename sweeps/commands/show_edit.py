@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from sweeps.results import collateral
 
@@ -47,10 +47,8 @@ def _effect(made: Made) -> Table:
     level = "" if asked.k is None else f" {asked.k:g}"
     title = f"{asked.model}: {asked.method}, regularizer {asked.regularizer}{level}"
     tokens = "one token" if made.tokens == 1 else f"product over {made.tokens} tokens"
-    table = Table(title=escape(title), title_justify="left", show_lines=True)
-    table.add_column("")
-    table.add_column("before", overflow="fold")
-    table.add_column("after", overflow="fold")
+    columns = "", Column("before", overflow="fold"), Column("after", overflow="fold")
+    table = Table(*columns, title=escape(title), title_justify="left", show_lines=True)
     name = f"probability of {asked.target!r} given the prompt ({tokens})"
     table.add_row(escape(name), f"{before.probability:.3g}", f"{after.probability:.3g}")
     for prompt, old, new in zip(made.prompts, before.continuations, after.continuations, strict=True):

@@ -71,7 +71,7 @@ def show(config: Config, out: str, console: Console, rehearsal: str | None = Non
     known_facts = () if "edits" in absent else plan.facts
     for line in remarks.of(replace(plan, facts=known_facts)):
         say(f"note {line}")
-    for reason in needs.lacking(cells):
+    for _, reason in needs.lacking(cells):
         say(f"needed {reason}")
     for line in memory.told(plan, card):
         say(line)

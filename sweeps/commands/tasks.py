@@ -24,15 +24,13 @@ Name = Annotated[
 @app.command("list")
 def list_tasks() -> None:
     """All tasks by name; `show` tells more of one."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     import tasks
 
-    table = Table(box=None, pad_edge=False, caption="* also as <task>:likelihood", caption_justify="left")
-    for title in ("task", "data set", "split"):
-        table.add_column(title, no_wrap=title == "task")
-    for title in ("size", "new tokens"):
-        table.add_column(title, justify="right", no_wrap=True)
+    columns = [Column("task", no_wrap=True), "data set", "split"]
+    columns += [Column(title, justify="right", no_wrap=True) for title in ("size", "new tokens")]
+    table = Table(*columns, box=None, pad_edge=False, caption="* also as <task>:likelihood", caption_justify="left")
     for name, task in (tasks.TASKS | tasks.GLUE).items():
         data = task.data
         mark = " *" if task.has_choices else ""

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import yaml
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from modelfolder import whole_files
 from modelfolder.errors import InputError
@@ -87,8 +87,9 @@ def tune(request: Request, console: Console) -> Path:
     place = bench.Bench(request.model, request.device, request.dtype)
     now = _now(request.method, place, request.held)
     asked, effects = _asked(request, keys, seen, now, place, console)
+    settings = math.prod(map(len, asked.choices.values()))
     console.print(
-        f"{request.method} on {request.model}: {_size(asked.choices)} settings of {', '.join(keys)}, on "
+        f"{request.method} on {request.model}: {settings} settings of {', '.join(keys)}, on "
         f"{len(asked.facts)} facts of {len(seen)} set aside for tuning; {len(unseen)} others are left alone",
         highlight=False,
     )
@@ -204,10 +205,6 @@ def _pool(request: Request, place: bench.Bench) -> Iterator[bench.Pool]:
         yield bench.Actors(request.workers, request.model, request.device, request.dtype)
 
 
-def _size(choices: tuning.Choices) -> int:
-    return math.prod(map(len, choices.values()))
-
-
 def _shown(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {json.dumps(value)}" for key, value in values.items())
 
@@ -227,9 +224,8 @@ def front(tried: Sequence[Setting]) -> list[bool]:
 
 
 def _show(tried: Sequence[Setting], picked: Setting, console: Console) -> None:
-    table = Table(box=None, pad_edge=False)
-    for title in (*tried[0].values, "success", "drift", "facts", "front", ""):
-        table.add_column(title, justify="right")
+    titles = (*tried[0].values, "success", "drift", "facts", "front", "")
+    table = Table(*(Column(title, justify="right") for title in titles), box=None, pad_edge=False)
     order = sorted(zip(tried, front(tried), strict=True), key=lambda pair: (not pair[0].whole, _drift(pair[0])))
     for one, best in order:
         count = sum(one.sizes[: len(one.operations)])
@@ -282,9 +278,8 @@ def _show_confirmed(confirmed: Sequence[Setting], facts: int, console: Console) 
     for one in confirmed:
         if one.failed:
             console.print(f"on other facts: {_line(one, one.failed)}", highlight=False, markup=False)
-    table = Table(box=None, pad_edge=False)
-    for title in (f"on {facts} other facts", "values of before", "picked", "difference (95% interval)"):
-        table.add_column(title)
+    titles = f"on {facts} other facts", "values of before", "picked", "difference (95% interval)"
+    table = Table(*titles, box=None, pad_edge=False)
     for line in compared(*confirmed):
         texts = [f"{line[key].value:.4f} ({line[key].low:.4f} to {line[key].high:.4f})" for key in list(line)[1:]]
         table.add_row(line["figure"], *texts)

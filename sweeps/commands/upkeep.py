@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from sweeps.plan.kept import KeptPlan, kept_plan
 from sweeps.store.folder import StoreError
@@ -51,7 +52,7 @@ def unused(store: Store, plan: KeptPlan) -> dict[str, int]:
         name: size
         for kind, ids in wanted.items()
         for name, size in store.folder.sizes(kind, KINDS[kind][0]).items()
-        if _id(name) not in ids
+        if PurePath(name).stem not in ids
     }
     vectors = store.folder.sizes("vectors", KINDS["vectors"][0])
     return idle | {name: size for name, size in vectors.items() if not _sought(store, plan, name)}
@@ -80,8 +81,8 @@ def verify(store: Store) -> list[str]:
     """Open everything. Returns what is wrong, one line per file; nothing is changed."""
     kept_plan(store)
     opened: dict[str, Callable[[str], object]] = {
-        "updates": lambda name: _open_update(store, _id(name)),
-        "vectors": lambda name: store.vectors(_id(name)),
+        "updates": lambda name: _open_update(store, PurePath(name).stem),
+        "vectors": lambda name: store.vectors(PurePath(name).stem),
         **dict.fromkeys(("rows", "outputs"), store.check_part),
     }
     wrong = []
@@ -122,7 +123,3 @@ def prune(store: Store, really: bool) -> dict[str, int]:
     for name in gone if really else ():
         store.folder.remove(name)
     return gone
-
-
-def _id(name: str) -> str:
-    return name.rpartition("/")[2].rpartition(".")[0]

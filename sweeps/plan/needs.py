@@ -20,18 +20,13 @@ NULL_SPACE = ("null-space",)  # regularizers that take a share of the directions
 log = logging.getLogger(__name__)
 
 
-def lacking(cells: Iterable[Cell]) -> list[str]:
-    """What the methods of some cells lack on their models, one line each."""
-    return [reason for _, reason in _lacks(cells)]
-
-
 def check(cells: Iterable[Cell]) -> None:
     """Raise InputError for the first thing that a method lacks.
 
     Methods of another environment do not stop the others: their cells fail, each with the reason, and the rest goes on.
     """
     cells = list(cells)
-    reasons = _lacks(cells)
+    reasons = lacking(cells)
     others = {cell.method.name for cell in cells if cell.method} - {name for name, _ in reasons}
     for name, reason in reasons:
         if not (others and name.startswith(environment.PREFIX)):
@@ -39,8 +34,8 @@ def check(cells: Iterable[Cell]) -> None:
         log.warning("%s; its cells will fail", reason)
 
 
-def _lacks(cells: Iterable[Cell]) -> list[tuple[str, str]]:
-    """(method, what it lacks)"""
+def lacking(cells: Iterable[Cell]) -> list[tuple[str, str]]:
+    """What the methods of some cells lack on their models: (method, a line)."""
     from rect import editors
 
     regularized: dict[tuple[ModelSpec, MethodSpec], bool] = {}  # by a null space

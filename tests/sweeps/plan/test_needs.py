@@ -25,7 +25,7 @@ def lacking(folder: Path, method: str, regularizers: Any = ("none",), **more: An
     methods = [{"name": method, "hparams": HPARAMS if method != "kn" else None, **more}]
     settings = [{"kind": "instance-sequential", "edits": 1}]
     config = small_config(folder, methods=methods, regularizers=list(regularizers), settings=settings)
-    return needs.lacking(make_plan(config).cells)
+    return [reason for _, reason in needs.lacking(make_plan(config).cells)]
 
 
 def dimension(folder: Path) -> int:
