@@ -20,7 +20,6 @@ from sweeps.store.schema import Row, measurement
 from tasks.engines.base import Engine
 from tasks.errors import Unaskable
 from tasks.harness import HarnessTask, Said
-from tasks.records import Example
 from tasks.scores import Score
 
 log = logging.getLogger(__name__)
@@ -54,8 +53,8 @@ def answers(engine: Engine, questions: Sequence[Exam], keep_texts: bool = True) 
     """
     modes = {mode: [one for one in questions if one.task.mode == mode] for mode in ("generate", "likelihood")}
     calls: list[Callable[[], list[Answered]]] = [
-        lambda: _put(engine, modes["generate"], _generate, _said),
-        lambda: _put(engine, modes["likelihood"], _weigh, _weighed),
+        lambda: _put(engine, modes["generate"], _generate),
+        lambda: _put(engine, modes["likelihood"], _weigh),
         *(lambda one=one: [_of_the_harness(engine, one)] for one in questions if one.task.mode == "harness"),
     ]
     for call in calls:
@@ -71,11 +70,10 @@ def answers(engine: Engine, questions: Sequence[Exam], keep_texts: bool = True) 
 # Asked and scored here
 
 Given = list[Any]  # what the engine gave for each prompt: a text, or the log-probabilities of the choices
-Call = Callable[["Engine", Sequence[Prompt]], Given]
-Scoring = Callable[[Exam, Sequence["Example"], Sequence[Prompt], Given], tuple[Mapping[str, "Score"], list[Row]]]
+Call = Callable[[Engine, Sequence[Prompt]], Given]
 
 
-def _put(engine: Engine, questions: Sequence[Exam], call: Call, scoring: Scoring) -> list[Answered]:
+def _put(engine: Engine, questions: Sequence[Exam], call: Call) -> list[Answered]:
     """Prepare the prompts of some tasks, have them answered, score the answers."""
     ready: list[Prompts] = []
     found: dict[str, Answered] = {}
@@ -86,9 +84,7 @@ def _put(engine: Engine, questions: Sequence[Exam], call: Call, scoring: Scoring
             found[one.evaluation] = _failed(one, error)
     for prompts, given in _given(engine, ready, call):
         one = prompts.one
-        found[one.evaluation] = (
-            _failed(one, given) if isinstance(given, Exception) else _scored(prompts, given, scoring)
-        )
+        found[one.evaluation] = _failed(one, given) if isinstance(given, Exception) else _scored(prompts, given)
     return [found[one.evaluation] for one in questions]
 
 
@@ -120,11 +116,23 @@ def check_sound(engine: Engine, error: Exception) -> None:
         raise error from None
 
 
-def _scored(prompts: Prompts, given: Given, scoring: Scoring) -> Answered:
-    one = prompts.one
+def _scored(prompts: Prompts, given: Given) -> Answered:
+    """Rows and outputs of a task, by what the model says, or by the log-probabilities of its choices.
+
+    The output of an example with choices is a JSON list of [choice, log-probability].
+    """
+    one, task = prompts.one, prompts.one.task
     examples = [one.examples[prompt.index] for prompt in prompts.asked]
     try:
-        scores, outputs = scoring(one, examples, prompts.asked, given)
+        if task.mode == "generate":
+            texts, judged, scores = given, map(task.judge, given, examples), task.score(given, examples)
+        else:
+            texts = [_listed(prompt.choices, values) for prompt, values in zip(prompts.asked, given, strict=True)]
+            judged, scores = map(task.judge_choice, given, examples), task.score_choices(given, examples)
+        outputs = [
+            _output(one, prompt.index, prompt.text, text, judgement.score)
+            for prompt, text, judgement in zip(prompts.asked, texts, judged, strict=True)
+        ]
         rows = _rows(one, scores, {prompt.index: prompt.cut for prompt in prompts.asked})
     except Exception as error:
         return _failed(one, error)
@@ -141,36 +149,9 @@ def _generate(engine: Engine, prompts: Sequence[Prompt]) -> Given:
     return engine.generate([prompt.text for prompt in prompts], [prompt.budget for prompt in prompts])
 
 
-def _said(
-    one: Exam, examples: Sequence[Example], prompts: Sequence[Prompt], texts: Given
-) -> tuple[Mapping[str, Score], list[Row]]:
-    """Scores and outputs of a task that is scored by what the model says."""
-    scores = [one.task.judge(text, example).score for text, example in zip(texts, examples, strict=True)]
-    outputs = [
-        _output(one, prompt.index, prompt.text, text, score)
-        for prompt, text, score in zip(prompts, texts, scores, strict=True)
-    ]
-    return one.task.score(texts, examples), outputs
-
-
 def _weigh(engine: Engine, prompts: Sequence[Prompt]) -> Given:
     found = iter(engine.token_likelihoods([row for prompt in prompts for row in prompt.rows]))
     return [[next(found).logprob for _ in prompt.rows] for prompt in prompts]
-
-
-def _weighed(
-    one: Exam, examples: Sequence[Example], prompts: Sequence[Prompt], logprobs: Given
-) -> tuple[Mapping[str, Score], list[Row]]:
-    """Scores and outputs of a task that is scored by the log-probabilities of its choices.
-
-    The output of an example is a JSON list of [choice, log-probability].
-    """
-    scores = [one.task.judge_choice(values, e).score for values, e in zip(logprobs, examples, strict=True)]
-    outputs = [
-        _output(one, prompt.index, prompt.text, _listed(prompt.choices, values), score)
-        for prompt, values, score in zip(prompts, logprobs, scores, strict=True)
-    ]
-    return one.task.score_choices(logprobs, examples), outputs
 
 
 def _listed(choices: Sequence[str], logprobs: Sequence[float]) -> str:
