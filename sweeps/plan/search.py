@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -62,16 +63,17 @@ def _number(value: float | bool) -> str:
     return "-" if math.isnan(value) else f"{value:.4g}"
 
 
-def search_id(spec: SearchSpec) -> str:
+def search_id(plan: Outline) -> str:
     """Of what is looked for; more trials of the same search, or another place for its study, is the same search."""
-    return identify("search", spec.model_dump(mode="json", exclude={"optuna": {"trials", "storage"}}))[:16]
+    assert plan.config.search is not None
+    wanted = plan.config.search.model_dump(mode="json", exclude={"optuna": {"trials", "storage"}})
+    return identify("search", wanted)[:16]
 
 
 def pick(plan: Plan, store: Store, cells: Iterable[Cell]) -> None:
     """Note that these cells are wanted whole from now on."""
-    assert plan.config.search is not None
     for cell in cells:
-        name = f"search/{search_id(plan.config.search)}-{cell.id}.json"
+        name = f"search/{search_id(plan)}-{cell.id}.json"
         store.folder.write_if_absent(name, json.dumps({"cell": cell.id, "shown": str(cell)}).encode())
 
 
@@ -84,7 +86,7 @@ def picked(plan: P, store: Store) -> P:
     """The plan with the cells that its search has picked."""
     if plan.config.search is None:
         return plan
-    prefix = f"search/{search_id(plan.config.search)}-"
+    prefix = f"search/{search_id(plan)}-"
     names = store.folder.names("search", ".json")
     chosen = {name.removeprefix(prefix).removesuffix(".json") for name in names if name.startswith(prefix)}
     cells = (*plan.cells, *(cell for cell in plan.candidates if cell.id in chosen))
@@ -113,14 +115,9 @@ def smallest(plan: Outline, rows: pd.DataFrame) -> pd.DataFrame:
 
 def chosen(plan: Outline, rows: pd.DataFrame) -> list[Cell]:
     """The cells, of all seeds, at the smallest k of each group."""
-    found = smallest(plan, rows)
-    wanted = {tuple(line) for line in found[[*GROUP, "regularizer", "k"]].itertuples(index=False, name=None)}
-    return [cell for cell in plan.cells if _of(cell, [*GROUP, "regularizer", "k"]) in wanted]
-
-
-def _of(cell: Cell, columns: Sequence[str]) -> tuple[Any, ...]:
-    axes = cell.axes()
-    return tuple(axes[column] for column in columns)
+    columns = [*GROUP, "regularizer", "k"]
+    wanted = set(smallest(plan, rows)[columns].itertuples(index=False, name=None))
+    return [cell for cell in plan.cells if itemgetter(*columns)(cell.axes()) in wanted]
 
 
 def objectives(plan: Outline, rows: pd.DataFrame) -> pd.DataFrame:
@@ -160,12 +157,9 @@ def results(plan: Outline, rows: pd.DataFrame) -> list[Found]:
             finding = _keeps(line, points, spec)
         else:
             finding = _front(points)
-        found.append(Found(_title(keys), finding, points))
+        title = place(keys[:3], group["batch_size"].iloc[0], math.nan)
+        found.append(Found(f"{title}, {keys[4]}", finding, points))
     return found
-
-
-def _title(keys: Sequence[Any]) -> str:
-    return f"{place(keys[:3], keys[3], math.nan)}, {keys[4]}"
 
 
 def _keeps(line: pd.Series, points: pd.DataFrame, spec: SearchSpec) -> str:

@@ -14,6 +14,7 @@ from modelfolder.errors import InputError
 from rect import models
 from sweeps.config.config import Config
 from sweeps.run import interrupts, surroundings
+from sweeps.store.folder import Folder
 
 if TYPE_CHECKING:
     from ray.tune import PlacementGroupFactory
@@ -134,13 +135,9 @@ def placement(config: Config) -> PlacementGroupFactory:
     there = any(node["Alive"] and node["Resources"].get("CPU") for node in ray.nodes())
     if config.resources.gpus == "auto" and not there:
         log.warning("no node of the cluster takes trials yet: waiting for the first one")
-        ray.get(ray.remote(num_cpus=config.resources.cpus)(_nothing).remote())
+        ray.get(ray.remote(num_cpus=config.resources.cpus)(lambda: None).remote())  # for which it has to grow
     largest = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
     return PlacementGroupFactory([bundle(config, largest, ray.cluster_resources().get("GPU", 0))])
-
-
-def _nothing() -> None:
-    """A task for which a cluster has to grow."""
 
 
 def bundle(config: Config, cpus: float, gpus: float) -> dict[str, float]:
@@ -167,13 +164,11 @@ def hide_devices(assigned: Sequence[str]) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
-@contextlib.contextmanager
-def engine_devices(split: int) -> Iterator[None]:
+def engine_devices(split: int) -> contextlib.AbstractContextManager[None]:
     """What is started within sees the engine's GPUs alone: the last `split` ones, if it is split over several."""
     mine = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     alone = split > 1 and len(mine) > split
-    with interrupts.environment({"CUDA_VISIBLE_DEVICES": ",".join(mine[-split:])} if alone else {}):
-        yield
+    return interrupts.environment({"CUDA_VISIBLE_DEVICES": ",".join(mine[-split:])} if alone else {})
 
 
 def concurrency(config: Config, cells: int, local: bool) -> int:
@@ -231,9 +226,9 @@ def check_shared(url: str, token: str) -> None:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     nodes = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
-    look = ray.remote(num_cpus=0)(_sees)
+    look = ray.remote(num_cpus=0)(lambda: Folder(url).exists(token))
     asked = {
-        node: look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(url, token)
+        node: look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
         for node in nodes
     }
     blind = [nodes[node] for node, answer in asked.items() if not ray.get(answer)]
@@ -242,9 +237,3 @@ def check_shared(url: str, token: str) -> None:
             f"--out {url}: {', '.join(blind)} does not see what this process wrote there; "
             "name a folder that all nodes share, or an object store"
         )
-
-
-def _sees(url: str, name: str) -> bool:
-    from sweeps.store.folder import Folder
-
-    return Folder(url).exists(name)

@@ -129,28 +129,23 @@ def _outcome(plan: Plan, store: Store) -> Outcome:
     return Outcome(len(plan.cells) - len(unfinished), failed, len(unfinished) - len(failed))
 
 
-class Session:
+@dataclass
+class Session(contextlib.AbstractContextManager["Session"]):
     """What the experiments of one run share. Ray is asked for when the first cell needs it.
 
-    Args:
+    Attributes:
         store: the output folder.
         address, limit, retry_failed, console: as `run` has them.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        address: str | None = None,
-        limit: int | None = None,
-        retry_failed: bool = False,
-        console: Console | None = None,
-    ) -> None:
-        self.store = store
-        self.address = address
-        self.limit = limit
-        self.retry_failed = retry_failed
-        self.console = console
-        self.journal = Journal(store.folder)
+    store: Store
+    address: str | None = None
+    limit: int | None = None
+    retry_failed: bool = False
+    console: Console | None = None
+
+    def __post_init__(self) -> None:
+        self.journal = Journal(self.store.folder)
         self._open = contextlib.ExitStack()
         self._register: Any = None
         self._environment = ""
@@ -239,9 +234,6 @@ class Session:
                 reason = _reason(result.error)
                 self.store.fail(cell.id, reason, str(cell), str(result.error))
                 self.journal.write("cell-failed", cell=cell.id, reason=reason)
-
-    def __enter__(self) -> Session:
-        return self
 
     def __exit__(self, *error: Any) -> None:
         if self.ran:

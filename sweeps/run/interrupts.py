@@ -8,17 +8,16 @@ import signal
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from types import FrameType
 
 MARK = "RECT_SWEEPS_STARTED_BY"
 """Environment variable by which processes are known as this one's own, whoever is their parent by then."""
 
 
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible() -> AbstractContextManager[None]:
     """Ctrl-C and SIGTERM raise KeyboardInterrupt here. To be entered anew after `ray.init`, which sets handlers."""
-    with _handled({signal.SIGTERM: signal.default_int_handler}):
-        yield
+    return _handled({signal.SIGTERM: signal.default_int_handler})
 
 
 @contextlib.contextmanager
@@ -39,11 +38,9 @@ def noticed() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
+def undisturbed() -> AbstractContextManager[None]:
     """Ctrl-C and SIGTERM do nothing: what has to be cleaned up is."""
-    with _handled(dict.fromkeys([signal.SIGTERM, signal.SIGINT], signal.SIG_IGN)):
-        yield
+    return _handled(dict.fromkeys([signal.SIGTERM, signal.SIGINT], signal.SIG_IGN))
 
 
 @contextlib.contextmanager

@@ -97,14 +97,13 @@ def study_of(plan: Plan, store: Store, group: Group) -> optuna.Study:
     Raises:
         InputError: the folder cannot hold Optuna's database and no other place is named.
     """
-    assert plan.config.search is not None
     url = _spec(plan).storage
     if url is None:
         if not store.folder.local:
             raise InputError(f"search.optuna.storage: {store.url} cannot hold a database; name one, such as "
                              "sqlite:////shared/optuna.db or postgresql://...")  # fmt: skip
         url = studies.beside(Path(store.folder.path("search/optuna.db")))
-    name = f"{search.search_id(plan.config.search)}-{_asked(plan, group)}"
+    name = f"{search.search_id(plan)}-{_asked(plan, group)}"
     return studies.opened(url, name, ["maximize"] * 2)
 
 

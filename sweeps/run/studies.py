@@ -18,22 +18,18 @@ def beside(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def opened(url: str, name: str, directions: Sequence[Direction], seed: int | None = None) -> optuna.Study:
+def opened(url: str, name: str, directions: Sequence[Direction]) -> optuna.Study:
     """A study, new or as it was left.
 
     Args:
         url: of the storage.
         name: of the study.
         directions: one per objective.
-        seed: of a sampler that this process asks; None: it asks none.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     patience = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
     storage = optuna.storages.RDBStorage(url, engine_kwargs=patience)
-    sampler = None if seed is None else optuna.samplers.TPESampler(seed=seed, n_startup_trials=6)
-    return optuna.create_study(
-        storage=storage, study_name=name, directions=directions, load_if_exists=True, sampler=sampler
-    )
+    return optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
 
 
 def give_up_unfinished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:

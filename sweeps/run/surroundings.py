@@ -5,14 +5,13 @@ What `ray.init` cannot do it says late, in a traceback, or not at all: an addres
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import secrets
 import shutil
 import socket
 import sys
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from modelfolder.errors import InputError
@@ -154,11 +153,9 @@ def _unfit(folder: str) -> str | None:
     return None
 
 
-@contextlib.contextmanager
-def set_where_unset(**values: str) -> Iterator[None]:
+def set_where_unset(**values: str) -> AbstractContextManager[None]:
     """Environment variables for a while; those that somebody has set stay as they are."""
-    with interrupts.environment({name: value for name, value in values.items() if name not in os.environ}):
-        yield
+    return interrupts.environment({name: value for name, value in values.items() if name not in os.environ})
 
 
 def token_in_memory() -> dict[str, str]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
+import pkgutil
 from collections.abc import Sequence
 from typing import Any
 
 from modelfolder.errors import InputError
 
 TOOLS = {
-    "tensorboard": ("tensorboardX", "ray.tune.logger", "TBXLoggerCallback", None),
-    "mlflow": ("mlflow", "ray.air.integrations.mlflow", "MLflowLoggerCallback", "experiment_name"),
-    "wandb": ("wandb", "ray.air.integrations.wandb", "WandbLoggerCallback", "project"),
+    "tensorboard": ("tensorboardX", "ray.tune.logger:TBXLoggerCallback", None),
+    "mlflow": ("mlflow", "ray.air.integrations.mlflow:MLflowLoggerCallback", "experiment_name"),
+    "wandb": ("wandb", "ray.air.integrations.wandb:WandbLoggerCallback", "project"),
 }
-"""Name in the configuration (and of the extra); the package that must be installed; module and class of Ray's callback,
+"""Name in the configuration (and of the extra); the package that must be installed; Ray's callback,
 and what it calls the sweep's name. Where MLflow keeps it: MLFLOW_TRACKING_URI."""
 
 
@@ -32,9 +32,5 @@ def check(names: Sequence[str]) -> None:
 
 def callbacks(names: Sequence[str], sweep: str) -> list[Any]:
     """One callback per name; cells appear with their axes as parameters, in a project of the sweep's name."""
-    check(names)
-    found = []
-    for _, module, callback, project in (TOOLS[name] for name in names):
-        made = getattr(importlib.import_module(module), callback)
-        found.append(made(**({} if project is None else {project: sweep})))
-    return found
+    asked = [(pkgutil.resolve_name(TOOLS[name][1]), TOOLS[name][2]) for name in names]
+    return [callback(**({project: sweep} if project else {})) for callback, project in asked]

@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +60,6 @@ class Asked:
     choices: Choices
     facts: tuple[Fact, ...]
     seed: int = 0
-
-    @property
-    def operations(self) -> list[tuple[Fact, ...]]:
-        return operations(self.method, self.facts)
 
     @property
     def study(self) -> str:
@@ -142,7 +138,6 @@ class _Trial:
 
     trial: optuna.Trial
     values: dict[str, Any]
-    done: list[Operation] = field(default_factory=list)
 
 
 class Search:
@@ -158,12 +153,12 @@ class Search:
     def __init__(self, asked: Asked, folder: Path, trials: int, say: Say) -> None:
         self._asked, self._trials, self._say = asked, trials, say
         self._kept = Kept(folder / "edits.jsonl", asked)
-        self._operations = asked.operations
+        self._operations = operations(asked.method, asked.facts)
         self._sizes = tuple(len(facts) for facts in self._operations)
         url = studies.beside(folder.absolute() / "study.db")
-        found = studies.opened(url, asked.study, DIRECTIONS, 0)
-        seed = int(identify("sampler", asked.seed, len(found.trials))[:8], 16)  # other points than before
-        self._study = studies.opened(url, asked.study, DIRECTIONS, seed)
+        self._study = studies.opened(url, asked.study, DIRECTIONS)
+        seed = int(identify("sampler", asked.seed, len(self._study.trials))[:8], 16)  # other points than before
+        self._study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=6)
         self._space: dict[str, BaseDistribution] = {
             key: CategoricalDistribution([json.dumps(value) for value in values])
             for key, values in asked.choices.items()
@@ -178,21 +173,20 @@ class Search:
             All that were tried, in order.
         """
         deadline = time.monotonic() + seconds
-        active: dict[int, _Trial] = {}
+        active: dict[int, tuple[_Trial, Task]] = {}
         while True:
             for worker in set(range(pool.workers)) - active.keys():
                 while worker not in active and time.monotonic() < deadline and (trial := self._next(active)):
                     if task := self._task(trial):
-                        active[worker] = trial
+                        active[worker] = trial, task
                         pool.start(worker, task)
             if not active:
                 return list(self._settings.values())
             worker, operation = pool.next()
-            trial = active.pop(worker)
-            task = self._task_of(trial)
+            trial, task = active.pop(worker)
             self._kept.add(task, operation)
             if following := self._task(trial):
-                active[worker] = trial
+                active[worker] = trial, following
                 pool.start(worker, following)
 
     def _begin(self) -> None:
@@ -221,9 +215,9 @@ class Search:
             done.append(found)
         return Setting(dict(values), tuple(done), self._sizes)
 
-    def _next(self, active: Mapping[int, _Trial]) -> _Trial | None:
+    def _next(self, active: Mapping[int, tuple[_Trial, Task]]) -> _Trial | None:
         """A setting that was not tried yet; None where there are enough or no others."""
-        underway = {_name(one.values) for one in active.values()}
+        underway = {_name(one.values) for one, _ in active.values()}
         ended = {name for name, one in self._settings.items() if self._ended(one)}
         for _ in range(REPEATS):
             if len(ended | underway) >= self._trials:
@@ -247,11 +241,7 @@ class Search:
             self._tell(trial.trial, setting)
             self._say(setting, setting.failed or ("" if setting.whole else GIVEN_UP))
             return None
-        return self._task_of(trial)
-
-    def _task_of(self, trial: _Trial) -> Task:
-        done = len(self._measured(trial.values).operations)
-        return self._as_task(trial.values, self._operations[done])
+        return self._as_task(trial.values, self._operations[len(setting.operations)])
 
     def _as_task(self, values: Mapping[str, Any], facts: tuple[Fact, ...]) -> Task:
         return Task(self._asked.method, {**self._asked.now, **values}, facts)

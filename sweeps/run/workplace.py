@@ -6,8 +6,9 @@ import gc
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -39,10 +40,11 @@ SLACK = 64 * 2**20
 """Bytes that may stay in use on a device when a model is closed: workspaces of its libraries."""
 
 
-class Workplace:
+@dataclass(eq=False)
+class Workplace(AbstractContextManager["Workplace"]):
     """Holds what is expensive to start.
 
-    Args:
+    Attributes:
         plan: the sweep.
         store: its output folder.
         journal: this process' log.
@@ -52,23 +54,15 @@ class Workplace:
         shared: whether the run has several nodes, each with a cache of its own.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        store: Store,
-        journal: Journal,
-        device: str = "auto",
-        environment: str = "",
-        alone: Callable[[str, str], AbstractContextManager[None]] | None = None,
-        shared: bool = False,
-    ) -> None:
-        self.plan = plan
-        self.store = store
-        self.journal = journal
-        self.device = device
-        self.environment = environment
-        self.shared = shared
-        self.alone = alone or (lambda operation, cell: nullcontext())
+    plan: Plan
+    store: Store
+    journal: Journal
+    device: str = "auto"
+    environment: str = ""
+    alone: Callable[[str, str], AbstractContextManager[None]] = lambda operation, cell: nullcontext()
+    shared: bool = False
+
+    def __post_init__(self) -> None:
         self._spec: ModelSpec | None = None
         self._model: EditableModel | None = None
         self._engine: Engine | None = None
@@ -169,12 +163,10 @@ class Workplace:
         if kept is None:
             with self.alone(name, uuid.uuid4().hex):
                 kept = self.store.folder.read_or_none(name)  # another worker may have been at it
-                kept = kept or self.store.shared(name, self._drawn(recipe))
+                if kept is None:
+                    drawn = Prefixes.sample(self._model, recipe["seed"], recipe["lengths"])
+                    kept = self.store.shared(name, drawn.to_bytes())
         return Prefixes.from_bytes(kept, name)
-
-    def _drawn(self, recipe: Mapping[str, Any]) -> bytes:
-        assert self._model is not None
-        return Prefixes.sample(self._model, recipe["seed"], recipe["lengths"]).to_bytes()
 
     def _covariance(self, method: MethodSpec) -> Covariance | None:
         """Covariance of keys, from the cache or computed now; None where the hyperparameters ask for none."""
@@ -207,9 +199,6 @@ class Workplace:
         if left > SLACK:
             log.warning("%.2f GiB on %s are still in use after its model was closed", left / 2**30, device)
             self.journal.write("memory-left", device=str(device), bytes=left)
-
-    def __enter__(self) -> Workplace:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

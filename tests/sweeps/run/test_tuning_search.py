@@ -19,7 +19,7 @@ from sweeps.plan import tuning
 from sweeps.plan.tuning import Operation, Setting
 from sweeps.run import measure
 from sweeps.run.bench import Bench, Here, Task
-from sweeps.run.tuning import GIVEN_UP, Asked, Search, confirm
+from sweeps.run.tuning import GIVEN_UP, Asked, Search, confirm, operations
 from tests import tiny
 
 CHOICES = {"layers": [[0], [1], [2]], "v_lr": [0.1, 0.2], "mom2_adjustment": [False, True]}
@@ -64,7 +64,9 @@ def everything() -> list[Setting]:
     found = []
     for values in itertools.product(*CHOICES.values()):
         named = dict(zip(CHOICES, values, strict=True))
-        done = [Table().measure(Task("rome", {**NOW, **named}, facts)) for facts in wanted.operations]
+        done = [
+            Table().measure(Task("rome", {**NOW, **named}, facts)) for facts in operations(wanted.method, wanted.facts)
+        ]
         found.append(Setting(named, tuple(done), (1,) * 5))
     return found
 
