@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import Field, field_validator, model_validator
@@ -133,13 +133,8 @@ class BatchSingle(Restricted):
     kind: Literal["batch-single"]
     batch_sizes: tuple[Count, ...] = Field(min_length=1)
 
-    @property
-    def edits(self) -> int:
-        return 1
-
-    @property
-    def checkpoints(self) -> tuple[int, ...]:
-        return (1,)
+    edits: ClassVar[int] = 1
+    checkpoints: ClassVar[tuple[int, ...]] = (1,)
 
 
 class BatchSequential(Sequential):
@@ -181,11 +176,7 @@ class RegularizerSpec(Named):
         if self.name != "none" and not self.k:
             wanted = "k, the percentage of elements to keep, such as k: [20, 40]"
             raise InputError(f"regularizer '{self.name}' needs {wanted}")
-        return self
-
-    @model_validator(mode="after")
-    def _at_some_time(self) -> RegularizerSpec:
-        regularizers.called(self.name, self.when)
+        regularizers.called(self.name, self.when)  # whether it is run at that time
         return self
 
 

@@ -27,7 +27,6 @@ LAYOUTS: dict[str, Callable[[pd.DataFrame, Figure, str], Iterable[Panel]]] = {
     "editing": panels.editing,
     "table": panels.table,
 }
-FORMATS = ("png", "svg")
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def _weights(found: Asked, figure: Figure) -> Drawn:
         changes = weights.changes(found.store, plan, figure)
     except InputError as error:
         return Drawn(figure, (), (str(error),))
-    return Drawn(figure, _write(found.store, figure, weights.draw(changes, figure.title, FORMATS)), ())
+    return Drawn(figure, _write(found.store, figure, weights.draw(changes, figure.title)), ())
 
 
 def _write(store: Store, figure: Figure, files: dict[str, bytes]) -> tuple[str, ...]:

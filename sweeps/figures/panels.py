@@ -15,8 +15,8 @@ from sweeps.figures import paper
 from sweeps.figures.specs import Figure
 from sweeps.results import curves, tradeoff
 from sweeps.results.headlines import count
+from sweeps.results.measured import EDITING
 
-EDITING = ("reliability", "generalization", "locality")
 TASK_TITLES = {
     "reasoning": "Reasoning",
     "nli": "NLI",

@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 2.7, 2.4  # inches of a panel
 DPI = 130
+PUBLISHED: Any = {"linestyle": (0, (4, 2)), "fillstyle": "none"}  # lines of the paper
+BESIDE_BARS: Any = {"marker": "_", "markersize": 9, "markeredgewidth": 1.6}  # the paper's value at a bar
+FORMATS = ("png", "svg")
 
 
-def render(panels: Sequence[Panel], title: str, formats: Sequence[str] = ("png", "svg")) -> dict[str, bytes]:
-    """The figure in each format.
+def render(panels: Sequence[Panel], title: str) -> dict[str, bytes]:
+    """The figure in each of `FORMATS`.
 
     Args:
         panels: drawn in rows of at most four.
@@ -44,10 +47,10 @@ def render(panels: Sequence[Panel], title: str, formats: Sequence[str] = ("png",
                     axes.set_ylabel("")
         _legend(canvas, panels)
         canvas.suptitle(title, fontsize=10)
-        return save(canvas, formats)
+        return save(canvas)
 
 
-def save(canvas: Canvas, formats: Sequence[str]) -> dict[str, bytes]:
+def save(canvas: Canvas, formats: Sequence[str] = FORMATS) -> dict[str, bytes]:
     """What `savefig` writes, per format, without dates."""
     found = {}
     for format in formats:
@@ -86,16 +89,7 @@ def _lines(axes: Axes, panel: Panel) -> None:
     for one in panel.series:
         colour, mark = style.of(one.key)
         if one.published:
-            axes.plot(
-                one.x,
-                one.y,
-                linestyle=(0, (4, 2)),
-                color=colour,
-                marker=mark,
-                fillstyle="none",
-                markersize=7,
-                linewidth=1,
-            )
+            axes.plot(one.x, one.y, color=colour, marker=mark, markersize=7, linewidth=1, **PUBLISHED)
             continue
         axes.plot(one.x, one.y, color=colour, marker=mark, markersize=5, linewidth=1.3)
         _errors(axes, one.x, one, colour)
@@ -121,7 +115,7 @@ def _bars(axes: Axes, panel: Panel) -> None:
     if ours:
         for one in theirs:
             places = tuple(x + offset.get(one.key, 0.0) for x in one.x)
-            axes.plot(places, one.y, linestyle="none", marker="_", markersize=9, color="#000000", markeredgewidth=1.6)
+            axes.plot(places, one.y, linestyle="none", color="#000000", **BESIDE_BARS)
     long = max((len(name) for name in panel.categories), default=0) > 6 and len(panel.categories) > 3
     axes.set_xticks(
         range(len(panel.categories)), panel.categories, rotation=40 if long else 0, ha="right" if long else "center"
@@ -154,16 +148,11 @@ def _legend(canvas: Canvas, panels: Sequence[Panel]) -> None:
             if panel.categories:
                 handles[one.label] = Patch(color=colour)
             else:
-                dash: Any = (0, (4, 2)) if one.published else "solid"
-                fill: Any = "none" if one.published else "full"
-                handles[one.label] = Line2D(
-                    [], [], color=colour, marker=mark, linestyle=dash, fillstyle=fill, markersize=5
-                )
+                look = PUBLISHED if one.published else {}
+                handles[one.label] = Line2D([], [], color=colour, marker=mark, markersize=5, **look)
     if marked:
         bars = any(panel.categories for panel in panels)
-        look = (
-            {"marker": "_", "markersize": 9, "markeredgewidth": 1.6} if bars else {"marker": "o", "fillstyle": "none"}
-        )
+        look = BESIDE_BARS if bars else {"marker": "o", "fillstyle": "none"}
         handles["paper, unedited"] = Line2D([], [], linestyle="none", color="#000000", **look)
     if handles and drawn_levels:
         handles = dict(sorted(handles.items(), key=lambda item: drawn_levels.get(item[0], len(ORDER))))

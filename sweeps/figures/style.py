@@ -48,9 +48,8 @@ SETTINGS: Any = {  # matplotlib's own type lists every key
 
 def of(key: str) -> tuple[str, str]:
     """Colour and mark of a series."""
-    if key in TASKS:
-        return TASKS[key]
-    if key in REGULARIZERS:
-        return REGULARIZERS[key]
+    known = TASKS | REGULARIZERS
+    if key in known:
+        return known[key]
     number = int(key) if key.isdecimal() else sum(key.encode())
     return NUMBERED[number % len(NUMBERED)], MARKS[number % len(MARKS)]

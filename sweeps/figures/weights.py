@@ -82,20 +82,16 @@ def changes(store: Store, plan: KeptPlan, figure: Figure) -> list[Change]:
 
 
 def _cell(plan: KeptPlan, figure: Figure) -> Cell:
-    fitting = [
-        cell
-        for cell in plan.cells
-        if cell.method and cell.method.name in figure.methods and cell.regularizer == "none"
-    ]  # fmt: skip
-    fitting = [cell for cell in fitting if cell.setting == figure.setting]
-    if not fitting:
-        raise InputError(
-            f"{figure.name} needs a cell of {', '.join(figure.methods)}, {figure.setting}, without regularizer"
-        )
-    return fitting[0]
+    for cell in plan.cells:
+        fits = cell.setting == figure.setting and cell.regularizer == "none"
+        if fits and cell.method and cell.method.name in figure.methods:
+            return cell
+    raise InputError(
+        f"{figure.name} needs a cell of {', '.join(figure.methods)}, {figure.setting}, without regularizer"
+    )
 
 
-def draw(found: Sequence[Change], title: str, formats: Sequence[str]) -> dict[str, bytes]:
+def draw(found: Sequence[Change], title: str) -> dict[str, bytes]:
     """A heat map per checkpoint as in Figure 5, and beside them the histograms. Of several matrices the first."""
     import matplotlib
     from matplotlib.figure import Figure as Canvas
@@ -138,4 +134,4 @@ def draw(found: Sequence[Change], title: str, formats: Sequence[str]) -> dict[st
         right.legend(loc="outside lower center", ncols=2, frameon=False)
         matrix = shown[0].matrix.removesuffix(".weight")
         canvas.suptitle(f"{title}: {paper.shown(shown[0].model)}, {matrix}", fontsize=10)
-        return render.save(canvas, formats)
+        return render.save(canvas)

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from modelfolder.errors import InputError
@@ -71,13 +71,13 @@ def measure(store: Store) -> Rates:
     events = journal.events(store.folder)
     rows = store.rows()
     times = rows[rows["kind"] == "time"].groupby("name")[["value", "n"]].sum()
-    seconds = {str(name): float(value) for name, value in times["value"].items()}
-    counts = {str(name): float(number) for name, number in times["n"].items()}
+    seconds, counts = times["value"].to_dict(), times["n"].to_dict()
     operations = counts.get("regularizing_seconds", 0)
     loading = [event["seconds"] for event in events if event["event"] == "edit-loaded"]
     measured, starts = _spans(events)
     generating = seconds.get("generating_seconds", 0.0)
     points = len(rows[["cell", "n_edits"]].drop_duplicates())
+    about = next(reversed(store.environments().values()), {})
     sizes = {kind: store.folder.sizes(kind) for kind in ("updates", "rows", "outputs")}
     return Rates(
         edit=_mean([event["seconds"] for event in events if event["event"] == "edit-computed"]),
@@ -87,7 +87,7 @@ def measure(store: Store) -> Rates:
         start=_mean(starts),
         update_bytes=_mean(list(sizes["updates"].values())),
         checkpoint_bytes=(sum(sizes["rows"].values()) + sum(sizes["outputs"].values())) / points if points else 0.0,
-        machine=_machine(store),
+        machine=", ".join(str(about[key]) for key in ("host", "platform", "engine") if key in about),
     )
 
 
@@ -114,11 +114,6 @@ def _spans(events: Iterable[Mapping[str, Any]]) -> tuple[list[float], list[float
 
 def _mean(values: list[float] | list[int]) -> float:
     return sum(values) / len(values) if values else 0.0
-
-
-def _machine(store: Store) -> str:
-    about = next(reversed(store.environments().values()), {})
-    return ", ".join(str(about[key]) for key in ("host", "platform", "engine") if key in about)
 
 
 def write(store: Store) -> None:
@@ -148,7 +143,7 @@ def read(source: str | os.PathLike[str]) -> Rates:
 def estimate(plan: Plan, rates: Rates, store: Store, workers: int = 1) -> Cost:
     """What is missing of a plan, and what that takes by these rates. A cell is replayed from its first operation."""
     done = store.done()
-    kept = {name.rpartition("/")[2].partition(".")[0] for name in store.folder.names("updates")}
+    kept = {PurePath(name).stem for name in store.folder.names("updates")}
     updates: set[str] = set()
     operations = checkpoints = prompts = 0
     asked = {one.evaluation: len(one.examples) for one in plan.questions}

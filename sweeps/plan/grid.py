@@ -10,10 +10,9 @@ from typing import Any
 from modelfolder.errors import InputError
 from rect.editors import EDITORS
 from sweeps.config.config import Config, MethodSpec, ModelSpec, RegularizerSpec
+from sweeps.results.tradeoff import IDS, UNEDITED
 
-UNEDITED = "unedited"
 KEEP_LARGEST = ("rect", "magnitude")  # regularizers that take elements that are 0 last
-AXES = ("model", "method", "setting", "batch_size", "regularizer", "k", "seed")
 
 
 @dataclass(frozen=True)
@@ -91,10 +90,8 @@ def expand(config: Config) -> tuple[list[Cell], list[tuple[str, str]]]:
                 leads.setdefault(key, lead)
         if not edited and any(setting.models for setting in config.settings):
             raise InputError(f"settings: none is for the model {model.shown}")
-        ordered = [replace(cell, checkpoints=points) for cell, points in edited.items()]
-        first = [cell for cell in ordered if leads[replace(cell, checkpoints=())]]
-        rest = [cell for cell in ordered if not leads[replace(cell, checkpoints=())]]
-        cells += [Cell(model), *first, *rest]
+        ordered = sorted(edited.items(), key=lambda one: not leads[one[0]])  # those that lead first
+        cells += [Cell(model), *(replace(cell, checkpoints=points) for cell, points in ordered)]
     for method in config.methods:
         if method.shown not in edits:
             reason = next((why for what, why in dropped if what.startswith(f"{method.shown} ")), "none is for it")
@@ -163,7 +160,7 @@ def notes(config: Config, cells: Iterable[Cell]) -> list[tuple[str, str]]:
 
 def counts(cells: Iterable[Cell]) -> dict[str, dict[str, int]]:
     """How many cells have each value of each axis: {"regularizer": {"none": 2, "rect": 3}, ...}."""
-    table: dict[str, dict[str, int]] = {axis: {} for axis in AXES}
+    table: dict[str, dict[str, int]] = {axis: {} for axis in IDS}
     for cell in cells:
         for axis, value in cell.axes().items():
             shown = f"{value:g}" if axis == "k" else str(value)

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 
 from sweeps.plan import edit_set, grid, identity, skipped
 from sweeps.plan.identity import Plan
-
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+from sweeps.plan.memory import BYTES
 
 
 def of(plan: Plan) -> list[str]:

@@ -10,6 +10,7 @@ import io
 import logging
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
@@ -34,10 +35,11 @@ _NONE = {pa.string(): ""}  # what stands for a value that a part lacks; of any o
 ATTEMPTS = 5  # to read a folder from which parts vanish
 
 
+@dataclass(frozen=True)
 class Table:
     """A table in parts.
 
-    Args:
+    Attributes:
         folder: the sweep's.
         name: of the sub-folder, `rows` or `outputs`.
         schema: columns and types.
@@ -45,14 +47,11 @@ class Table:
         since: columns that parts of earlier versions lack; text reads as "", a number as none.
     """
 
-    def __init__(
-        self, folder: Folder, name: str, schema: pa.Schema, key: Sequence[str], since: Collection[str] = ()
-    ) -> None:
-        self.folder = folder
-        self.name = name
-        self.schema = schema
-        self.key = list(key)
-        self.since = since
+    folder: Folder
+    name: str
+    schema: pa.Schema
+    key: Sequence[str]
+    since: Collection[str] = ()
 
     def write(self, part: str, lines: Iterable[dict[str, Any]]) -> None:
         """One part, whole. Its name begins with its cell's id."""
@@ -63,7 +62,7 @@ class Table:
     def frame(self, cells: Collection[str] | None = None) -> pd.DataFrame:
         """All lines, or those of some cells, each once."""
         frame = self.read(cells=cells).to_pandas(use_threads=False)
-        return frame.drop_duplicates(self.key).reset_index(drop=True)
+        return frame.drop_duplicates([*self.key]).reset_index(drop=True)
 
     def read(self, columns: Sequence[str] | None = None, cells: Collection[str] | None = None) -> pa.Table:
         """The lines of all parts, some of them perhaps twice.

@@ -25,6 +25,7 @@ import os
 import uuid
 from collections.abc import Collection, Mapping
 from importlib.metadata import version
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from modelfolder.errors import InputError
@@ -114,11 +115,11 @@ class Store:
 
     def environments(self) -> dict[str, dict[str, Any]]:
         """What the runs were made with, by id, the earliest first."""
-        found = {
-            name.rpartition("/")[2].removesuffix(".json"): json.loads(self.folder.read(name))
-            for name in self.folder.names(ENVIRONMENTS, ".json")
-        }
-        return dict(sorted(found.items(), key=lambda pair: str(pair[1].get("time", ""))))
+        return dict(sorted(self._records(ENVIRONMENTS).items(), key=lambda pair: str(pair[1].get("time", ""))))
+
+    def _records(self, kind: str) -> dict[str, dict[str, Any]]:
+        """The JSON files of a sub-folder, by id."""
+        return {PurePath(name).stem: json.loads(self.folder.read(name)) for name in self.folder.names(kind, ".json")}
 
     @property
     def url(self) -> str:
@@ -180,9 +181,7 @@ class Store:
 
     def judged(self) -> dict[str, str]:
         """{evaluation by a judge: the evaluation whose answers it judged}"""
-        found = {name: json.loads(self.folder.read(name)) for name in self.folder.names("evaluations", ".json")}
-        judges = {name: str(record["of"]) for name, record in found.items() if "judge" in record}
-        return {name.rpartition("/")[2].removesuffix(".json"): of for name, of in judges.items()}
+        return {name: record["of"] for name, record in self._records("evaluations").items() if "judge" in record}
 
     def shared(self, name: str, data: bytes) -> bytes:
         """Put once, read by all: returns what is kept under this name, the first writer's."""
@@ -254,14 +253,11 @@ class Store:
 
     def failures(self) -> dict[str, str]:
         """{cell: reason}"""
-        return {record["cell"]: record["reason"] for record in self._failures()}
+        return {cell: record["reason"] for cell, record in self._records("failures").items()}
 
     def left_alone(self) -> set[str]:
         """Cells that failed and are not tried again without being asked to."""
-        return {record["cell"] for record in self._failures() if not record.get("again")}
-
-    def _failures(self) -> list[dict[str, Any]]:
-        return [json.loads(self.folder.read(name)) for name in self.folder.names("failures", ".json")]
+        return {cell for cell, record in self._records("failures").items() if not record.get("again")}
 
     def forget_failure(self, cell: str) -> None:
         self.folder.remove(f"failures/{cell}.json")
