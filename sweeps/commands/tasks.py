@@ -28,7 +28,7 @@ def list_tasks() -> None:
 
     import tasks
 
-    columns = [Column("task", no_wrap=True), "data set", "split"]
+    columns: list[Column | str] = [Column("task", no_wrap=True), "data set", "split"]
     columns += [Column(title, justify="right", no_wrap=True) for title in ("size", "new tokens")]
     table = Table(*columns, box=None, pad_edge=False, caption="* also as <task>:likelihood", caption_justify="left")
     for name, task in (tasks.TASKS | tasks.GLUE).items():
