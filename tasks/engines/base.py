@@ -77,7 +77,12 @@ class Engine(ABC):
         """
         return self.texts.chat([{"role": "user", "content": message}])
 
-    def generate(self, prompts: Sequence[str], max_new_tokens: int | Sequence[int]) -> list[str]:
+    def generate(
+        self,
+        prompts: Sequence[str],
+        max_new_tokens: int | Sequence[int],
+        ended: Callable[[str], bool] | None = None,
+    ) -> list[str]:
         """Greedy continuations of the prompts, in their order, without the prompts.
 
         One call for everything is fastest: prompts are sorted here so that those with a common beginning meet.
@@ -86,6 +91,7 @@ class Engine(ABC):
         Args:
             prompts: the whole inputs.
             max_new_tokens: the budget, one for all or one per prompt. A text ends earlier at the model's end token.
+            ended: of a continuation so far whether it is enough; it may come out somewhat longer.
 
         Raises:
             InputError: a budget below 1, budgets and prompts of different numbers, a budget that fills the context, a
@@ -93,7 +99,11 @@ class Engine(ABC):
             EngineError: the engine ended.
         """
         prepared, budgets = self._prepared(prompts, max_new_tokens)
-        return [self.texts.decode(*pair) for pair in zip(prepared, self._sorted(prepared, budgets), strict=True)]
+        if ended is None:
+            said = self._sorted(prepared, budgets)
+        else:
+            said = self.generate_ids(prepared, budgets, lambda i, ids: ended(self.texts.decode(prepared[i], ids)))
+        return [self.texts.decode(*pair) for pair in zip(prepared, said, strict=True)]
 
     def generate_ids(
         self,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tasks.engines.base import until
 from tasks.engines.transformers_engine import TransformersEngine
 from tests.tiny import SENTENCES, save_tiny
@@ -35,3 +37,27 @@ def test_an_engine_says_in_rounds_what_it_says_at_once(tmp_path: Path) -> None:
             assert end in some
             assert some == ids[: len(some)]
         assert found != whole
+
+
+def test_a_text_that_is_over_is_not_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end is looked for in what is said, not in the prompt."""
+    asked: list[int] = []
+    generate = TransformersEngine._generate
+
+    def counted(self: TransformersEngine, prompts: list[list[int]], budgets: list[int]) -> list[list[int]]:
+        asked.append(len(prompts))
+        return generate(self, prompts, budgets)
+
+    with TransformersEngine(save_tiny("llama", tmp_path)) as engine:
+        prompts = list(SENTENCES)
+        whole = engine.generate(prompts, 60)
+        letter = max(set("".join(whole)), key=lambda one: sum(one in text[:20] for text in whole))
+        monkeypatch.setattr(TransformersEngine, "_generate", counted)
+        found = engine.generate(prompts, 60, lambda text: letter in text)
+        early = [letter in text for text in engine.generate(prompts, 16)]
+    assert any(early)
+    assert asked[:2] == [len(prompts), early.count(False)]
+    assert [letter in text for text in found] == [letter in text for text in whole]
+    assert any(len(some) < len(text) for some, text in zip(found, whole, strict=True))
+    for some, text in zip(found, whole, strict=True):
+        assert text.startswith(some.rstrip("\N{REPLACEMENT CHARACTER}"))
