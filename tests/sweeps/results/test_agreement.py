@@ -68,6 +68,22 @@ def test_only_competitors_that_every_seed_has_are_ranked() -> None:
     assert (one["tau"], one["competitors"], one["seeds"]) == (1, 2, 2)
 
 
+def test_which_metrics_order_methods() -> None:
+    """Whole figures of edits and the tasks; neither parts of them nor drift."""
+    ranked = {
+        *("reliability_token_accuracy", "generalization_token_accuracy", "locality_token_accuracy"),
+        *("counterfact_score", "task_score", "generation_reliability_contains", "generation_reliability_exact_match"),
+        *("generation-chat_generalization_contains", "generation_portability_contains"),
+        *("generation_locality_unchanged",),
+    }
+    others = ("efficacy_success", "nli_score", "generation_reliability_contains_at_period", "mquake_edit_wise")
+    lines = [line(method, 0, 0, **dict.fromkeys([*ranked, *others], at)) for at, method in enumerate(("rome", "memit"))]
+    found = of(lines)
+    assert {*found["first"], *found["second"]} == ranked
+    assert len(found) == len(ranked) * (len(ranked) - 1) / 2
+    assert (found["tau"] == 1).all()
+
+
 def test_what_cannot_be_told_says_why() -> None:
     assert of([line("rome", 1, 1), line("rome", 0, 1, regularizer="rect", k=20.0)]).empty  # one method
     level = of([line("rome", 1, 0.5), line("memit", 0, 0.5)]).iloc[0]

@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from modelfolder.errors import InputError
@@ -95,6 +96,47 @@ def test_what_it_says_wrongly_is_refused_in_one_line(swept: Store, says: str, li
         judging.judge(swept.url, [sys.executable, "-c", program])
     assert "\n" not in str(caught.value)
     assert len(swept.rows()) == before
+
+
+def test_verdicts_by_kind_and_by_fact() -> None:
+    """What is of a kind of portability is portability too; a fact's prompts are averaged before facts are."""
+    lines = [
+        ("portability/Reasoning", "fact-0", 1.0),
+        ("portability/Reasoning", "fact-0", 0.0),
+        ("portability/Subject_Aliasing", "fact-0", 1.0),
+        ("portability/Reasoning", "fact-11", 0.0),
+        ("reliability", "fact-0", 0.5),
+    ]
+    part = pd.DataFrame(lines, columns=["kind", "unit", "right"]).assign(task="metric generation-chat")
+    found = {row["name"]: (row["value"], row["n"]) for row in judging._rows(part, "x")}
+    assert found == {
+        f"generation-chat/{name}": pytest.approx(figures)
+        for name, figures in {
+            "portability/judged": (1 / 3, 2),
+            "portability/judged/fact-0": (2 / 3, 1),
+            "portability/judged/fact-11": (0, 1),
+            "portability/Reasoning/judged": (0.25, 2),
+            "portability/Reasoning/judged/fact-0": (0.5, 1),
+            "portability/Reasoning/judged/fact-11": (0, 1),
+            "portability/Subject_Aliasing/judged": (1, 1),
+            "portability/Subject_Aliasing/judged/fact-0": (1, 1),
+            "reliability/judged": (0.5, 1),
+            "reliability/judged/fact-0": (0.5, 1),
+        }.items()
+    }
+
+
+def test_only_answers_that_can_be_read_and_be_right_are_judged() -> None:
+    right, wrong = ({"kind": "reliability", "answers": answers, "before": ""} for answers in (["Rome"], []))
+    lines = [
+        ("metric generation", json.dumps(right)),
+        ("metric generation", json.dumps(wrong)),
+        ("metric generation", None),  # keep_texts: false
+        ("nli", json.dumps("entailment")),
+    ]
+    outputs = pd.DataFrame(lines, columns=["task", "gold"]).assign(prompt="p", output="o")
+    assert judging._answers(outputs).index.tolist() == [0]
+    assert judging._answers(outputs[1:]).empty
 
 
 def test_no_such_program_and_nothing_to_judge(swept: Store, tmp_path: Path) -> None:
