@@ -194,6 +194,8 @@ class Fact(_Record):
         instances: what it is edited for together with other facts.
         tests: those of RippleEdits.
         openings: beginnings of texts about the subject, which a metric has continued; no part of the digest.
+        attribute: relation and target by their ids in Wikidata, "P27 Q224", by which a metric finds texts about what
+            has it; no part of the digest.
         space: whether a space stands between its prompts and its target or original answer; None: as the text has it
             (`rect.joint`).
     """
@@ -210,6 +212,7 @@ class Fact(_Record):
     instances: tuple[Instance, ...] = ()
     tests: tuple[RippleTest, ...] = ()
     openings: tuple[Text, ...] = ()
+    attribute: Filled | None = None
     space: bool | None = None
     _where: str = pydantic.PrivateAttr("")
 
@@ -296,6 +299,9 @@ def _order(facts: Sequence[Fact], seed: int, without: Collection[int]) -> list[l
 JOINED = ("rephrasings", "locality", "aliases", "portability", "instances", "tests", "openings")
 """What an edit has of all its records."""
 
+ASIDE = {"id", "openings", "attribute", "space"}
+"""Keys that change no edit, and no figure but of metrics that have them in their own ids; `_joints` tells spaces."""
+
 LATER = ("aliases", "portability", "instances", "tests", "kind")
 """Keys that came when there were ids: where they say nothing they are no part of one."""
 
@@ -320,8 +326,8 @@ def _together(records: Sequence[Fact]) -> Fact:
 
 
 def digest(facts: Sequence[Fact]) -> str:
-    """SHA-256 of the facts as canonical JSON, their ids and openings aside."""
-    records = [_said(fact.model_dump(exclude={"id", "openings", "space"})) | _joints(fact) for fact in facts]
+    """SHA-256 of the facts as canonical JSON, but for `ASIDE`."""
+    records = [_said(fact.model_dump(exclude=ASIDE)) | _joints(fact) for fact in facts]
     text = json.dumps(records, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -20,9 +20,16 @@ def read(record: Record, where: str) -> list[Fact]:
             rephrasings=tuple(texts(record, "paraphrase_prompts")),
             locality=tuple(Locality(prompt=one, answer=true) for one in texts(record, "neighborhood_prompts")),
             openings=tuple(texts(record, "generation_prompts")),
+            attribute=attribute(rewrite),
             id=f"counterfact {named(record, where, 'case_id')}",
         )
     ]
+
+
+def attribute(rewrite: Record) -> str | None:
+    """Relation and new target by their ids, "P27 Q224"; None where one is not told."""
+    ids = rewrite.get("relation_id"), mapping(rewrite, "target_new", REWRITE).get("id")
+    return " ".join(ids) if all(isinstance(one, str) and one.strip() for one in ids) else None
 
 
 def answer(rewrite: Record, key: str, within: str) -> str:

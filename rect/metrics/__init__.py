@@ -50,20 +50,32 @@ class Spoken:
             what figures are made of the answers.
         version: other numbers, another version.
         reads: keys of facts that are no part of a fact's digest, so of the metric's id.
+        given: key of a sweep's `edits` that names a folder of files that it needs; the module's `identity` tells these
+            from others, its `Rules` are made of the folder.
     """
 
     function: str
     version: str
     reads: tuple[str, ...] = ()
+    given: str | None = None
 
     def questions(self, facts: Sequence[Fact], chat: Chat) -> list[Question]:
         found: list[Question] = _found(self.function)(facts, chat)
         return found
 
     @property
-    def rules(self) -> Rules:
-        """`judge`, `scores`, `BUDGET` and `SHOWN`."""
-        return cast("Rules", _module(self.function))
+    def budget(self) -> int:
+        """Tokens of an answer, at most."""
+        return int(_module(self.function).BUDGET)
+
+    def rules(self, folder: str | None = None) -> Rules:
+        """`judge`, `scores`, `BUDGET` and so on; with the files of a folder where some have to be given."""
+        found = _module(self.function)
+        return cast("Rules", found if self.given is None else found.rules(folder))
+
+    def files(self, folder: str, facts: Sequence[Fact]) -> str:
+        """What tells the files that are given from others. Raises InputError where they do not serve these facts."""
+        return cast("str", _module(self.function).identity(folder, facts))
 
 
 def _found(path: str) -> Any:
@@ -83,6 +95,7 @@ METRICS: dict[str, Metric | Spoken] = {
     "mquake": Spoken("mquake:questions", "1"),
     "ripple": Spoken("ripple:questions", "1"),
     "fluency": Spoken("fluency:openings", "1", reads=("openings",)),
+    "consistency": Spoken("consistency:openings", "1", reads=("openings", "attribute"), given="snippets"),
 }
 
 

@@ -17,6 +17,7 @@ from rect.metrics.spoken import Chat, Question, by_kind
 
 BUDGET = 100
 SHOWN = ("entropy",)
+enough = None
 scores = by_kind
 WEIGHTS = {2: 2 / 3, 3: 4 / 3}
 ABBREVIATION = re.compile(

@@ -1,6 +1,7 @@
 """Edits judged by what the model says when it simply answers (Yang et al., ACL 2025, "The Mirage of Model Editing").
 
-Greedy continuations of at most `BUDGET` tokens. Where an answer ends there are two rules, each with figures of its own:
+Greedy continuations of at most `BUDGET` tokens, or little more than their first line that is not blank. Where an answer
+ends there are two rules, each with figures of its own:
 
 - by itself: at the end of its first line that is not blank, or of the text;
 - released (suffix `_at_period`): at the first "." or newline, as their release has it; "J. R. R. Tolkien" becomes "J".
@@ -16,12 +17,13 @@ from collections.abc import Callable, Sequence
 
 from modelfolder import answers
 from rect.facts import Fact
-from rect.metrics.spoken import Chat, Question, by_kind
+from rect.metrics.spoken import Chat, Question, by_kind, has_line
 
 BUDGET = 50
 SHOWN = ("contains", "unchanged")
 LOCALITY = "locality"
 scores = by_kind
+enough = has_line
 QUESTION = "Please answer the question:\n\nQ: {}\nA:"
 
 

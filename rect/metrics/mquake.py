@@ -20,10 +20,11 @@ from modelfolder import answers
 from rect.evaluation import EditScores, figure
 from rect.facts import Fact, Instance
 from rect.metrics.generation import by_itself
-from rect.metrics.spoken import Chat, Question
+from rect.metrics.spoken import Chat, Question, has_line
 
 BUDGET = 50
 SHOWN = ("contains",)
+enough = has_line
 EDIT_WISE, INSTANCE_WISE, MULTI_HOP = "edit_wise", "instance_wise", "multi_hop"
 
 

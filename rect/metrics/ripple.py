@@ -24,6 +24,7 @@ from rect.metrics.spoken import Chat, Question
 
 BUDGET = 30
 SHOWN = ("answered", "held")
+enough = None  # all lines count
 EDIT = "edit"
 CONDITION = "condition"
 

@@ -35,10 +35,12 @@ class Rules(Protocol):
     Attributes:
         BUDGET: tokens of an answer, at most.
         SHOWN: figures; the first one that an answer has is its score in the outputs.
+        enough: of an answer so far, whether more of it would change no figure; None: never.
     """
 
     BUDGET: int
     SHOWN: tuple[str, ...]
+    enough: Callable[[str], bool] | None
 
     def judge(self, question: Question, said: str, before: str) -> dict[str, float]:
         """Figures of one answer; `before` is the unedited model's."""
@@ -49,6 +51,11 @@ class Rules(Protocol):
     ) -> EditScores:
         """Figures of the facts, from those of each question's answer; `by_kind` where nothing else is wanted."""
         ...
+
+
+def has_line(said: str) -> bool:
+    """Whether a line that is not blank is over."""
+    return "\n" in said.lstrip()
 
 
 def by_kind(

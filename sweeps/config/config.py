@@ -50,12 +50,16 @@ class ModelSpec(Labelled):
 
 
 class EditsSpec(Strict):
-    """The facts that are edited in. `count`: so many of the first; MQuAKE's instances are counted whole."""
+    """The facts that are edited in. `count`: so many of the first; MQuAKE's instances are counted whole.
+
+    `snippets`: a folder with attribute_snippets.json, idf.npy and tfidf_vocab.json, for the metric `consistency`.
+    """
 
     source: str = "bundled"
     format: str = "facts"
     count: Count | None = None
     strict: bool = False
+    snippets: str | None = None
 
     @field_validator("format")
     @classmethod
@@ -278,6 +282,14 @@ class Config(Strict):
         for name in value:
             known_name("metric", name, METRICS)
         return tuple(dict.fromkeys(value))
+
+    @model_validator(mode="after")
+    def _given(self) -> Config:
+        for name in self.metrics:
+            key = getattr(METRICS[name], "given", None)
+            if key is not None and getattr(self.edits, key) is None:
+                raise InputError(f"metrics: '{name}' needs edits.{key}, a folder with its files (docs/metrics.md)")
+        return self
 
     @classmethod
     def _also(cls) -> tuple[str, ...]:

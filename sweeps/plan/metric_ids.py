@@ -23,5 +23,7 @@ def of(config: Config, engine: str, edit_set: Sequence[Fact]) -> dict[str, str]:
         how: list[Any] = []
         if isinstance(metric, metrics.Spoken):
             how = [engine, limits.max_model_len, *([getattr(fact, key) for fact in edit_set] for key in metric.reads)]
+            if metric.given is not None:
+                how.append(metric.files(getattr(config.edits, metric.given), edit_set))
         found[metric_kind(name)] = identify("evaluation", "metric", name, metric.version, limits.dtype, *how)
     return found

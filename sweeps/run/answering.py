@@ -17,7 +17,7 @@ from modelfolder.errors import InputError
 from rect import facts as fact_sets
 from rect import metrics
 from rect.facts import Fact
-from rect.metrics.spoken import Question
+from rect.metrics.spoken import Question, Rules
 from sweeps.plan.chain import identify
 from sweeps.plan.grid import Cell
 from sweeps.plan.identity import Plan, base_state
@@ -29,6 +29,9 @@ from sweeps.store.store import Store
 from tasks.engines.base import Engine
 
 log = logging.getLogger(__name__)
+
+Heard = dict[tuple[int, Callable[[str], bool] | None], dict[str, str]]
+"""{how long an answer may be, and when it is enough: {prompt: answer}}"""
 
 STRIDE = 10_000
 """A question's index in the outputs: its fact's place in the edit set times this, and its place among the fact's."""
@@ -68,7 +71,7 @@ class Answering:
         kept = self.store.folder.read_or_none(place)
         if kept is None:
             engine.restore()
-            said = dict(zip(texts, engine.generate(texts, _of(name).rules.BUDGET), strict=True))
+            said = dict(zip(texts, _said(engine, self._rules(name), texts), strict=True))
             if not self.plan.config.tasks.keep_texts:
                 return said
             kept = self.store.shared(place, json.dumps(said, ensure_ascii=False).encode())
@@ -78,20 +81,27 @@ class Answering:
     def scores(
         self, names: Sequence[str], n_edits: int, engine: Engine
     ) -> tuple[list[Row], list[Row], dict[str, Exception]]:
-        """(rows, outputs, {metric that failed: why}) of an engine with the edited weights; `remember` comes first."""
-        found, failed = _each(names, engine, lambda name: self._scores(name, n_edits, engine))
+        """(rows, outputs, {metric that failed: why}) of an engine with the edited weights; `remember` comes first.
+
+        What several metrics ask alike is asked once.
+        """
+        heard: Heard = {}
+        found, failed = _each(names, engine, lambda name: self._scores(name, n_edits, engine, heard))
         return [row for rows, _ in found for row in rows], [row for _, outputs in found for row in outputs], failed
 
-    def _scores(self, name: str, n_edits: int, engine: Engine) -> tuple[list[Row], list[Row]]:
+    def _scores(self, name: str, n_edits: int, engine: Engine, heard: Heard) -> tuple[list[Row], list[Row]]:
         began = time.perf_counter()
-        metric, evaluation = _of(name), self.plan.kinds[metric_kind(name)]
+        rules, evaluation = self._rules(name), self.plan.kinds[metric_kind(name)]
         facts = fact_sets.distinct(self.plan.edited(self.cell, n_edits))
         questions = asked(name, facts, engine)
         before = self.unedited.said[evaluation]
-        said = engine.generate([question.text for question in questions], metric.rules.BUDGET)
-        judged = [metric.rules.judge(q, text, before[q.text]) for q, text in zip(questions, said, strict=True)]
+        known = heard.setdefault((rules.BUDGET, rules.enough), {})
+        new = [text for text in dict.fromkeys(question.text for question in questions) if text not in known]
+        known.update(zip(new, _said(engine, rules, new), strict=True))
+        said = [known[question.text] for question in questions]
+        judged = [rules.judge(q, text, before[q.text]) for q, text in zip(questions, said, strict=True)]
         took = measurement("time", "answering_seconds", time.perf_counter() - began, n=len(questions))
-        rows = [took, *rows_of(metric.rules.scores(name, facts, questions, judged), evaluation)]
+        rows = [took, *rows_of(rules.scores(name, facts, questions, judged), evaluation)]
         outputs = []
         for index, question, text, figures in zip(
             self._indices(facts, questions), questions, said, judged, strict=True
@@ -103,7 +113,7 @@ class Answering:
                 "prompt": question.text,
                 "output": text,
                 "gold": json.dumps(gold, ensure_ascii=False),
-                "score": next((figures[one] for one in metric.rules.SHOWN if one in figures), math.nan),
+                "score": next((figures[one] for one in rules.SHOWN if one in figures), math.nan),
                 "evaluation": evaluation,
                 "unit": f"fact-{question.fact}",
                 "numerator": math.nan,
@@ -112,6 +122,10 @@ class Answering:
         if not self.plan.config.tasks.keep_texts:
             outputs = [{**row, "prompt": None, "output": None, "gold": None} for row in outputs]
         return rows, outputs
+
+    def _rules(self, name: str) -> Rules:
+        metric = _of(name)
+        return metric.rules(getattr(self.plan.config.edits, metric.given) if metric.given else None)
 
     def _indices(self, facts: Sequence[Fact], questions: Sequence[Question]) -> list[int]:
         """The same question has the same index in all cells of a sweep."""
@@ -124,6 +138,10 @@ class Answering:
         return found
 
 
+def _said(engine: Engine, rules: Rules, texts: Sequence[str]) -> list[str]:
+    return engine.generate(texts, rules.BUDGET, rules.enough)
+
+
 def asked(name: str, facts: Sequence[Fact], engine: Engine) -> list[Question]:
     """The questions of a metric about facts, each edit once.
 
@@ -131,7 +149,7 @@ def asked(name: str, facts: Sequence[Fact], engine: Engine) -> list[Question]:
         InputError: one does not fit into the context with its answer (the fact is named), or the model has no chat
             template.
     """
-    facts, budget = fact_sets.distinct(facts), _of(name).rules.BUDGET
+    facts, budget = fact_sets.distinct(facts), _of(name).budget
     questions = _of(name).questions(facts, engine.chat)
     lengths = map(len, engine.texts.encode([question.text for question in questions]))
     for question, length in zip(questions, lengths, strict=True):

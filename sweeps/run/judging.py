@@ -32,7 +32,7 @@ def judge(folder: str | os.PathLike[str], command: Sequence[str]) -> tuple[int, 
     Args:
         folder: a sweep's.
         command: a program with its arguments, run without a shell. It reads lines {"id", "prompt", "answers", "said",
-            "answer"}: answers that are right, the whole continuation, its first line; and writes one line for each, in
+            "answer"}: answers that are right, all that was said, its first line; and writes one line for each, in
             any order: {"id", "right"}, true, false, or a number from 0 to 1.
 
     Returns:

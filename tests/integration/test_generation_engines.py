@@ -27,7 +27,7 @@ def answers(engine: Engine, edit: dict[str, torch.Tensor]) -> dict[tuple[str, bo
         assert isinstance(metric, metrics.Spoken)
         prompts = engine.texts.encode([one.text for one in metric.questions(drawn, engine.chat)])
         engine.load(edit if edited else {})
-        found[name, edited] = engine.generate_ids(prompts, [metric.rules.BUDGET] * len(prompts))
+        found[name, edited] = engine.generate_ids(prompts, [metric.budget] * len(prompts))
     return found
 
 

@@ -163,8 +163,17 @@ def test_counterfact(tmp_path: Path) -> None:
         rephrasings=tuple(COUNTERFACT["paraphrase_prompts"]),
         locality=(Locality(prompt="Ghana is in", answer="Africa"), Locality(prompt="Ethiopia is in", answer="Africa")),
         openings=("People around Angola speak",),
+        attribute="P30 Q51",
         id="counterfact 20952",
     )
+
+
+@pytest.mark.parametrize("gone", ["relation_id", "id"])
+def test_an_attribute_has_both_ids(gone: str, tmp_path: Path) -> None:
+    rewrite = {key: value for key, value in COUNTERFACT["requested_rewrite"].items() if key != gone}
+    rewrite["target_new"] = {key: value for key, value in rewrite["target_new"].items() if key != gone}
+    [fact] = load(write(tmp_path / "x.jsonl", {**COUNTERFACT, "requested_rewrite": rewrite}), "counterfact")
+    assert fact.attribute is None
 
 
 BAD = [

@@ -63,6 +63,37 @@ def test_where_an_answer_ends(text: str, by_itself: str, at_period: str) -> None
     assert generation.at_period(text) == at_period
 
 
+TEXTS = [
+    *SAID.values(),
+    " \n",
+    "\n\n Rome \nis.",
+    "U.S.\n\nHe",
+    "a.\rb\nc",
+    "a\u2028b\n.c",
+    "\x0b\nJ. R.\x0c\n\nx",
+    "\n .\n",
+]
+
+
+@pytest.mark.parametrize("name", ["generation", "mquake"])
+def test_more_of_an_answer_that_is_enough_changes_no_figure(name: str) -> None:
+    """Every beginning of every text, of the edited and of the unedited model."""
+    rules = metrics.get(name).rules()  # type: ignore[union-attr]
+    questions = [Question(0, "reliability", "", ("J. R. R. Tolkien", "J")), Question(0, "locality", "", ("Rome", "a"))]
+    cut = 0
+    for text in TEXTS:
+        for said in (text[:end] for end in range(len(text) + 1)):
+            if rules.enough(said):
+                cut += said != text
+                for other in TEXTS:
+                    for one in questions:
+                        assert rules.judge(one, said, other) == rules.judge(one, text, other), (said, text)
+                        assert rules.judge(one, other, said) == rules.judge(one, other, text), (said, text)
+    assert cut > 20
+    assert not rules.enough(" \n\n")
+    assert rules.enough("\n Rome\n")
+
+
 def test_figures_of_hand_made_answers() -> None:
     questions = generation.as_it_is(FACTS, str)
     judged = [generation.judge(one, SAID[one.text], BEFORE[one.text]) for one in questions]

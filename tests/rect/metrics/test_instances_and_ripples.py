@@ -18,8 +18,8 @@ def figures(name: str, facts: Sequence[Fact], said: Mapping[str, str], before: M
     metric = metrics.get(name)
     assert isinstance(metric, metrics.Spoken)
     questions = metric.questions(facts, str)
-    judged = [metric.rules.judge(one, said.get(one.text, ""), before.get(one.text, "")) for one in questions]
-    return metric.rules.scores(name, facts, questions, judged)
+    judged = [metric.rules().judge(one, said.get(one.text, ""), before.get(one.text, "")) for one in questions]
+    return metric.rules().scores(name, facts, questions, judged)
 
 
 def instance(id: str, edits: int, *hops: tuple[str, tuple[str, ...]]) -> Instance:
