@@ -29,7 +29,8 @@ def read(record: Record, where: str) -> list[Fact]:
 def attribute(rewrite: Record) -> str | None:
     """Relation and new target by their ids, "P27 Q224"; None where one is not told."""
     ids = rewrite.get("relation_id"), mapping(rewrite, "target_new", REWRITE).get("id")
-    return " ".join(ids) if all(isinstance(one, str) and one.strip() for one in ids) else None
+    told = [one for one in ids if isinstance(one, str) and one.strip()]
+    return " ".join(told) if len(told) == 2 else None
 
 
 def answer(rewrite: Record, key: str, within: str) -> str:

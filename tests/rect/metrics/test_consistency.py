@@ -24,7 +24,7 @@ SNIPPETS = {
 }
 SAID = {
     "Ellie, a footballer, often": " says that Zagreb is a footballer\nin 1991_2 I a",
-    "Where the painter Ellie lives,": " people are Croatian. Naïve ÉCRU x",
+    "Where the painter Ellie lives,": " people are Croatian. Naïve ÉCRU x, Zagreb",
     "Jan, the poet, often": " writes, as a POET, for 1990s readers",
     "No one": " wrote anything",
     "Ida often": " !?",
@@ -101,15 +101,15 @@ def test_equal_to_scikit_learn(tmp_path: Path) -> None:
 
 
 def test_by_hand(tmp_path: Path) -> None:
-    np.save(tmp_path / "idf.npy", np.array([3.0, 2.0, 1.0], dtype=np.float32))
-    (tmp_path / "tfidf_vocab.json").write_text('{"rome": 0, "paris": 1, "is": 2}')
-    record = {"relation_id": "P1", "target_id": "Q1", "samples": [{"text": "Rome is"}, {"text": "Rome, Rome"}]}
+    np.save(tmp_path / "idf.npy", np.array([3.0, 2.0, 1.0, 9.0], dtype=np.float32))
+    (tmp_path / "tfidf_vocab.json").write_text('{"rome": 0, "paris": 1, "is": 2, "a": 3}')
+    record = {"relation_id": "P1", "target_id": "Q1", "samples": [{"text": "Rome is"}, {"text": "Rome, a Rome"}]}
     (tmp_path / "attribute_snippets.json").write_text(json.dumps([record]))
     rules = metric().rules(str(tmp_path))
     fact = Fact(subject="a", prompt="{} is", target="Rome", attribute="P1 Q1")
     (question,) = metric().questions([fact], str)
     judged = [rules.judge(question, " Paris, not Rome: is it?", "")]
-    assert judged == [{"is": 2, "paris": 1, "rome": 1}]
+    assert judged == [{"is": 2, "paris": 1, "rome": 1}]  # a single letter is no word, also where the vocabulary has it
     ((value,),) = rules.scores("consistency", [fact], [question], judged).per_fact.values()
     written, about = np.array([3, 2, 2]), np.array([9, 0, 1])
     assert value == pytest.approx(written @ about / np.linalg.norm(written) / np.linalg.norm(about))

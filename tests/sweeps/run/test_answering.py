@@ -13,6 +13,7 @@ from modelfolder.errors import InputError
 from rect import facts, greedy, metrics
 from rect.metrics.spoken import has_line
 from rect.model import EditableModel
+from rect.order import permutation
 from rect.update import Update
 from sweeps.plan.identity import Plan, make_plan
 from sweeps.run import answering, rehearsal
@@ -87,10 +88,12 @@ def test_added_to_a_finished_sweep_it_computes_nothing_else(
     before = store.rows()
     updates = {name: store.folder.read(name) for name in store.folder.names("updates")}
     asked: list[int] = []
+    ends = set()
     generate = TransformersEngine.generate
 
     def counted(self: TransformersEngine, prompts: list[str], *how: Any) -> list[str]:
         asked.append(len(prompts))
+        ends.add(how)
         return generate(self, prompts, *how)
 
     monkeypatch.setattr(TransformersEngine, "generate", counted)
@@ -102,6 +105,7 @@ def test_added_to_a_finished_sweep_it_computes_nothing_else(
     spoken = metrics.get("generation")
     assert isinstance(spoken, metrics.Spoken)
     questions = [len(spoken.questions(facts.distinct(plan.edited(cells[-1], n)), str)) for n in (1, 3)]
+    assert ends == {(50, has_line)}
     assert asked == [questions[1], *questions]  # the unedited model about all facts, then each checkpoint
     assert {name: store.folder.read(name) for name in store.folder.names("updates")} == updates
     events = [event["event"] for event in journal.events(store.folder)]
@@ -128,15 +132,20 @@ def test_without_texts_nothing_is_left_of_them(folder: Path, tmp_path: Path, swe
 
 
 def test_an_edit_that_is_made_twice_counts_once(folder: Path, tmp_path: Path) -> None:
-    fact = {"subject": "Anna", "prompt": "{} lives in", "target": "Rome"}
-    (tmp_path / "facts.jsonl").write_text(json.dumps(fact) + "\n")
-    settings = [{"kind": "instance-sequential", "edits": 2}]
+    """Its second record lies before another fact's: indices of facts and of questions would part."""
+    records = [{"subject": "Anna", "prompt": "{} lives in", "target": "Rome"}] * 3
+    records[permutation(3, 0)[-1]] = {"subject": "Jan", "prompt": "{} lives in", "target": "Bern"}
+    (tmp_path / "facts.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
+    settings = [{"kind": "instance-sequential", "edits": 3}]
     how = {"edits": {"source": str(tmp_path / "facts.jsonl")}, "settings": settings, "tasks": {"names": []}}
     store = Store(tmp_path / "out")
     run_here(planned(folder, **how), store)
     rows = store.rows().set_index("name")
-    assert rows.loc["generation/reliability/contains", ["n", "n_edits"]].tolist() == [1, 2]
-    assert len(store.outputs()) == 1
+    assert rows.loc["generation/reliability/contains", ["n", "n_edits"]].tolist() == [2, 3]
+    names = [f"generation/reliability/contains/fact-{place}" for place in (0, 1)]
+    assert rows.loc[names, "value"].notna().all()
+    outputs = store.outputs().sort_values("index")
+    assert outputs["unit"].nunique() == outputs["index"].nunique() == len(outputs) == 2
 
 
 class Ended:
@@ -189,15 +198,18 @@ def test_consistency(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(InputError, match=r"metrics: 'consistency' needs edits.snippets, a folder with its files"):
         planned(folder, edits=edits | {"snippets": None}, **how)
     asked: list[int] = []
+    ends = set()
     generate = TransformersEngine.generate
 
     def counted(self: TransformersEngine, prompts: list[str], *how: Any) -> list[str]:
         asked.append(len(prompts))
+        ends.add(how)
         return generate(self, prompts, *how)
 
     monkeypatch.setattr(TransformersEngine, "generate", counted)
     plan, store = planned(folder, edits=edits, **how), Store(tmp_path / "out")
     run_here(plan, store)
+    assert ends == {(100, None)}
     assert asked == [3, 3, 3, 0]  # unedited by each metric; edited by one
     rows, outputs = store.rows().set_index("name"), store.outputs()
     own = outputs[outputs["task"] == "metric consistency"]
