@@ -21,6 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import ray
 from ray import tune
@@ -111,6 +112,7 @@ def plan_of(cells: int, actors: int = 8) -> Any:
 
 def simulate(cells: int, actors: int, address: str, folder: Path) -> None:
     """Run the driver over so many stubs and print what it took."""
+    from sweeps.run import trial
     from sweeps.run.driver import Session
 
     plan_of(1)  # now everything is imported, which takes as long for one cell as for many
@@ -118,7 +120,10 @@ def simulate(cells: int, actors: int, address: str, folder: Path) -> None:
     before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     plan = plan_of(cells, actors)
     planned = time.perf_counter() - began
-    with Session(Store(folder), console=Console(file=io.StringIO()), trainable=StubTrial) as session:
+    with (
+        mock.patch.object(trial, "EditingTrial", StubTrial),
+        Session(Store(folder), console=Console(file=io.StringIO())) as session,
+    ):
         session.finish(plan)
     wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
     number = len(plan.cells)
