@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 LEAST = 2.0**-23  # added to UltraEdit's deviations
 
 
+def known(editor: Editor) -> bool:
+    """Whether its update is written out here."""
+    return editor.name in ADJUSTED or isinstance(editor, Rome | UltraEdit)
+
+
 def update(editor: Editor, model: EditableModel, facts: Sequence[Fact], history: History) -> dict[str, Matrix]:
     """dW of one operation, (out, in) of each matrix.
 
@@ -44,16 +49,16 @@ def update(editor: Editor, model: EditableModel, facts: Sequence[Fact], history:
         history: of the operations before.
 
     Raises:
-        InputError: the method is no closed form.
+        InputError: it is not written out here, or not with these hyperparameters.
     """
     with model.lock:
-        if isinstance(editor, Memit):
+        if isinstance(editor, Memit) and known(editor):
             return _closed_form(editor, model, facts, history)
         if isinstance(editor, Rome):
             return _rome(editor, model, facts)
         if isinstance(editor, UltraEdit):
             return _ultraedit(editor, model, list(facts), history)
-    raise InputError(f"{editor.name} is no closed form: no formula gives its update")
+    raise InputError(f"{editor.name}: its formula is not written out here, or it has none")
 
 
 def made_up(model: EditableModel, layers: Sequence[int]) -> Covariance:

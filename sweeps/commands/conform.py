@@ -101,7 +101,8 @@ def conform(
         numbers = (str(one.operation), f"{one.ours:.1f}", f"{one.theirs:.1f}", f"{one.cosine:.7f}", f"{one.apart:.1e}")
         table.add_row(one.what, *numbers, one.matrix)
     console.print(table)
-    for line in [why, *([DEPARTS[name]] if other is not None and name in DEPARTS else [])]:
+    bare = "" if formulas.known(editor) else f"no formula is written out for {name}"
+    for line in [bare, why, *([DEPARTS[name]] if other is not None and name in DEPARTS else [])]:
         if line:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
     return all(one.cosine >= WITHIN for one in found if one.what == "formula")
@@ -167,7 +168,7 @@ def compare(
             began = time.perf_counter()
             update = editor.compute(model, facts, history)
             ours, mine = time.perf_counter() - began, _dense(update, model)
-            if editor.name != "kn":
+            if formulas.known(editor):
                 began = time.perf_counter()
                 theirs = formulas.update(editor, model, facts, history)
                 yield _beside("formula", number, ours, time.perf_counter() - began, mine, theirs)

@@ -97,6 +97,6 @@ def test_what_cannot_be_compared_is_one_line(name: str, said: str) -> None:
 def test_kn_has_no_formula_and_blue_none_that_is_written_out() -> None:
     model = EditableModel(*tiny_model("llama"))
     kn = editors.create("kn", model, {"steps": 2})
-    with pytest.raises(InputError, match="kn is no closed form"):
+    with pytest.raises(InputError, match="kn: its formula is not written out"):
         formulas.update(kn, model, FACTS[:1], None)  # type: ignore[arg-type]
     assert not {conform.EASYEDITOR[name] for name in conform.EASYEDITOR} - set(environment.METHODS)
