@@ -6,8 +6,6 @@ import dataclasses
 import functools
 from pathlib import Path
 
-import pydantic
-
 from modelfolder.errors import InputError, nearest
 
 FILE = Path(__file__).with_name("data") / "models.jsonl"
@@ -65,6 +63,8 @@ class Known:
 @functools.cache
 def known() -> dict[str, Known]:
     """All of them by name, the default model first."""
+    import pydantic  # a twentieth of a second, for who asks `sweeps --help`
+
     lines = FILE.read_text(encoding="utf-8").splitlines()
     return {one.name: one for one in map(pydantic.TypeAdapter(Known).validate_json, lines)}
 

@@ -31,7 +31,7 @@ class Measurements:
     """The figures of a sweep's cells.
 
     Args:
-        rows: the rows table, one evaluation of each measurement (`aggregate.one_evaluation`).
+        rows: the rows table, one evaluation of each measurement (`tradeoff.one_evaluation`).
         outputs: the outputs table; None, or without lines, where there is none.
         points: columns `cell` and `n_edits` of what will be asked for; None: everything.
         sweep: what tells this sweep from another.
@@ -183,7 +183,7 @@ def _at(table: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
     wanted = set(points[["cell", "n_edits"]].itertuples(index=False, name=None))
     (cells, names), (edits, counts) = pd.factorize(table["cell"]), pd.factorize(table["n_edits"])
     there = np.array([[(name, count) in wanted for count in counts] for name in names], bool)
-    return table[there[cells, edits] if len(table) else []]
+    return table[there[cells, edits]] if len(table) else table
 
 
 def balance(editing: Measured, ability: Measured) -> Measured:

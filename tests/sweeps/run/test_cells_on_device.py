@@ -132,7 +132,7 @@ def test_a_share_of_a_covariance_travels_on_the_cpu(folder: Path, tmp_path: Path
     there, here = (covariance_shares.share(recipe, [0, 1], 0, 1, device) for device in (DEVICE, "cpu"))
     assert there.tokens == here.tokens
     for layer, total in here.layers.items():
-        torch.testing.assert_close(there.layers[layer], total)
+        assert (there.layers[layer] - total).norm() < 1e-5 * total.norm()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from sweeps.plan import asked
 from sweeps.plan.identity import make_plan
 from sweeps.plan.kept import write
 from sweeps.run import judging
+from sweeps.store.outputs import is_metric
 from sweeps.store.store import Store
 from tests.sweeps.small import run_here, small_config
 from tests.tiny import save_tiny
@@ -135,8 +136,9 @@ def test_only_answers_that_can_be_read_and_be_right_are_judged() -> None:
         ("nli", json.dumps("entailment")),
     ]
     outputs = pd.DataFrame(lines, columns=["task", "gold"]).assign(prompt="p", output="o")
-    assert judging._answers(outputs).index.tolist() == [0]
-    assert judging._answers(outputs[1:]).empty
+    said = outputs[is_metric(outputs)]
+    assert judging._answers(said).index.tolist() == [0]
+    assert judging._answers(said[1:]).empty
 
 
 def test_no_such_program_and_nothing_to_judge(swept: Store, tmp_path: Path) -> None:
