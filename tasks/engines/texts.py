@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from modelfolder.errors import InputError
 
@@ -44,8 +44,14 @@ class Texts:
         self.vocabulary: int | None = getattr(config, "vocab_size", None)
         self.end = _end_tokens(folder, config.eos_token_id, self.tokenizer.eos_token_id)
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text; an empty one becomes the beginning (or else the end) token."""
+    @overload
+    def encode(self, texts: str) -> list[int]: ...  # type: ignore[overload-overlap]
+    @overload
+    def encode(self, texts: Sequence[str]) -> list[list[int]]: ...
+    def encode(self, texts: str | Sequence[str]) -> list[int] | list[list[int]]:
+        """Token ids of a text, or of each of several; an empty text becomes the beginning (or else the end) token."""
+        if isinstance(texts, str):
+            return self.encode([texts])[0]
         if not texts:
             return []
         encoded: list[list[int]] = self.tokenizer(list(texts), return_attention_mask=False)["input_ids"]
