@@ -34,6 +34,7 @@ def test_a_message_in_the_template(tokenizer: str, tmp_path: Path) -> None:
     first = "" if tokenizer == "metaspace" else "<|endoftext|>"  # the metaspace tokenizer adds <s> by itself
     assert text == f"{first}[26 Jul 2024]<user>Is it {{so}}?<assistant>"
     (ids,) = found.encode([text])
+    assert found.encode(text) == ids  # one text is no sequence of letters
     assert ids[0] == found.tokenizer.bos_token_id
     assert ids.count(found.tokenizer.bos_token_id) == 1
     begun = [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": "It"}]
