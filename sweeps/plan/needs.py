@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 from modelfolder.errors import InputError
 from rect import models
-from rect.editors.alphaedit import AlphaEditHparams
 from rect.editors.easyeditor import environment
 from rect.recipe import PER_DIMENSION
 from sweeps.config.config import MethodSpec, ModelSpec
@@ -62,7 +61,7 @@ def _check_tokens(model: ModelSpec, method: MethodSpec, projected: bool) -> None
     """
     from rect import editors
 
-    if not (projected or issubclass(editors.get(method.name).hparams_class, AlphaEditHparams)):
+    if not (projected or "nullspace_share" in editors.get(method.name).hparams_class.model_fields):
         return
     if editors.declared(method.name, model.name, method.hparams, covariance={}).get("covariance") is None:
         raise InputError(

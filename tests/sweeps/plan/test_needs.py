@@ -46,6 +46,20 @@ def test_a_null_space_of_too_few_tokens(folder: Path, method: str) -> None:
     null_space(n, dimension(folder))
 
 
+@pytest.mark.parametrize("name", ["AlphaEdit", "SPHERE"])
+def test_easyedits_null_space_too(folder: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "EasyEdit" / "easyeditor" / "util" / "alg_dict.py"
+    source.parent.mkdir(parents=True)
+    source.write_text(f"ALG_DICT = {{'{name}': 1}}")
+    (tmp_path / "venv").mkdir()
+    monkeypatch.setenv("EASYEDITOR_VENV", str(tmp_path / "venv"))
+    monkeypatch.setenv("EASYEDITOR_PATH", str(tmp_path / "EasyEdit"))
+    n = 10 * dimension(folder)
+    (said,) = lacking(folder, f"easyeditor:{name}", covariance={"tokens": n - 1})
+    assert said.startswith(f"easyeditor:{name} on {folder}: a null space of keys needs at least 10 tokens")
+    assert lacking(folder, f"easyeditor:{name}", covariance={"tokens": n}) == []
+
+
 def null_space(tokens: int, n: int) -> None:
     import torch
 
