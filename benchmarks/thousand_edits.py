@@ -7,7 +7,8 @@ The facts are those of the file, then the bundled ones, none twice. Each cell st
 the same facts in the same order. Prints a line per checkpoint, then a table of the cells: minutes that its updates took
 (values and measuring not in them), where it collapsed (the first checkpoint at which the perplexity of plain text is
 more than `COLLAPSE` times the unedited one, or fewer than half of the edits hold), memory; and, on the first
-`--compare` facts, how far vectors of the unedited model lead from those of the model as it stands.
+`--compare` facts in operations of a tenth of them, how far vectors of the unedited model lead from those of the model
+as it stands (of one operation they are the same).
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ def main(arguments: list[str] | None = None) -> list[str]:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--facts", type=Path, help="file of facts; the bundled ones come after them")
     parser.add_argument("--format", default="zsre", choices=["facts", "zsre", "counterfact"])
-    parser.add_argument("--edits", type=int, default=1000)
+    parser.add_argument("--edits", type=int, default=1000, help="0: no cells, the comparison alone")
     parser.add_argument("--batch", type=int, default=100, help="facts in an operation")
     parser.add_argument("--checkpoints", type=int, default=5, help="so many, evenly")
     parser.add_argument("--compare", type=int, default=100, help="facts of values-once against values-each; 0: none")
@@ -157,21 +158,22 @@ def main(arguments: list[str] | None = None) -> list[str]:
     parser.add_argument("--vectors", type=Path, default=Path("results/thousand-edits"), help="where they are kept")
     given = parser.parse_args(arguments)
     given.vectors.mkdir(parents=True, exist_ok=True)
-    chosen = choose(given.facts, given.format, given.edits)
-    batches = [chosen[i : i + given.batch] for i in range(0, len(chosen), given.batch)]
+    chosen = choose(given.facts, given.format, max(given.edits, given.compare))
+    edited = chosen[: given.edits]
+    batches = [edited[i : i + given.batch] for i in range(0, len(edited), given.batch)]
     points = sorted({round(len(batches) * (i + 1) / given.checkpoints) for i in range(given.checkpoints)} - {0})
     bench = Bench(given)
     print(f"unedited: perplexity {bench.unedited:.2f}\n", flush=True)
     lines = []
-    for method in METHODS:
+    for method in METHODS if batches else ():
         for regularizer in REGULARIZERS:
             lines.append(bench.cell(method, regularizer, batches, points, "unedited")[1])
-    print(f"\nvectors: {bench.once.seconds / 60:.1f} minutes, of {len(chosen)} facts those that were not kept\n")
+    print(f"\nvectors: {bench.once.seconds / 60:.1f} minutes, of {len(edited)} facts those that were not kept\n")
     columns = "method | regularizer | edits | preference | token | perplexity | drift | minutes | collapsed at | GB"
     print("\n".join([f"| {columns} |", "|" + "---|" * 10, *lines, ""]), flush=True)
     if given.compare:
-        size = max(given.batch, 1)
-        apart(bench, [part[: given.compare - i * size] for i, part in enumerate(batches) if i * size < given.compare])
+        first, size = chosen[: given.compare], max(given.compare // 10, 1)
+        apart(bench, [first[i : i + size] for i in range(0, len(first), size)])
     return lines
 
 

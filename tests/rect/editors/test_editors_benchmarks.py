@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,11 @@ def test_thousand_edits(folder: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     again = thousand_edits.main(options)
     assert "vectors of" not in capsys.readouterr().out.replace("vectors: 0.0 minutes, of", "")
     assert [line.split(" | ")[2:6] for line in again] == [line.split(" | ")[2:6] for line in first]
+
+    assert thousand_edits.main([*options, "--edits", "0", "--compare", "3"]) == []  # three operations of one fact
+    apart = re.findall(r"\| ([\w-]+) \| apart ([\d.]+) \| cosine ([\d.]+) \|", capsys.readouterr().out)
+    assert [method for method, _, _ in apart] == [*thousand_edits.METHODS]
+    assert all(0 < float(distance) < 1 for _, distance, _ in apart)
 
 
 def test_facts_are_those_given_then_the_bundled_ones_and_never_one_twice(capsys: pytest.CaptureFixture[str]) -> None:
