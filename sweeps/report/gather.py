@@ -154,7 +154,7 @@ def show(material: Material, console: Console) -> None:
     if material.table.empty:
         console.print("There are no results yet.")
     else:
-        console.print(terminal.of(material.tradeoff))
+        terminal.show(material.tradeoff, console)
         for headline in headlines(material.tradeoff, material.kept):
             console.print(f"[bold]{escape(headline['title'])}[/bold]: {escape(headline['finding'])}", highlight=False)
             console.print(escape(headline["scores"]), highlight=False)

@@ -1,10 +1,13 @@
-"""The trade-off as a table for the terminal, 80 columns wide."""
+"""The trade-off as a table for the terminal: 80 columns wide, or as wide as its numbers need."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pandas as pd
-from rich.console import Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -13,7 +16,7 @@ from sweeps.results.fronts import TASKS, TEXT, furthest
 
 TEXTS = ("model", "method", "setting")
 NUMBERS = ("batch_size", "seed")
-COLUMNS = {  # a line break keeps the table within 80 columns
+COLUMNS = {  # line breaks for the sake of 80 columns
     "n_edits": "edits",
     "reliability_token_accuracy": "relia-\nbility",
     "generalization_token_accuracy": "gen-\nerali-\nzation",
@@ -24,6 +27,22 @@ COLUMNS = {  # a line break keeps the table within 80 columns
     "drift": "drift",
     "perplexity": "perp-\nlexity",
 }
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """Is as wide as it has to be, whatever the console's width: a digit that is cut off leaves another number."""
+
+    parts: Group
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        needed = Measurement.get(console, options.update(max_width=10_000), self.parts).minimum
+        yield from console.render(self.parts, options.update(max_width=max(options.max_width, needed)))
+
+
+def show(table: pd.DataFrame, console: Console) -> None:
+    """Print `of` a trade-off table. Where a terminal is too narrow for it, lines go on in the next."""
+    console.print(_Whole(of(table)), crop=False)
 
 
 def of(table: pd.DataFrame) -> Group:

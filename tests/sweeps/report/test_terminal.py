@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import pandas as pd
+import pytest
 from rich.console import Console
 
 from sweeps.report import terminal
@@ -12,9 +13,9 @@ from sweeps.results import tradeoff
 from tests.sweeps.synthetic_rows import sweep
 
 
-def printed(rows: pd.DataFrame) -> list[str]:
-    console = Console(file=io.StringIO(), width=80)
-    console.print(terminal.of(tradeoff.tradeoff(rows)))
+def printed(rows: pd.DataFrame, width: int = 80) -> list[str]:
+    console = Console(file=io.StringIO(), width=width)
+    terminal.show(tradeoff.tradeoff(rows), console)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
 
 
@@ -39,6 +40,13 @@ def test_numbers_stand_beside_them_and_nothing_is_cut() -> None:
     assert max(map(len, lines)) <= 80
     beside = [line.split()[-11:-9] for line in lines if line.startswith("none")]
     assert sorted(beside) == sorted([[size, seed] for size in ("1", "1000") for seed in ("0", "1")] * 2)
+
+
+@pytest.mark.parametrize("width", [30, 60, 79])
+def test_no_digit_is_lost_where_the_terminal_is_narrow(width: int) -> None:
+    rows = sweep(models=("gpt2", "llama"), ks=(20,), seeds=(0, 1))
+    rows = pd.concat([rows, rows[rows["k"] == 20].assign(regularizer="rect@checkpoint", cell="wide-" + rows["cell"])])
+    assert printed(rows, width)[:-1] == printed(rows, 200)[:-1]  # below it a sentence, which may be broken
 
 
 def test_what_ended_early_is_marked() -> None:
