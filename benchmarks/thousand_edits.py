@@ -69,15 +69,16 @@ class Bench:
 
     def __init__(self, given: argparse.Namespace) -> None:
         self.model = EditableModel.load(given.model, device=given.device)
-        self.prefixes = Prefixes.sample(self.model)
-        self.covariance = self._covariance(given)
+        self.prefixes: Prefixes | None = None
+        plain = self.editor("memit", "each", None)
+        self.prefixes = plain.prefixes  # MEMIT's own, for all
+        self.covariance = self._covariance(given, plain.hparams.layers)
         self.once = Once(given.vectors)
         self.prompts = [" ".join(text.split()[:DRIFT_WORDS]) for text in perplexity.neutral_paragraphs()]
         self.before = perplexity.next_token_log_probabilities(self.model, self.prompts)
         self.unedited = self.perplexity()
 
-    def _covariance(self, given: argparse.Namespace) -> Covariance:
-        layers = self.editor("memit", "each", None).hparams.layers
+    def _covariance(self, given: argparse.Namespace, layers: Sequence[int]) -> Covariance:
         tokens = PER_DIMENSION * max(self.model.weight(self.model.mlp_out_name(layers[0])).shape)
         recipe = Recipe(self.model.name, Corpus(given.corpus), tokens, window=128 if given.corpus == SELF else 512)
         return covariance.ensure(self.model, recipe, layers)
