@@ -4,11 +4,11 @@
     python benchmarks/thousand_edits.py --facts zsre.jsonl --edits 40 --batch 10 --compare 20     # a look at it
 
 The facts are those of the file, then the bundled ones, none twice. Each cell starts from the unedited model and takes
-the same facts in the same order. Prints a line per checkpoint, then a table of the cells: minutes that its updates took
-(values and measuring not in them), where it collapsed (the first checkpoint at which the perplexity of plain text is
-more than `COLLAPSE` times the unedited one, or fewer than half of the edits hold), memory; and, on the first
-`--compare` facts in operations of a tenth of them, how far vectors of the unedited model lead from those of the model
-as it stands (of one operation they are the same).
+the same facts in the same order. Prints a line an operation, at checkpoints with what holds of the edits so far; then a
+table of the cells: minutes that updates took (values and measuring not in them), where it collapsed (the first
+operation after which the perplexity of plain text is more than `COLLAPSE` times the unedited one, or fewer than half of
+the edits hold), memory. And, on the first `--compare` facts in operations of a tenth of them, how far vectors of the
+unedited model lead from those of the model as it stands (of one operation they are the same).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -100,18 +101,19 @@ class Bench:
         editor.keep = self.once
         name, _, k = regularizer.partition(":")
         regularize, history, spent, collapsed, line = regularizers.get(name), History(), 0.0, "", ""
+        done: list[Fact] = []
         for number, batch in enumerate(batches, start=1):
             searching, began = self.once.seconds, time.perf_counter()
             kept = regularize(editor.compute(self.model, batch, history), self.model, k=float(k or 100), seed=number)
             self.model.add(kept)
             history = history.after(kept)
             spent += time.perf_counter() - began - (self.once.seconds - searching)
-            if number not in points:
-                continue
-            done = [fact for one in batches[:number] for fact in one]
-            holds = evaluation.evaluate(self.model, done).figures()
-            preferred, exact = holds[evaluation.RELIABILITY_PREFERENCE].value, holds[evaluation.RELIABILITY].value
+            done += batch
             text, moved = self.perplexity(), perplexity.drift(self.before, self.model, self.prompts)
+            preferred = exact = math.nan
+            if number in points:
+                holds = evaluation.evaluate(self.model, done).figures()
+                preferred, exact = holds[evaluation.RELIABILITY_PREFERENCE].value, holds[evaluation.RELIABILITY].value
             line = f"{len(done)} | {preferred:.3f} | {exact:.3f} | {text:.2f} | {moved:.4f}"
             print(f"| {method} | {regularizer} | {values} | {line} |", flush=True)
             if not collapsed and (text > COLLAPSE * self.unedited or preferred < 0.5):
@@ -153,7 +155,7 @@ def main(arguments: list[str] | None = None) -> list[str]:
     parser.add_argument("--format", default="zsre", choices=["facts", "zsre", "counterfact"])
     parser.add_argument("--edits", type=int, default=1000, help="0: no cells, the comparison alone")
     parser.add_argument("--batch", type=int, default=100, help="facts in an operation")
-    parser.add_argument("--checkpoints", type=int, default=5, help="so many, evenly")
+    parser.add_argument("--checkpoints", type=int, default=5, help="so many, evenly: what holds is measured there")
     parser.add_argument("--compare", type=int, default=100, help="facts of values-once against values-each; 0: none")
     parser.add_argument("--corpus", default=SELF, help="text of the covariance")
     parser.add_argument("--vectors", type=Path, default=Path("results/thousand-edits"), help="where they are kept")
