@@ -63,15 +63,16 @@ def of(table: pd.DataFrame) -> Group:
         numbers = [str(line[name]) if known(line, name) else "" for name in columns]
         values = [shown(name, line[name]) for name in COLUMNS]
         groups.setdefault(title, []).append([label(line), *numbers, *values])
-    width = max((len(cells[0]) for group in groups.values() for cells in group), default=0)
+    headings = ["", *(name.replace("_", "\n") for name in columns), *COLUMNS.values()]
+    texts = [headings, *(cells for group in groups.values() for cells in group)]
+    widths = [max(len(line) for text in column for line in text.split("\n")) for column in zip(*texts, strict=True)]
     gap = (0, 1, 0, 0) if columns else (0, 1)
     parts: list[Table | Text] = [Text(", ".join(told), style="italic")] if told else []
     for number, (title, group) in enumerate(groups.items()):
         part = Table(title=escape(title) or None, title_justify="left", box=None, pad_edge=False, padding=gap)
         part.show_header = number == 0
-        part.add_column("", no_wrap=True, min_width=width)
-        for heading in [*(name.replace("_", "\n") for name in columns), *COLUMNS.values()]:
-            part.add_column(heading, justify="right", no_wrap=True, min_width=max(map(len, heading.split("\n"))))
+        for heading, width in zip(headings, widths, strict=True):
+            part.add_column(heading, justify="right" if heading else "left", no_wrap=True, min_width=width)
         for cells in group:
             part.add_row(*map(escape, cells))
         parts.append(part)

@@ -49,6 +49,17 @@ def test_no_digit_is_lost_where_the_terminal_is_narrow(width: int) -> None:
     assert printed(rows, width)[:-1] == printed(rows, 200)[:-1]  # below it a sentence, which may be broken
 
 
+def test_groups_stand_below_one_heading() -> None:
+    rows = sweep(models=("gpt2", "llama"), ks=(20,))
+    rows.loc[(rows["model"] == "llama") & (rows["setting"] != tradeoff.UNEDITED), "n_edits"] *= 10**6
+    edits = {
+        line.index("0000 ") + 4 if "0000 " in line else line.index(" 6 ") + 2
+        for line in printed(rows)
+        if line.startswith("none")
+    }
+    assert len(edits) == 1
+
+
 def test_what_ended_early_is_marked() -> None:
     rows = sweep(ks=(20, 40))
     lines = printed(rows[~((rows["k"] == 20) & (rows["n_edits"] > 2))])
